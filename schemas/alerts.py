@@ -1,0 +1,80 @@
+"""engagement.alerts.v1: milestones and spikes, each once under its id."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+
+class AsOf(BaseModel):
+    """The source offset up to which (inclusive) a partition had been counted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    partition: int
+    offset: int
+
+
+class Driver(BaseModel):
+    """One part of what made the figure: e.g. action repost, 1,204 of 10,003."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(description="what it is: an action, or an account for sums over accounts")
+    count: int
+
+
+class Alert(BaseModel):
+    """What milestones and spikes have in common."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str = Field(description="hash of what makes it this alert; the key of the record")
+    v: Literal[1] = 1
+    rule: str = Field(description="name of the rule")
+    scope: Literal["matrix", "platform", "account", "post", "hashtag", "campaign", "broadcast"]
+    subject: tuple[str, ...] = Field(description="names within the scope, e.g. (platform, account)")
+    metric: str = Field(description="an action, `interactions`, or `reading:<metric>`")
+    occurred_at: int = Field(description="event time in epoch milliseconds")
+    decided_at: int = Field(
+        description="wall clock of the decision in epoch milliseconds; not part of the id"
+    )
+    drivers: tuple[Driver, ...] = ()
+    as_of: tuple[AsOf, ...] = Field(description="the state of the log that the figures belong to")
+    text: str = Field(description="one sentence for people")
+
+
+class Milestone(Alert):
+    """A gross total, or a reading, crossed a threshold upward for the first time."""
+
+    kind: Literal["milestone"] = "milestone"
+    threshold: int
+    total: int = Field(
+        description="the figure when the crossing was seen, at `as_of`; at least the threshold"
+    )
+
+
+class Spike(Alert):
+    """A live broadcast's closed minute was far above the median of the minutes before it."""
+
+    kind: Literal["spike"] = "spike"
+    number: int = Field(description="counts the spikes of the broadcast from 1")
+    observed: int = Field(description="count of the minute that began at `occurred_at`")
+    baseline: float = Field(description="median of the minutes before")
+    window_minutes: int = Field(description="how many minutes the median is of")
+    factor: float | None = Field(description="observed / baseline; null if the baseline is 0")
+
+
+AlertRecord = Annotated[Milestone | Spike, Field(discriminator="kind")]
+ALERT: TypeAdapter[Milestone | Spike] = TypeAdapter(AlertRecord)
+
+
+def alert_id(*parts: str | int) -> str:
+    """Id of an alert: the first 128 bits, in hex, of SHA-256 over its length-prefixed parts."""
+    digest = hashlib.sha256()
+    for part in map(str, parts):
+        data = part.encode()
+        digest.update(len(data).to_bytes(4, "big") + data)
+    return digest.hexdigest()[:32]

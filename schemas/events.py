@@ -1,0 +1,155 @@
+"""The contract: every event that ingest accepts, and every event that the log holds.
+
+A client sends these as JSON; ingest completes and normalises them and writes the same models, with times
+as integer milliseconds, to engagement.events.v1. A record of that topic is a JSON array of events (or one
+event), so the address of an event is (partition, offset, index).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from schemas.fields import (
+    Account,
+    Country,
+    Flag,
+    Hashtags,
+    Language,
+    Name,
+    Platform,
+    Quantity,
+    Text,
+    Time,
+    Value,
+)
+
+VERSION = 1
+
+Action = Literal[
+    "like", "comment", "repost", "quote", "share", "follow", "read", "mention",
+    "unlike", "unrepost", "unfollow", "delete_comment",
+]  # fmt: skip
+Format = Literal["graphic", "link", "video", "live"]
+Metric = Literal["followers", "reads", "likes", "comments", "reposts", "viewers"]
+Phase = Literal["scheduled", "preheat", "started", "ended"]
+
+ACTIONS: tuple[str, ...] = get_args(Action)
+#: A withdrawal lowers the net figure of the action it takes back; both gross counters only rise.
+WITHDRAWALS: dict[str, str] = {
+    "unlike": "like",
+    "unrepost": "repost",
+    "unfollow": "follow",
+    "delete_comment": "comment",
+}
+#: What a person did to make a post known or answer it: the sum called `interactions` in rules and boards.
+#: Reads are left out (they are a thousand times as many), and so are follows and withdrawals.
+INTERACTIONS: tuple[str, ...] = ("like", "comment", "repost", "quote", "share", "mention")
+#: The action under which a `post` event is counted.
+POST_ACTION = "post"
+
+
+class Event(BaseModel):
+    """What every event has."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    v: Annotated[Literal[1], Field(description="version of this contract")] = 1
+    event_id: Text = Field(description="unique per event; a repeated id within the horizon counts once")
+    occurred_at: Time = Field(
+        description="when it happened: RFC 3339 or epoch milliseconds; in the log, the latter"
+    )
+    platform: Platform = Field(description="where it happened, e.g. twitter, facebook, instagram")
+    account: Account = Field(description="the organisation's handle that it concerns, without @")
+
+
+class Actor(BaseModel):
+    """Who acted. In the log `id` is a pseudonym, and `name` is kept for actors of the VIP list only."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: Text = Field(description="the platform's id of the actor")
+    country: Country | None = Field(None, description="ISO 3166-1 alpha-2")
+    verified: Flag | None = Field(None, description="verified by the platform, or on the VIP list")
+    name: Name | None = Field(None, description="name to show")
+
+
+class Interaction(Event):
+    """One actor did one thing (or, with a quantity, several did)."""
+
+    kind: Literal["interaction"]
+    action: Action
+    quantity: Quantity = Field(1, description="how many; counted as that many actions")
+    post_id: Text | None = Field(None, description="the post that it concerns")
+    broadcast_id: Text | None = Field(None, description="the live broadcast that it concerns")
+    hashtags: Hashtags | None = Field(None, description="filled in from the post if absent")
+    campaign: Text | None = Field(None, description="filled in from the post if absent")
+    post_format: Format | None = Field(None, description="filled in from the post if absent")
+    actor: Actor | None = None
+
+
+class Post(Event):
+    """The account published a post; counted as action `post`."""
+
+    kind: Literal["post"]
+    post_id: Text
+    format: Format | None = None
+    language: Language | None = Field(None, description="BCP 47, e.g. en, zh-hans")
+    hashtags: Hashtags | None = None
+    campaign: Text | None = None
+    broadcast_id: Text | None = Field(
+        None, description="the live broadcast that the post carries or announces"
+    )
+
+
+class Reading(Event):
+    """A cumulative figure as the platform reports it: of the account, or of a post or broadcast if named."""
+
+    kind: Literal["reading"]
+    metric: Metric
+    value: Value
+    post_id: Text | None = None
+    broadcast_id: Text | None = None
+
+
+class Broadcast(Event):
+    """A live broadcast enters a phase."""
+
+    kind: Literal["broadcast"]
+    broadcast_id: Text
+    phase: Phase
+    title: Name | None = None
+    campaign: Text | None = None
+    hashtags: Hashtags | None = None
+
+
+class Clock(BaseModel):
+    """The present, written by ingest to every partition; clients cannot send it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["clock"]
+    v: Literal[1] = 1
+    present: Annotated[int, Field(ge=0, description="epoch milliseconds")]
+    source: Literal["wall", "event"] = Field(description="wall clock, or the newest event time accepted")
+
+
+Submission = Annotated[Interaction | Post | Reading | Broadcast, Field(discriminator="kind")]
+LogEntry = Annotated[Interaction | Post | Reading | Broadcast | Clock, Field(discriminator="kind")]
+
+SUBMISSION: TypeAdapter[Interaction | Post | Reading | Broadcast] = TypeAdapter(Submission)
+LOG_ENTRY: TypeAdapter[Interaction | Post | Reading | Broadcast | Clock] = TypeAdapter(LogEntry)
+MODELS: dict[str, type[Event]] = {
+    "interaction": Interaction,
+    "post": Post,
+    "reading": Reading,
+    "broadcast": Broadcast,
+}
+
+
+def subject_of(account: str, post_id: str | None, broadcast_id: str | None) -> str:
+    """The subject of a reading: ``post/<id>``, ``broadcast/<id>``, or the account's handle."""
+    if post_id:
+        return f"post/{post_id}"
+    return f"broadcast/{broadcast_id}" if broadcast_id else account

@@ -1,0 +1,89 @@
+"""The topics, as data: what is in them, how they are keyed and kept, who writes and who reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic. ``partitions`` None means: as many as the setting ``kafka.partitions`` says."""
+
+    name: str
+    holds: str
+    key: str
+    producers: tuple[str, ...]
+    consumers: tuple[str, ...]
+    partitions: int | None = 1
+    retention_ms: int = -1
+    compacted: bool = False
+    config: dict[str, str] = field(default_factory=dict)
+
+    def broker_config(self) -> dict[str, str]:
+        """Settings for the broker."""
+        kept = {"cleanup.policy": "compact"} if self.compacted else {"cleanup.policy": "delete"}
+        return {**kept, "retention.ms": str(self.retention_ms), **self.config}
+
+
+#: What is not yet compacted is read too when a service starts, so compaction is made to keep up.
+_COMPACT_SOON = {
+    "segment.ms": "600000",
+    "segment.bytes": str(64 * 2**20),
+    "max.compaction.lag.ms": "900000",
+    "min.cleanable.dirty.ratio": "0.3",
+    "delete.retention.ms": "86400000",
+}
+
+EVENTS = Topic(
+    name="engagement.events.v1",
+    holds="accepted events and clock records, as JSON arrays (or single objects)",
+    key="none; the partition is crc32 of event_id (interaction, post), subject (reading), broadcast_id (broadcast)",
+    producers=("ingest",),
+    consumers=("aggregate", "audit"),
+    partitions=None,
+)
+REJECTED = Topic(
+    name="engagement.rejected.v1",
+    holds="dead letters: raw bytes, reason, source and time of what was refused",
+    key="none",
+    producers=("ingest", "aggregate"),
+    consumers=("dead-letters",),
+    retention_ms=90 * DAY_MS,
+)
+POSTS = Topic(
+    name="engagement.posts.v1",
+    holds="what is known of each post (account, format, language, hashtags, campaign, broadcast)",
+    key='["platform","post_id"]',
+    producers=("ingest",),
+    consumers=("ingest",),
+    compacted=True,
+    config=_COMPACT_SOON,
+)
+TOTALS = Topic(
+    name="engagement.totals.v1",
+    holds="partials: partition p holds what the events of source partition p add up to (schemas.totals)",
+    key='["scope", ...]',
+    producers=("aggregate",),
+    consumers=("aggregate", "alerts", "audit", "totals", "watch"),
+    partitions=None,
+    compacted=True,
+    config=_COMPACT_SOON,
+)
+ALERTS = Topic(
+    name="engagement.alerts.v1",
+    holds="milestones and spikes, each once under its id (schemas.alerts)",
+    key="alert id",
+    producers=("alerts",),
+    consumers=("alerts", "audit", "watch"),
+    compacted=True,
+    config=_COMPACT_SOON,
+)
+
+TOPICS: tuple[Topic, ...] = (EVENTS, REJECTED, POSTS, TOTALS, ALERTS)
+
+
+def qualified(namespace: str, name: str) -> str:
+    """A name (of a topic, a group, a transactional id) within a namespace."""
+    return f"{namespace}.{name}" if namespace else name

@@ -1,0 +1,133 @@
+"""engagement.totals.v1: what the aggregator knows, as partials per source partition.
+
+Partition p of the topic holds what the events of source partition p add up to. A reader takes the latest
+entry of every key of every partition (``read_committed``) and adds the partials up: ``TotalsView`` does.
+
+A key is a JSON array whose first member is the scope; the rest names the subject. All entries of one
+transaction carry the source ``offset`` up to which (inclusive) they count; an entry not written since keeps
+an older one and is still right, since nothing of its subject came in between.
+
+| key | value, besides ``offset`` |
+|---|---|
+| ["account", platform, account] | actions: {action: gross count}, last_ms |
+| ["hashtag", tag], ["campaign", name], ["country", code], ["format", format], ["vip"] | the same |
+| ["post", platform, post_id], ["broadcast", id] | the same, with account; a broadcast has phases {phase: ms} and title |
+| ["reading", platform, subject, metric] | value, at_ms |
+| ["minute", broadcast_id, start_ms] | actions, closed: what had been counted when the minute closed |
+| ["bucket", width_ms, start_ms] | accounts: [[platform, account, action, n]], hashtags: [[tag, action, n]]: the ring |
+| ["position"] | present_ms, watermark_ms, and counters of the partition (see Position) |
+
+A value of null (a Kafka tombstone) removes the entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from schemas.events import INTERACTIONS, WITHDRAWALS
+
+Key = tuple[str | int, ...]
+
+#: Scopes whose entries hold `actions`.
+COUNTED_SCOPES = ("account", "hashtag", "campaign", "country", "format", "vip", "post", "broadcast")
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+
+
+def encode_key(key: Key) -> bytes:
+    """The record key, compact JSON."""
+    return _encode(key)
+
+
+def decode_key(data: bytes) -> Key:
+    """The key of a record; raises msgspec.DecodeError if it is none."""
+    return tuple(_decode(data))
+
+
+def encode_value(value: dict[str, Any]) -> bytes:
+    """The record value, compact JSON."""
+    return _encode(value)
+
+
+def decode_value(data: bytes) -> dict[str, Any]:
+    """The value of a record; raises msgspec.DecodeError if it is none."""
+    value = _decode(data)
+    assert isinstance(value, dict)
+    return value
+
+
+class Position(msgspec.Struct, frozen=True, omit_defaults=False):
+    """How far source partition `partition` has been counted, and what was met on the way. Counts are events."""
+
+    partition: int
+    offset: int  # of the last record counted; -1 before the first
+    present_ms: int  # newest clock record; 0 before the first
+    watermark_ms: int  # newest event time seen; 0 before the first
+    counted: int  # events that count
+    duplicates: int  # events left out because their id was met within the horizon
+    late: int  # counted in the totals, too late for every bucket
+    refused: int  # entries of the log that were no events
+    sequence: int  # events met, duplicates included; the horizon is measured in it
+    generation_events: int  # the horizon's rule, fixed for a stream
+    generations: int
+
+
+def net(actions: dict[str, int], action: str) -> int:
+    """An action's gross count less its withdrawals."""
+    taken_back = sum(actions.get(undo, 0) for undo, done in WITHDRAWALS.items() if done == action)
+    return actions.get(action, 0) - taken_back
+
+
+def interactions(actions: dict[str, int]) -> int:
+    """Gross interactions: comments, likes, mentions, quotes, reposts and shares."""
+    return sum(actions.get(action, 0) for action in INTERACTIONS)
+
+
+@dataclass
+class TotalsView:
+    """All partials read so far. Not thread-safe; feed it records of each partition in order."""
+
+    partials: dict[Key, dict[int, dict[str, Any]]] = field(default_factory=dict)
+    positions: dict[int, Position] = field(default_factory=dict)
+
+    def apply(self, partition: int, key: bytes, value: bytes | None) -> Key:
+        """Take in one record; returns its key. Raises msgspec.DecodeError if it is none of ours."""
+        name = decode_key(key)
+        if value is None:
+            self.partials.get(name, {}).pop(partition, None)
+            if name in self.partials and not self.partials[name]:
+                del self.partials[name]
+        elif name[0] == "position":
+            self.positions[partition] = msgspec.json.decode(value, type=Position)
+        elif name[0] != "bucket":  # rings are the aggregator's own
+            self.partials.setdefault(name, {})[partition] = decode_value(value)
+        return name
+
+    def as_of(self) -> list[dict[str, int]]:
+        """The offset of each source partition up to which the figures count."""
+        return [{"partition": p, "offset": position.offset} for p, position in sorted(self.positions.items())]
+
+    def actions(self, key: Key) -> dict[str, int]:
+        """Gross count of each action of a subject, over all partitions."""
+        merged: dict[str, int] = {}
+        for entry in self.partials.get(key, {}).values():
+            for action, count in entry.get("actions", {}).items():
+                merged[action] = merged.get(action, 0) + count
+        return merged
+
+    def last_ms(self, key: Key) -> int:
+        """Newest event time of a subject; 0 if it has none."""
+        return max((entry.get("last_ms", 0) for entry in self.partials.get(key, {}).values()), default=0)
+
+    def keys(self, scope: str) -> Iterator[Key]:
+        """The keys of a scope."""
+        return (key for key in self.partials if key[0] == scope)
+
+    def present_ms(self) -> int:
+        """The present that every partition has reached; 0 before that."""
+        return min((position.present_ms for position in self.positions.values()), default=0)

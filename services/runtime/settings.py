@@ -1,0 +1,256 @@
+"""All settings of fanpulse, in one place.
+
+A value comes from, in this order: an environment variable ``FANPULSE_<KEY>`` or
+``FANPULSE_<SECTION>_<KEY>`` (``FANPULSE_KAFKA_BOOTSTRAP``), then the TOML file named by
+``FANPULSE_CONFIG`` (default ``fanpulse.toml`` in the working folder, if there is one), then the default
+written here. ``docs/settings.md`` is generated from this module.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+CONFIG_VARIABLE = "FANPULSE_CONFIG"
+CONFIG_DEFAULT = "fanpulse.toml"
+PREFIX = "FANPULSE_"
+
+
+class SettingsError(ValueError):
+    """A setting has a wrong value. The message is one line that says which, why and what to change."""
+
+
+class Section(BaseModel):
+    """A table of the settings file; unknown keys are refused, so that a misspelt one is seen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class KafkaSettings(Section):
+    """How to reach the Kafka broker. Without a bootstrap address the embedded broker is used."""
+
+    bootstrap: str | None = Field(
+        None, description="host:port[,host:port...] of an existing broker; unset: the embedded one"
+    )
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="protocol spoken with the broker"
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "PLAIN", description="SASL mechanism, used with the SASL protocols"
+    )
+    sasl_username: str | None = Field(None, description="SASL user")
+    sasl_password: SecretStr | None = Field(None, description="SASL password")
+    ssl_cafile: Path | None = Field(None, description="PEM file of the authorities to trust")
+    ssl_certfile: Path | None = Field(None, description="PEM file of the client certificate")
+    ssl_keyfile: Path | None = Field(None, description="PEM file of the client key")
+    partitions: int = Field(4, ge=1, le=1024, description="partitions of a topic when fanpulse creates it")
+    replication_factor: int = Field(1, ge=1, le=10, description="replicas of a topic when it is created")
+
+    @field_validator("bootstrap")
+    @classmethod
+    def _host_and_port(cls, value: str | None) -> str | None:
+        for address in (value or "").split(",") if value is not None else ():
+            host, _, port = address.strip().rpartition(":")
+            if not host or not port.isdigit() or not 0 < int(port) < 65536:
+                raise ValueError(f"{address!r} is not host:port")
+        return value
+
+
+class IngestSettings(Section):
+    """The HTTP service that takes events in."""
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 picks a free one")
+    api_key_hashes: tuple[str, ...] = Field(
+        (), description="SHA-256 (hex) of each accepted API key; required unless host is a loopback address"
+    )
+    max_body_bytes: int = Field(8 * 2**20, ge=1024, description="largest request body, after unpacking")
+    max_events: int = Field(20_000, ge=1, description="most events in one request")
+    max_pending_bytes: int = Field(
+        64 * 2**20, ge=2**20, description="bytes of accepted events that may wait for the broker; then 503"
+    )
+    read_timeout_seconds: float = Field(
+        10.0, gt=0, description="longest time a client may take to send a body"
+    )
+    ack_timeout_seconds: float = Field(
+        30.0, gt=0, description="longest wait for the broker's acknowledgement; then 503"
+    )
+    record_max_events: int = Field(
+        1000, ge=1, le=10_000, description="most events packed into one Kafka record"
+    )
+    record_max_bytes: int = Field(
+        400_000, ge=1024, le=900_000, description="most bytes of JSON packed into one Kafka record"
+    )
+    clock: Literal["wall", "event"] = Field(
+        "wall",
+        description="the present written to the log: the wall clock, or the newest event time accepted "
+        "(simulations and replays)",
+    )
+    clock_interval_ms: int = Field(1000, ge=50, le=60_000, description="time between two clock records")
+    max_ahead_seconds: int = Field(
+        300, ge=1, description="an event further ahead of the present than this is refused"
+    )
+    actor_key: SecretStr | None = Field(
+        None, description="key of the actor pseudonyms; unset: made once and kept in the state folder"
+    )
+    actor_ids: Literal["pseudonym", "raw"] = Field(
+        "pseudonym", description="what the log holds of an actor: a keyed hash, or the raw id"
+    )
+    vip_actors: tuple[str, ...] = Field(
+        (), description="verified actors as platform:id; marked, and kept by name, before ids are hashed"
+    )
+
+
+class AggregateSettings(Section):
+    """The Faust application that counts."""
+
+    metrics_host: str = Field("127.0.0.1", description="address of /metrics, /healthz and /readyz")
+    metrics_port: int = Field(9101, ge=0, le=65535, description="their port; 0 picks a free one")
+    flush_interval_ms: int = Field(1000, ge=50, le=60_000, description="time between two transactions")
+    session_timeout_seconds: float = Field(6.0, ge=1, description="silence after which a worker is replaced")
+    dedup_generation_events: int = Field(
+        250_000, ge=1000, description="events of a partition in one generation of remembered ids"
+    )
+    dedup_generations: int = Field(
+        2, ge=1, le=100, description="closed generations remembered besides the open one"
+    )
+    tracked_accounts: tuple[str, ...] = Field(
+        (), description="accounts as platform:account that always have Prometheus series of their own"
+    )
+    tracked_hashtags: tuple[str, ...] = Field(
+        (), description="hashtags that always have Prometheus series of their own"
+    )
+    top_accounts: int = Field(100, ge=0, le=10_000, description="further accounts with series of their own")
+    top_hashtags: int = Field(100, ge=0, le=10_000, description="further hashtags with series of their own")
+
+
+class AlertsSettings(Section):
+    """The service that reports milestones and spikes."""
+
+    metrics_host: str = Field("127.0.0.1", description="address of /metrics, /healthz and /readyz")
+    metrics_port: int = Field(9102, ge=0, le=65535, description="their port; 0 picks a free one")
+    rules: Path | None = Field(None, description="TOML rule file; unset: the rules that come with fanpulse")
+    webhook_url: str | None = Field(None, description="where each alert is posted as JSON")
+    webhook_secret: SecretStr | None = Field(
+        None, description="secret of the webhook signature (Standard Webhooks, whsec_...)"
+    )
+    terminal: bool = Field(True, description="print each alert as a line on standard output")
+
+
+class StackSettings(Section):
+    """The local stack of `fanpulse up` and `fanpulse demo`; a port of 0 picks a free one and keeps it."""
+
+    kafka_port: int = Field(0, ge=0, le=65535, description="port of the embedded broker")
+    prometheus_port: int = Field(0, ge=0, le=65535, description="port of Prometheus, if it is on the PATH")
+    grafana_port: int = Field(0, ge=0, le=65535, description="port of Grafana, if it is on the PATH")
+
+
+class Settings(BaseSettings):
+    """Every setting of every service."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="_",
+        env_nested_max_split=1,
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+    )
+
+    namespace: str = Field(
+        "",
+        pattern=r"^[a-z0-9][a-z0-9-]{0,30}$|^$",
+        description="prefix of topics, groups and transactional ids, and label of metrics; "
+        "streams of different namespaces never meet",
+    )
+    state_dir: Path = Field(
+        default_factory=lambda: Path(platformdirs.user_state_dir("fanpulse")),
+        description="folder of the embedded broker's data, the stack's addresses and generated keys",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level logged")
+    log_format: Literal["json", "console"] = Field("json", description="how a log line looks")
+    kafka: KafkaSettings = KafkaSettings()
+    ingest: IngestSettings = IngestSettings()
+    aggregate: AggregateSettings = AggregateSettings()
+    alerts: AlertsSettings = AlertsSettings()
+    stack: StackSettings = StackSettings()
+    hashtag_aliases: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="display name -> hashtags that count as that one, e.g. the pair of two languages",
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        path = Path(os.environ.get(CONFIG_VARIABLE) or CONFIG_DEFAULT)
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=path)
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings once, at the entry point of a process.
+
+    Raises SettingsError, one line, if a value is wrong, a key of the file or a FANPULSE_ variable is
+    unknown, or the named file is missing.
+    """
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named and not Path(named).is_file():
+        raise SettingsError(
+            f"{CONFIG_VARIABLE} names {named}, which is not a file; correct the path or unset it"
+        )
+    _refuse_unknown_variables()
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise SettingsError(_one_line(error)) from error
+    except ValueError as error:  # a file that is not TOML, a variable that is not JSON where JSON is needed
+        raise SettingsError(f"settings cannot be read: {' '.join(str(error).split())}") from error
+
+
+def variable_name(section: str | None, key: str) -> str:
+    """The environment variable of a key, as documented."""
+    return f"{PREFIX}{section.upper()}_{key.upper()}" if section else f"{PREFIX}{key.upper()}"
+
+
+def known_variables() -> set[str]:
+    """Names of all variables that are read."""
+    names = {CONFIG_VARIABLE}
+    for key, field in Settings.model_fields.items():
+        names.add(variable_name(None, key))
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            names.update(variable_name(key, inner) for inner in field.annotation.model_fields)
+    return names
+
+
+def _refuse_unknown_variables() -> None:
+    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known_variables())
+    if unknown:
+        raise SettingsError(f"{unknown[0]} is not a setting; see docs/settings.md for the names, or unset it")
+
+
+def _one_line(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    place = [str(part) for part in first["loc"]]
+    section = place[0] if len(place) > 1 and place[0] in Settings.model_fields else None
+    key = place[1] if section and len(place) > 1 else place[0]
+    secret = any(word in key for word in ("password", "secret", "key"))
+    value = "" if secret else f" (it is {first['input']!r})"
+    message = first["msg"].removeprefix("Value error, ")
+    return (
+        f"{'.'.join(place)}{value}: {message}; set {variable_name(section, key)} or the key in the TOML file"
+    )
