@@ -11,10 +11,11 @@ an older one and is still right, since nothing of its subject came in between.
 |---|---|
 | ["account", platform, account] | actions: {action: gross count}, last_ms |
 | ["hashtag", tag], ["campaign", name], ["country", code], ["format", format], ["vip"] | the same |
-| ["post", platform, post_id], ["broadcast", id] | the same, with account; a broadcast has phases {phase: ms} and title |
+| ["post", platform, post_id] | the same, with account |
+| ["broadcast", id] | the same, with phases: {phase: ms}, account and title once they are known |
 | ["reading", platform, subject, metric] | value, at_ms |
 | ["minute", broadcast_id, start_ms] | actions, closed: what had been counted when the minute closed |
-| ["bucket", width_ms, start_ms] | accounts: [[platform, account, action, n]], hashtags: [[tag, action, n]]: the ring |
+| ["bucket", width_ms, start_ms, part] | rows: [[scope, ...subject, action, n]]; for the aggregator |
 | ["position"] | present_ms, watermark_ms, and counters of the partition (see Position) |
 
 A value of null (a Kafka tombstone) removes the entry.
@@ -36,7 +37,8 @@ Key = tuple[str | int, ...]
 COUNTED_SCOPES = ("account", "hashtag", "campaign", "country", "format", "vip", "post", "broadcast")
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder().decode
+_decode_key = msgspec.json.Decoder(tuple[str | int, ...]).decode
+_decode_value = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def encode_key(key: Key) -> bytes:
@@ -46,7 +48,7 @@ def encode_key(key: Key) -> bytes:
 
 def decode_key(data: bytes) -> Key:
     """The key of a record; raises msgspec.DecodeError if it is none."""
-    return tuple(_decode(data))
+    return _decode_key(data)
 
 
 def encode_value(value: dict[str, Any]) -> bytes:
@@ -56,13 +58,11 @@ def encode_value(value: dict[str, Any]) -> bytes:
 
 def decode_value(data: bytes) -> dict[str, Any]:
     """The value of a record; raises msgspec.DecodeError if it is none."""
-    value = _decode(data)
-    assert isinstance(value, dict)
-    return value
+    return _decode_value(data)
 
 
 class Position(msgspec.Struct, frozen=True, omit_defaults=False):
-    """How far source partition `partition` has been counted, and what was met on the way. Counts are events."""
+    """How far a source partition has been counted, and what was met on the way. Counts are of events."""
 
     partition: int
     offset: int  # of the last record counted; -1 before the first

@@ -147,6 +147,19 @@ class AlertsSettings(Section):
     terminal: bool = Field(True, description="print each alert as a line on standard output")
 
 
+class AuditSettings(Section):
+    """The recount of the log."""
+
+    memory_mb: int = Field(
+        1024, ge=128, description="memory that counting may use, in MiB; beyond it, temporary files are written"
+    )
+    settle_seconds: float = Field(
+        30.0,
+        ge=0,
+        description="longest wait of an audit for the services to have counted and decided what the log holds",
+    )
+
+
 class StackSettings(Section):
     """The local stack of `fanpulse up` and `fanpulse demo`; a port of 0 picks a free one and keeps it."""
 
@@ -183,6 +196,7 @@ class Settings(BaseSettings):
     ingest: IngestSettings = IngestSettings()
     aggregate: AggregateSettings = AggregateSettings()
     alerts: AlertsSettings = AlertsSettings()
+    audit: AuditSettings = AuditSettings()
     stack: StackSettings = StackSettings()
     hashtag_aliases: dict[str, tuple[str, ...]] = Field(
         default_factory=dict,

@@ -1,0 +1,132 @@
+"""One AsyncAPI 3 document of all topics: what they hold, how they are keyed and kept, who writes and reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from schemas.events import VERSION
+from schemas.topics import ALERTS, EVENTS, TOPICS, TOTALS, Topic
+from schemas.totals_schema import SCOPES, key_schema
+
+Document = dict[str, Any]
+
+_KAFKA_BINDING = "0.5.0"
+LOG_KINDS = ("interaction", "post", "reading", "broadcast", "clock")
+
+
+def asyncapi_document() -> Document:
+    """The document. Its payloads refer to the JSON Schemas that schemas.export writes beside it."""
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "fanpulse",
+            "version": f"{VERSION}.0.0",
+            "description": (
+                "The topics of fanpulse. Records are UTF-8 JSON. Readers ignore fields they do not know, and "
+                "take an absent field and null for the same. With a namespace set, topics, groups and "
+                "transactional ids are prefixed with it and a dot."
+            ),
+            "license": {"name": "Apache-2.0"},
+        },
+        "defaultContentType": "application/json",
+        "servers": {
+            "kafka": {
+                "host": "{bootstrap}",
+                "protocol": "kafka",
+                "description": "the broker that FANPULSE_KAFKA_BOOTSTRAP names, or the embedded one",
+                "variables": {"bootstrap": {"default": "localhost:9092", "description": "host:port"}},
+            }
+        },
+        "channels": {_identifier(topic): _channel(topic) for topic in TOPICS},
+        "operations": dict(_operations()),
+        "components": {"messages": _messages()},
+    }
+
+
+def schema_file(view: str, kind: str) -> str:
+    """Where the schema of a kind is, relative to the document."""
+    return f"json/{view}/{kind}.v{VERSION}.json"
+
+
+def _identifier(topic: Topic) -> str:
+    """`events` for engagement.events.v1: an identifier of AsyncAPI has no dots."""
+    return topic.name.split(".")[1]
+
+
+def _channel(topic: Topic) -> Document:
+    partitions = {"partitions": topic.partitions} if topic.partitions else {}
+    as_setting = "" if topic.partitions else " As many partitions as the setting kafka.partitions says."
+    return {
+        "address": topic.name,
+        "title": topic.holds,
+        "description": f"Key: {topic.key}.{as_setting}",
+        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in _messages_of(topic)},
+        "bindings": {
+            "kafka": {
+                "topic": topic.name,
+                **partitions,
+                "topicConfiguration": {
+                    "cleanup.policy": ["compact" if topic.compacted else "delete"],
+                    "retention.ms": topic.retention_ms,
+                },
+                "bindingVersion": _KAFKA_BINDING,
+            }
+        },
+    }
+
+
+def _operations() -> Iterator[tuple[str, Document]]:
+    for topic in TOPICS:
+        channel = {"$ref": f"#/channels/{_identifier(topic)}"}
+        for application in topic.producers:
+            yield (
+                f"{application}-writes-{_identifier(topic)}",
+                {"action": "send", "channel": channel, "title": f"{application} writes {topic.name}"},
+            )
+        for application in topic.consumers:
+            yield (
+                f"{application}-reads-{_identifier(topic)}",
+                {"action": "receive", "channel": channel, "title": f"{application} reads {topic.name}"},
+            )
+
+
+def _messages_of(topic: Topic) -> list[str]:
+    if topic is EVENTS:
+        return ["entries"]
+    if topic is TOTALS:
+        return [f"total-{scope}" for scope in SCOPES]
+    if topic is ALERTS:
+        return ["milestone", "spike"]
+    return []
+
+
+def _messages() -> Document:
+    text_key = {"type": "string"}
+    messages = {"entries": _entries()}
+    for scope, key in zip(SCOPES, key_schema()["oneOf"], strict=True):
+        messages[f"total-{scope}"] = _message(f"total of scope {scope}", "totals", scope, key)
+    for kind in ("milestone", "spike"):
+        messages[kind] = _message(kind, "alert", kind, text_key)
+    return messages
+
+
+def _entries() -> Document:
+    """A record of the events topic: several entries, or one."""
+    one_of = {"oneOf": [{"$ref": schema_file("log", kind)} for kind in LOG_KINDS]}
+    return {
+        "name": "entries",
+        "title": "entries of the log",
+        "summary": "Events and clock records of one partition, in order. An event's address is "
+        "(partition, offset, index in the array).",
+        "payload": {"oneOf": [{"type": "array", "minItems": 1, "items": one_of}, one_of]},
+    }
+
+
+def _message(title: str, view: str, kind: str, key: Document) -> Document:
+    return {
+        "name": kind,
+        "title": title,
+        "payload": {"$ref": schema_file(view, kind)},
+        "bindings": {"kafka": {"key": key, "bindingVersion": _KAFKA_BINDING}},
+    }

@@ -1,0 +1,150 @@
+"""Bytes to events and back.
+
+Two ways, one verdict. The fast way decodes a whole body at once with the structs of ``schemas.structs``; what
+it does not accept is judged event by event, and what is still in doubt by ``schemas.verdict`` with pydantic.
+The fast way may be stricter than the slow one, never more lenient; a property test holds both to that.
+
+No fast parser reports a key that occurs twice. The structs are therefore encoded again and the colons
+counted: every colon of JSON parts a key from its value or stands in a text, so if none got lost, no key did.
+(A text may hide a colon in an escape; a body with that escape goes the slow way.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Union
+
+import msgspec
+from msgspec import Raw
+
+from schemas.events import Clock
+from schemas.reasons import Reason, Refusal
+from schemas.structs import STRUCTS, Event
+from schemas.verdict import PARSE, judge, refusal, too_deep
+
+_union: Any = Union[tuple(STRUCTS.values())]  # noqa: UP007 - made from a tuple
+_decode_one = msgspec.json.Decoder(_union).decode
+_decode_many = msgspec.json.Decoder(list[_union]).decode
+_decode_raws = msgspec.json.Decoder(list[Raw]).decode
+_encode = msgspec.json.Encoder().encode
+
+#: What the decoders raise: MsgspecError, and for bad UTF-8 and deep nesting two that are none.
+_UNDECODED = (msgspec.MsgspecError, RecursionError, ValueError)
+_BLANK = b" \t\r\n"
+_BOM = b"\xef\xbb\xbf"
+
+
+def decode_batch(body: bytes) -> list[Event] | None:
+    """The events, in normal form, of a JSON array of good events; None if it is anything else."""
+    try:
+        events: list[Event] = _decode_many(body)
+        if not _colons_kept(body, events):
+            return None
+        for event in events:
+            event.normalise()
+    except _UNDECODED:
+        return None
+    return events
+
+
+def decode_lines(lines: Iterable[bytes]) -> list[Event] | None:
+    """The events, in normal form, of lines that hold a good event each; None if one does not."""
+    try:
+        events = [_decode_one(line) for line in lines]
+        if not _colons_kept(b"".join(lines), events):
+            return None
+        for event in events:
+            event.normalise()
+    except _UNDECODED:
+        return None
+    return events
+
+
+def decode_one(raw: bytes) -> Event | Refusal:
+    """The event in normal form, or why it is none."""
+    try:
+        event: Event = _decode_one(raw)
+        if _colons_kept(raw, event):
+            return event.normalise()
+    except _UNDECODED:
+        pass
+    return judge(raw)
+
+
+def _colons_kept(raw: bytes, decoded: Any) -> bool:
+    if b"u003a" in raw or b"u003A" in raw:
+        return False
+    return raw.count(b":") == _encode(decoded).count(b":")
+
+
+def is_array(body: bytes) -> bool:
+    """Whether a JSON body is an array, if it is JSON at all."""
+    return body[:1] == b"[" or body.lstrip(_BLANK)[:1] == b"["
+
+
+def split_array(body: bytes) -> list[bytes] | Refusal:
+    """The members of a JSON array, each as it was sent, or why the body is no such array."""
+    try:
+        return [bytes(raw) for raw in _decode_raws(body)]
+    except RecursionError:
+        return too_deep()
+    except msgspec.DecodeError:
+        return _split_slowly(body)  # lone surrogates are JSON, though msgspec refuses the whole
+
+
+def _split_slowly(body: bytes) -> list[bytes] | Refusal:
+    # Bytes that are not UTF-8 pass through the text and back; the member that has them is refused later.
+    text = body.decode("utf-8", "surrogateescape")
+    members: list[bytes] = []
+    try:
+        at = _blank_end(text, _blank_end(text, 0) + 1)
+        if text[at : at + 1] == "]":
+            at += 1
+        else:
+            while True:
+                _, end = PARSE.raw_decode(text, at)
+                members.append(text[at:end].encode("utf-8", "surrogateescape"))
+                at = _blank_end(text, end)
+                sign, at = text[at : at + 1], _blank_end(text, at + 1)
+                if sign == "]":
+                    break
+                if sign != ",":
+                    return refusal("", Reason.NOT_JSON, f"expected , or ] at character {at}")
+        if text[at:].strip(_BLANK.decode()):
+            return refusal("", Reason.NOT_JSON, f"more text after the array, at character {at}")
+    except RecursionError:
+        return too_deep()
+    except ValueError as error:
+        return refusal("", Reason.NOT_JSON, str(error))
+    return members
+
+
+def _blank_end(text: str, at: int) -> int:
+    while text[at : at + 1] and text[at] in " \t\r\n":
+        at += 1
+    return at
+
+
+def split_lines(body: bytes) -> list[bytes]:
+    """The lines of NDJSON that are not blank."""
+    return [line for line in body.split(b"\n") if line and not line.isspace()]
+
+
+def without_bom(body: bytes) -> bytes:
+    """The body without a UTF-8 byte order mark, which some tools write first."""
+    return body[3:] if body.startswith(_BOM) else body
+
+
+def encode(entry: Event) -> bytes:
+    """An event in normal form as the log holds it: compact JSON."""
+    return _encode(entry)
+
+
+def encode_entries(entries: list[Event]) -> bytes:
+    """Events in normal form as members of a JSON array, without its brackets: ``{...},{...}``."""
+    return _encode(entries)[1:-1]
+
+
+def encode_clock(clock: Clock) -> bytes:
+    """A clock record as the log holds it."""
+    return clock.model_dump_json().encode()

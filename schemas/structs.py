@@ -1,0 +1,233 @@
+"""The events as msgspec structs, derived from the pydantic models of ``schemas.events``.
+
+The models are the contract; nothing about a field is written here a second time. For each model there is a
+struct with the same fields and limits, which decodes many times as fast. What a limit cannot say (the
+``AfterValidator`` functions of ``schemas.fields``: normal forms, times, hashtags) is the struct's method
+``normalise``.
+
+A field that the sender left out is ``UNSET`` (which is false), and after ``normalise`` so is one that is null
+or has its default: an encoded struct holds what it has to say and no more. ``v`` is always said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin
+
+import msgspec
+from annotated_types import Ge, Le, MaxLen, MinLen
+from msgspec import UNSET, UnsetType
+from pydantic import AfterValidator, BaseModel, Strict
+from pydantic.fields import FieldInfo
+
+from schemas import fields
+from schemas.events import MODELS
+
+#: An event in memory: one of the structs made below. mypy cannot see into a class that is made at import.
+Event: TypeAlias = Any
+Clean: TypeAlias = Callable[[Any], Any]
+
+_LIMITS = {MinLen: "min_length", MaxLen: "max_length", Ge: "ge", Le: "le"}
+_SCALARS = (str, int, bool, NoneType)
+#: Most values of a field were met before (accounts, campaigns, posts); so many are remembered per normaliser.
+_REMEMBERED = 16_384
+
+
+class Remembered(dict[Any, Any]):
+    """The normal form of each value met lately: ``table[value]`` is ``clean(value)``, and raises as it does."""
+
+    __slots__ = ("_clean",)
+
+    def __init__(self, clean: Clean) -> None:
+        self._clean = clean
+        self._reset()
+
+    def _reset(self) -> None:
+        self.clear()
+        self[None] = UNSET  # an optional field that is null says nothing
+
+    def __missing__(self, value: Any) -> Any:
+        cleaned = self._clean(value)
+        if len(self) > _REMEMBERED:
+            self._reset()
+        self[value] = cleaned
+        return cleaned
+
+
+def quick_text(value: str) -> str:
+    """``fields.clean_text``, with a short way for plain ASCII."""
+    if value.isascii() and value.isprintable() and value[0] != " " and value[-1] != " ":
+        return value
+    return fields.clean_text(value)
+
+
+def quick_name(value: str | None) -> Any:
+    """``fields.clean_name``, with a short way for plain ASCII."""
+    if value is None:
+        return UNSET
+    return value if value.isascii() and value.isprintable() else fields.clean_name(value)
+
+
+class QuickTime:
+    """``fields.parse_time``, put together from remembered parts: the minute, the second, and the rest.
+
+    The parts add up, since a fraction or an offset means the same in every minute.
+    """
+
+    _BASE = "2000-01-02T00:00:00"  # a day after the earliest time, so that every offset is in range
+
+    def __init__(self) -> None:
+        base = fields.parse_time(f"{self._BASE}Z")
+        self._minutes = Remembered(lambda text: fields.parse_time(f"{text}00Z"))
+        self._seconds = {f"{second:02}": second * 1000 for second in range(60)}
+        self._rests = Remembered(lambda text: fields.parse_time(f"{self._BASE}{text}") - base)
+
+    def __call__(self, value: int | str) -> int:
+        moment = value
+        if isinstance(moment, str):
+            try:
+                moment = self._minutes[moment[:17]] + self._seconds[moment[17:19]] + self._rests[moment[19:]]
+            except (KeyError, ValueError):
+                return fields.parse_time(value)  # judges leap seconds, and what is wrong
+        if fields.EARLIEST_MS <= moment < fields.LATEST_MS:
+            return moment
+        return fields.parse_time(value)
+
+
+#: Normalisers called for each value, since nearly every value is a new one. All others are remembered.
+_CALLED: dict[str, Clean] = {"event_id": quick_text, "id": quick_text, "name": quick_name}
+_QUICK: dict[Clean, Clean] = {fields.parse_time: QuickTime()}
+_TABLES: dict[Clean, Remembered] = {}
+
+
+def _hint(field: FieldInfo) -> Any:
+    """The field's type as it was written, limits included."""
+    return Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
+
+
+def _struct_type(hint: Any) -> Any:
+    """The msgspec form of a type; TypeError if there is none that is as strict."""
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        limits = {}
+        for note in args[1:]:
+            if type(note) in _LIMITS:
+                limits[_LIMITS[type(note)]] = getattr(note, _LIMITS[type(note)])
+            elif not isinstance(note, AfterValidator | Strict):
+                raise TypeError(f"no msgspec form of {note!r}")
+        inner = _struct_type(args[0])
+        return Annotated[inner, msgspec.Meta(**limits)] if limits else inner
+    if origin in (Union, UnionType):
+        return Union[tuple(_struct_type(arg) for arg in args)]  # noqa: UP007 - made from a tuple
+    if origin is tuple and args[1:] == (Ellipsis,):
+        return tuple[_struct_type(args[0]), ...]  # type: ignore[misc]
+    if origin is Literal or hint in _SCALARS:
+        return hint
+    if isinstance(hint, type) and issubclass(hint, BaseModel):
+        return derive(hint)
+    raise TypeError(f"no msgspec form of {hint!r}")
+
+
+def _normaliser(hint: Any) -> Clean | None:
+    """The one ``AfterValidator`` of a type, or of the member of an optional type."""
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        found = [note.func for note in args[1:] if isinstance(note, AfterValidator)]
+        assert len(found) <= 1, hint
+        return found[0] if found else _normaliser(args[0])
+    if origin in (Union, UnionType):
+        return next((clean for arg in args if (clean := _normaliser(arg))), None)
+    return None
+
+
+def _is_nested(hint: Any) -> bool:
+    return any(isinstance(arg, type) and issubclass(arg, BaseModel) for arg in (hint, *get_args(hint)))
+
+
+def _steps(model: type[BaseModel], scope: dict[str, Any]) -> Iterator[str]:
+    """The lines of ``normalise``, and in `scope` what they name."""
+    for name, field in model.model_fields.items():
+        hint = _hint(field)
+        clean = _normaliser(hint)
+        optional = not field.is_required()
+        if name == "kind":
+            continue
+        if name == "v":
+            yield f"self.v = {field.default!r}"
+            continue
+        yield f"value = self.{name}"
+        guard = "if value is not UNSET: " if optional else ""
+        if _is_nested(hint):
+            yield "if value: value.normalise()"
+            yield f"elif value is None: self.{name} = UNSET"
+        elif clean:
+            scope[name] = _CALLED.get(name) or _QUICK.get(clean) or _TABLES.setdefault(clean, Remembered(clean))
+            call = f"{name}[value]" if isinstance(scope[name], Remembered) else f"{name}(value)"
+            yield f"{guard}self.{name} = {call}"
+        elif optional:
+            test = "is None" if field.default is None else f"== {field.default!r}"
+            yield f"if value {test}: self.{name} = UNSET"
+
+
+def _normalise_method(model: type[BaseModel]) -> Clean:
+    # Unrolled, as dataclasses do it for __init__: a loop over the fields takes twice as long, and this is the
+    # hottest code of ingest. The source is made of field names of our own models and nothing else.
+    scope: dict[str, Any] = {"UNSET": UNSET}
+    lines = ["def normalise(self):", *_steps(model, scope)]
+    exec("\n    ".join([*lines, "return self"]), scope)  # noqa: S102
+    method: Clean = scope["normalise"]
+    method.__doc__ = "Bring every field into its normal form, in place; raises PydanticCustomError."
+    return method
+
+
+_DERIVED: dict[type[BaseModel], type[msgspec.Struct]] = {}
+
+
+def derive(model: type[BaseModel]) -> type[msgspec.Struct]:
+    """The struct of a model, made once. Raises TypeError if the model says what a struct cannot."""
+    if model in _DERIVED:
+        return _DERIVED[model]
+    columns: list[Any] = []
+    for name, field in model.model_fields.items():
+        if name == "kind":
+            continue
+        kind = _struct_type(_hint(field))
+        columns.append(
+            (name, kind) if field.is_required() else (name, Union[kind, UnsetType], UNSET)  # noqa: UP007
+        )
+    kind_field = model.model_fields.get("kind")
+    tag: dict[str, Any] = {}
+    if kind_field:
+        tag = {"tag_field": "kind", "tag": get_args(kind_field.annotation)[0]}
+    _DERIVED[model] = msgspec.defstruct(
+        model.__name__,
+        columns,
+        namespace={"normalise": _normalise_method(model)},
+        module=__name__,
+        forbid_unknown_fields=True,
+        kw_only=True,
+        gc=False,  # an event never refers to itself, so the collector need not look at it
+        **tag,
+    )
+    return _DERIVED[model]
+
+
+#: The struct of each kind of event.
+STRUCTS: dict[str, type[msgspec.Struct]] = {kind: derive(model) for kind, model in MODELS.items()}
+Interaction: Any = STRUCTS["interaction"]
+Post: Any = STRUCTS["post"]
+Reading: Any = STRUCTS["reading"]
+Broadcast: Any = STRUCTS["broadcast"]
+KINDS: dict[type, str] = {struct: kind for kind, struct in STRUCTS.items()}
+
+
+def from_model(model: BaseModel) -> Event:
+    """The struct of a validated model, in normal form."""
+    values: dict[str, Any] = {}
+    for name, field in type(model).model_fields.items():
+        value = getattr(model, name)
+        said = name == "v" or field.is_required() or (value is not None and value != field.default)
+        if said and name != "kind":
+            values[name] = from_model(value) if isinstance(value, BaseModel) else value
+    return _DERIVED[type(model)](**values)

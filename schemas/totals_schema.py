@@ -1,0 +1,119 @@
+"""JSON Schemas of engagement.totals.v1: the key of each scope, and the value that belongs to it.
+
+The aggregator builds these entries without models, for speed; what is written here is held to what it
+really writes by the integration tests.
+"""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from schemas.events import ACTIONS, POST_ACTION, VERSION, Metric, Phase
+from schemas.json_schema import DRAFT
+from schemas.totals import Position
+
+Document = dict[str, Any]
+
+_OFFSET: Document = {
+    "type": "integer",
+    "minimum": -1,
+    "description": "source offset up to which (inclusive) the entry counts; -1 before the first record",
+}
+_COUNT: Document = {"type": "integer", "minimum": 0}
+_TIME: Document = {"type": "integer", "minimum": 0, "description": "epoch milliseconds; 0 for never"}
+_TEXT: Document = {"type": "string", "minLength": 1}
+_ACTIONS: Document = {
+    "type": "object",
+    "description": "gross count of each action; withdrawals are actions of their own",
+    "propertyNames": {"enum": [*ACTIONS, POST_ACTION]},
+    "additionalProperties": _COUNT,
+}
+_COUNTED: Document = {"actions": _ACTIONS, "last_ms": _TIME}
+
+#: scope -> (what follows it in the key, fields of the value, those that may be absent, what it is)
+_SCOPES: dict[str, tuple[list[Document], Document, set[str], str]] = {
+    "account": ([_TEXT, _TEXT], _COUNTED, set(), "an account: platform, account"),
+    "hashtag": ([_TEXT], _COUNTED, set(), "a canonical hashtag"),
+    "campaign": ([_TEXT], _COUNTED, set(), "a campaign"),
+    "country": ([_TEXT], _COUNTED, set(), "the actors of a country (ISO 3166-1 alpha-2)"),
+    "format": ([_TEXT], _COUNTED, set(), "posts of a format"),
+    "vip": ([], _COUNTED, set(), "verified actors"),
+    "post": ([_TEXT, _TEXT], {**_COUNTED, "account": _TEXT}, set(), "a post: platform, post_id"),
+    "broadcast": (
+        [_TEXT],
+        {
+            **_COUNTED,
+            "account": _TEXT,
+            "phases": {
+                "type": "object",
+                "propertyNames": {"enum": list(get_args(Phase))},
+                "additionalProperties": _TIME,
+            },
+            "title": _TEXT,
+        },
+        {"account", "phases", "title"},
+        "a live broadcast",
+    ),
+    "reading": (
+        [_TEXT, _TEXT, {"enum": list(get_args(Metric))}],
+        {"value": _COUNT, "at_ms": _TIME},
+        set(),
+        "the newest cumulative figure: platform, subject (schemas.events.subject_of), metric",
+    ),
+    "minute": (
+        [_TEXT, _TIME],
+        {"actions": _ACTIONS, "closed": {"type": "boolean"}},
+        set(),
+        "a minute of a live broadcast: broadcast_id, its first millisecond",
+    ),
+    "bucket": (
+        [{"type": "integer", "minimum": 1}, _TIME, {"type": "integer", "minimum": 0}],
+        {
+            "rows": {
+                "type": "array",
+                "items": {"type": "array", "minItems": 4},
+                "description": "[scope, ...subject, action, count]",
+            }
+        },
+        set(),
+        "a bucket of the rolling windows, for the aggregator alone: width_ms, its first millisecond, part",
+    ),
+    "position": (
+        [],
+        {name: _COUNT for name in Position.__struct_fields__ if name not in ("offset", "present_ms")}
+        | {"present_ms": _TIME},
+        set(),
+        "how far the partition has been counted, and what was met on the way (schemas.totals.Position)",
+    ),
+}
+
+SCOPES: tuple[str, ...] = tuple(_SCOPES)
+
+
+def key_schema() -> Document:
+    """The record key: a JSON array whose first member is the scope."""
+    return {
+        "oneOf": [
+            {
+                "type": "array",
+                "items": [{"const": scope}, *rest],
+                "minItems": 1 + len(rest),
+                "maxItems": 1 + len(rest),
+                "description": meaning,
+            }
+            for scope, (rest, _, _, meaning) in _SCOPES.items()
+        ]
+    }
+
+
+def totals_schema(scope: str) -> Document:
+    """The record value of a scope. A null value (tombstone) removes the entry."""
+    _, fields, optional, meaning = _SCOPES[scope]
+    return {
+        "$schema": DRAFT,
+        "title": f"totals of scope {scope}, version {VERSION}, as kept in engagement.totals.v1",
+        "description": f"What the events of one source partition add up to for {meaning}.",
+        "type": "object",
+        "properties": {"offset": _OFFSET, **fields},
+        "required": sorted({"offset", *fields} - optional),
+    }

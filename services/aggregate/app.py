@@ -1,0 +1,160 @@
+"""The Faust application: the consumer group, the stream, and the timers; nothing is counted here.
+
+Faust commits nothing and stores nothing (docs/adr/0002): the stream is read without acknowledging, and the
+offsets are committed by the transactions of `store`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from functools import partial
+from typing import Any
+
+import faust
+import structlog
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
+
+from schemas.topics import EVENTS, qualified
+from services.aggregate.ownership import Ownership
+from services.aggregate.store import group_id
+from services.runtime.kafka import ssl_context
+from services.runtime.settings import KafkaSettings, Settings
+
+log = structlog.get_logger(__name__)
+
+#: How long the broker may wait for data; Faust has 1.5 s fixed, during which a new partition stands still.
+FETCH_MAX_WAIT_MS = 100
+EXIT_FAILED = 70
+
+
+class _ConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
+    logger = logging.getLogger("faust.transport.consumer")
+
+    def _create_worker_consumer(self, transport: Transport) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
+        return consumer
+
+
+class _Consumer(Consumer):  # type: ignore[misc]
+    logger = logging.getLogger("faust.transport.consumer")
+
+    def _new_consumer_thread(self) -> AIOKafkaConsumerThread:
+        return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+
+class _Transport(Transport):  # type: ignore[misc]
+    Consumer = _Consumer
+
+
+def give_up_process(reason: str, error: BaseException | None = None) -> None:
+    """End the process at once: what is in memory is not stored, what is stored is right."""
+    log.critical("aggregator ends itself", reason=reason, exc_info=error)
+    os._exit(EXIT_FAILED)
+
+
+def credentials(kafka: KafkaSettings) -> Any:
+    """Faust's form of the SASL and TLS settings; None for plain text."""
+    if kafka.security_protocol == "PLAINTEXT":
+        return None
+    context = ssl_context(kafka) if kafka.security_protocol.endswith("SSL") else None
+    if kafka.security_protocol == "SSL":
+        return faust.SSLCredentials(context)
+    password = kafka.sasl_password.get_secret_value() if kafka.sasl_password else None
+    return faust.SASLCredentials(
+        username=kafka.sasl_username,
+        password=password,
+        mechanism=kafka.sasl_mechanism,
+        ssl_context=context,
+    )
+
+
+def create_app(settings: Settings, ownership: Ownership) -> faust.App:
+    """The application, its agent registered."""
+    assert settings.kafka.bootstrap is not None
+    session = settings.aggregate.session_timeout_seconds
+    app = faust.App(
+        group_id(settings),
+        broker=[f"kafka://{address.strip()}" for address in settings.kafka.bootstrap.split(",")],
+        broker_credentials=credentials(settings.kafka),
+        # Nothing of Faust's own state is used, and it must commit nothing: its commits step over holes.
+        broker_commit_interval=3600.0,
+        broker_commit_every=10**9,
+        stream_wait_empty=False,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        table_standby_replicas=0,
+        web_enabled=False,
+        worker_redirect_stdouts=False,
+        consumer_auto_offset_reset="earliest",
+        consumer_metadata_max_age_ms=30_000,
+        broker_session_timeout=session,
+        broker_heartbeat_interval=session / 4,
+        broker_rebalance_timeout=max(20.0, 2 * session),
+        broker_request_timeout=max(30.0, 3 * session),  # Faust wants it above the session's
+        broker_max_poll_interval=2_000_000,  # a spare worker without partitions must stay in the group
+        broker_max_poll_records=500,
+        stream_buffer_maxsize=200,
+        stream_recovery_delay=0.0,
+        # Faust warns if nothing is committed by it; by design nothing is.
+        broker_commit_livelock_soft_timeout=10**9,
+    )
+    app.finalize()
+    app.transport = _Transport(app.conf.broker_consumer, app)
+    events = app.topic(
+        qualified(settings.namespace, EVENTS.name),
+        value_type=bytes,
+        value_serializer="raw",
+        key_serializer="raw",
+    )
+    _register(app, events, settings, ownership)
+    return app
+
+
+def _register(app: faust.App, events: Any, settings: Settings, ownership: Ownership) -> None:
+    topic = events.get_topic_name()
+
+    async def count(stream: Any) -> None:
+        async for event in stream.noack().events():
+            message = event.message
+            try:
+                await ownership.count(message.partition, message.offset, message.timestamp, message.value)
+            except Exception as error:  # noqa: BLE001 # Faust would acknowledge the event and go on without it
+                give_up_process("counting failed", error)
+
+    app.agent(events, name="count", concurrency=1)(count)
+
+    async def assigned(*_: Any, **__: Any) -> None:
+        consumer = app.consumer
+        mine = [tp for tp in consumer.assignment() if tp.topic == topic]
+        try:
+            await ownership.take_over(tp.partition for tp in mine)
+        except Exception as error:  # noqa: BLE001 # Faust would resume the stream on an empty state
+            give_up_process(f"partitions could not be taken over: {error}", error)
+        for tp in mine:
+            if tp.partition in ownership.owned:
+                ownership.owned[tp.partition].highwater = partial(consumer.highwater, tp)
+
+    async def revoked(*_: Any, **__: Any) -> None:
+        await _or_end(ownership.give_up(), "partitions could not be given up")
+
+    app.on_rebalance_complete.connect(assigned, weak=False)
+    app.on_partitions_revoked.connect(revoked, weak=False)
+    app.on_before_shutdown.connect(revoked, weak=False)
+
+    async def flush_loop() -> None:
+        interval = settings.aggregate.flush_interval_ms / 1000
+        while not app.should_stop:
+            await asyncio.sleep(interval)
+            await _or_end(ownership.flush(), "storing failed")
+
+    app.task(flush_loop)
+
+
+async def _or_end(work: Any, reason: str) -> None:
+    try:
+        await work
+    except Exception as error:  # noqa: BLE001 # whatever it is, the state in memory can no longer be trusted
+        give_up_process(f"{reason}: {error}", error)

@@ -1,0 +1,74 @@
+"""Live broadcasts: their phases, and their counts per closed minute, from which spikes are decided."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from schemas.totals import Key
+
+MINUTE_MS = 60_000
+GRACE_MS = 5_000  # how long after its end a minute still takes events
+KEEP_MS = 48 * 3_600_000  # minutes older than this are given up
+
+
+@dataclass
+class Broadcasts:
+    """Phases and minutes. A minute of event time closes when the present passes its end by GRACE_MS; after
+    that it never changes, so what is decided from it does not depend on when it is looked at."""
+
+    about: dict[str, dict[str, Any]] = field(default_factory=dict)
+    minutes: dict[tuple[str, int], dict[str, int]] = field(default_factory=dict)
+    closed: set[tuple[str, int]] = field(default_factory=set)
+    dirty: set[Key] = field(default_factory=set)
+    gone: set[Key] = field(default_factory=set)
+    present_ms: int = 0
+
+    def enter(self, broadcast_id: str, account: str, phase: str, at_ms: int, title: str | None) -> None:
+        """A broadcast enters a phase; the last word of the log counts."""
+        entry = self.about.setdefault(broadcast_id, {"phases": {}})
+        entry["phases"][phase] = at_ms
+        entry["account"] = account
+        if title:
+            entry["title"] = title
+        self.dirty.add(("broadcast", broadcast_id))
+
+    def count(self, broadcast_id: str, action: str, count: int, at_ms: int) -> None:
+        """Count into the minute of the event, unless it is closed."""
+        start_ms = at_ms - at_ms % MINUTE_MS
+        if start_ms + MINUTE_MS + GRACE_MS <= self.present_ms:
+            return
+        actions = self.minutes.setdefault((broadcast_id, start_ms), {})
+        actions[action] = actions.get(action, 0) + count
+        self.dirty.add(("minute", broadcast_id, start_ms))
+
+    def advance(self, present_ms: int) -> None:
+        """Close what the present has passed; give up what is long past."""
+        self.present_ms = present_ms
+        for name in self.minutes.keys() - self.closed:
+            if name[1] + MINUTE_MS + GRACE_MS <= present_ms:
+                self.closed.add(name)
+                self.dirty.add(("minute", *name))
+        for name in [name for name in self.closed if name[1] + KEEP_MS <= present_ms]:
+            del self.minutes[name]
+            self.closed.discard(name)
+            self.dirty.discard(("minute", *name))
+            self.gone.add(("minute", *name))
+
+    def minute_entry(self, broadcast_id: str, start_ms: int) -> dict[str, Any]:
+        """What is stored of a minute."""
+        name = (broadcast_id, start_ms)
+        return {"actions": self.minutes[name], "closed": name in self.closed}
+
+    def restore_minute(self, broadcast_id: str, start_ms: int, entry: dict[str, Any]) -> None:
+        """Take in a stored minute."""
+        name = (broadcast_id, start_ms)
+        self.minutes[name] = dict(entry["actions"])
+        if entry["closed"]:
+            self.closed.add(name)
+
+    def restore_about(self, broadcast_id: str, entry: dict[str, Any]) -> None:
+        """Take in a stored broadcast."""
+        if "phases" in entry:
+            names = ("phases", "account", "title")
+            self.about[broadcast_id] = {name: entry[name] for name in names if name in entry}

@@ -1,0 +1,50 @@
+"""How buckets of the rolling windows are stored: as entries of engagement.totals.v1, in bounded parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from schemas.totals import Key, encode_key, encode_value
+from services.aggregate.counters import Counters
+from services.aggregate.windows import BucketId, Counts, Windows
+
+ROWS_PER_PART = 2_000  # of at most about 450 bytes each: under the megabyte that a broker takes
+
+
+class BucketStore:
+    """Turns buckets into records and back; knows which parts are stored, so as to remove them."""
+
+    def __init__(self) -> None:
+        self._parts: dict[BucketId, int] = {}
+
+    def records(
+        self, changed: dict[BucketId, Counts], gone: Iterable[BucketId], counters: Counters, offset: int
+    ) -> list[tuple[bytes, bytes | None]]:
+        """Records that store the changed buckets and remove those given up."""
+        records: list[tuple[bytes, bytes | None]] = []
+        for bucket, counts in changed.items():
+            pairs = ((*counters.pair(number), count) for number, count in counts.items())
+            rows = [[*key, action, count] for key, action, count in pairs]
+            parts = [rows[at : at + ROWS_PER_PART] for at in range(0, len(rows), ROWS_PER_PART)]
+            for part, some in enumerate(parts):
+                value = {"rows": some, "offset": offset}
+                records.append((encode_key(("bucket", *bucket, part)), encode_value(value)))
+            records += self._removals(bucket, len(parts))
+            self._parts[bucket] = len(parts)
+        for bucket in gone:
+            records += self._removals(bucket, 0)
+            self._parts.pop(bucket, None)
+        return records
+
+    def _removals(self, bucket: BucketId, first: int) -> list[tuple[bytes, bytes | None]]:
+        stored = self._parts.get(bucket, 0)
+        return [(encode_key(("bucket", *bucket, part)), None) for part in range(first, stored)]
+
+    def restore(self, key: Key, entry: dict[str, Any], counters: Counters, windows: Windows) -> None:
+        """Take in a stored part."""
+        _, width_ms, start_ms, part = key
+        bucket = (int(width_ms), int(start_ms))
+        self._parts[bucket] = max(self._parts.get(bucket, 0), int(part) + 1)
+        counts = {counters.number(tuple(row[:-2]), row[-2]): row[-1] for row in entry["rows"]}
+        windows.restore(bucket, counts)

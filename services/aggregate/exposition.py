@@ -1,0 +1,164 @@
+"""What the aggregator counts, as Prometheus metrics; made anew at each scrape from the states.
+
+Counts carry the source partition: recording rules take the maximum by partition and then sum, so a partition
+that moves between workers is neither doubled nor dropped. Subjects without series of their own are summed
+into one whose names are OTHER, so that a sum over all series is exact.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from schemas.totals import Key
+from services.aggregate.counters import ALL
+from services.aggregate.partition import PartitionState
+from services.aggregate.selection import Selection
+from services.aggregate.windows import WINDOWS
+
+if TYPE_CHECKING:
+    from services.aggregate.ownership import Owned, Ownership
+
+OTHER = "_other"
+
+
+class CountsCollector(Collector):
+    """Counts, rolling counts, readings and progress of the partitions owned."""
+
+    def __init__(
+        self,
+        ownership: Ownership,
+        accounts: Selection,
+        hashtags: Selection,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._ownership = ownership
+        self._accounts = accounts
+        self._hashtags = hashtags
+        self._now = now
+
+    def collect(self) -> Iterable[Metric]:
+        """All metric families."""
+        states = self._ownership.states
+        yield from _scope_metrics("account", ["platform", "account"], self._accounts.keys, states)
+        yield from _scope_metrics("hashtag", ["hashtag"], self._hashtags.keys, states)
+        yield _readings(states, set(self._accounts.keys))
+        yield from _broadcasts(states)
+        yield from _progress(list(self._ownership.owned.values()), self._now())
+
+
+def _scope_metrics(
+    scope: str, labels: list[str], keys: list[Key], states: list[PartitionState]
+) -> Iterator[Metric]:
+    total = CounterMetricFamily(
+        f"fanpulse_{scope}_events",
+        f"Events counted per {scope} and action since the stream began, quantities included; gross.",
+        labels=[*labels, "action", "partition"],
+    )
+    rolling = GaugeMetricFamily(
+        f"fanpulse_{scope}_rolling",
+        f"Events per {scope} and action in a rolling window of event time that ends at the present.",
+        labels=[*labels, "action", "window", "partition"],
+    )
+    for state in states:
+        counters, partition = state.counters, str(state.partition)
+        sums = state.windows.sums
+        rest = dict(counters.actions.get((scope, ALL), {}))
+        rolling_rest = {
+            (action, window): sums[window].get(number, 0)
+            for action, number in counters.numbers((scope, ALL))
+            for window in WINDOWS
+        }
+        for key in keys:
+            names = [str(name) for name in key[1:]]
+            for action, count in counters.actions.get(key, {}).items():
+                total.add_metric([*names, action, partition], count)
+                rest[action] -= count
+            for action, number in counters.numbers(key):
+                for window in WINDOWS:
+                    count = sums[window].get(number, 0)
+                    rolling.add_metric([*names, action, window, partition], count)
+                    rolling_rest[action, window] -= count
+        others = [OTHER] * len(labels)
+        for action, count in rest.items():
+            total.add_metric([*others, action, partition], count)
+        for (action, window), count in rolling_rest.items():
+            rolling.add_metric([*others, action, window, partition], count)
+    yield total
+    yield rolling
+
+
+def _readings(states: list[PartitionState], accounts: set[Key]) -> Metric:
+    family = GaugeMetricFamily(
+        "fanpulse_account_reading",
+        "Newest cumulative figure of an account, as its platform reports it.",
+        labels=["platform", "account", "metric"],
+    )
+    newest: dict[Key, tuple[int, int]] = {}
+    for state in states:
+        for key, (value, at_ms) in state.readings.items():
+            if ("account", key[1], key[2]) in accounts and at_ms >= newest.get(key, (0, 0))[1]:
+                newest[key] = (value, at_ms)
+    for key, (value, _) in newest.items():
+        family.add_metric([str(name) for name in key[1:]], value)
+    return family
+
+
+def _broadcasts(states: list[PartitionState]) -> Iterator[Metric]:
+    events = CounterMetricFamily(
+        "fanpulse_broadcast_events",
+        "Events counted per live broadcast and action, quantities included; gross.",
+        labels=["broadcast", "action", "partition"],
+    )
+    phase = GaugeMetricFamily(
+        "fanpulse_broadcast_phase_timestamp_seconds",
+        "When a live broadcast entered a phase, in event time.",
+        labels=["broadcast", "phase", "partition"],
+    )
+    for state in states:
+        partition = str(state.partition)
+        for key in state.counters.keys("broadcast"):
+            for action, count in state.counters.actions[key].items():
+                events.add_metric([str(key[1]), action, partition], count)
+        for broadcast_id, about in state.broadcasts.about.items():
+            for name, at_ms in about["phases"].items():
+                phase.add_metric([broadcast_id, name, partition], at_ms / 1000)
+    yield events
+    yield phase
+
+
+def _progress(owned: list[Owned], now: float) -> Iterator[Metric]:
+    def gauge(name: str, documentation: str) -> GaugeMetricFamily:
+        return GaugeMetricFamily(name, documentation, labels=["partition"])
+
+    def counter(name: str, documentation: str) -> CounterMetricFamily:
+        return CounterMetricFamily(name, documentation, labels=["partition"])
+
+    present = gauge("fanpulse_aggregate_present_timestamp_seconds", "Newest clock record of the log.")
+    watermark = gauge("fanpulse_aggregate_watermark_timestamp_seconds", "Newest event time met.")
+    offset = gauge("fanpulse_aggregate_offset", "Offset of the last record counted; -1 before the first.")
+    lag = gauge("fanpulse_aggregate_lag_records", "Records of the log that are not counted yet.")
+    behind = gauge("fanpulse_aggregate_lag_seconds", "Age of the last record counted, while there is lag.")
+    remembered = gauge("fanpulse_dedup_ids", "Event ids remembered to recognise duplicates.")
+    counted = counter("fanpulse_events_counted", "Events that count.")
+    duplicates = counter("fanpulse_duplicate_events", "Events left out: their id was met before.")
+    late = counter("fanpulse_late_events", "Events that count in totals, too late for every window.")
+    refused = counter("fanpulse_refused_entries", "Entries of the log that are no events.")
+    for each in owned:
+        state, partition = each.state, [str(each.state.partition)]
+        waiting = max(0, (each.highwater() or 0) - state.offset - 1)
+        present.add_metric(partition, state.present_ms / 1000)
+        watermark.add_metric(partition, state.watermark_ms / 1000)
+        offset.add_metric(partition, state.offset)
+        lag.add_metric(partition, waiting)
+        behind.add_metric(partition, max(0.0, now - each.applied_at) if waiting else 0.0)
+        remembered.add_metric(partition, len(state.dedup))
+        counted.add_metric(partition, state.counted)
+        duplicates.add_metric(partition, state.duplicates)
+        late.add_metric(partition, state.late)
+        refused.add_metric(partition, state.refused)
+    yield from (present, watermark, offset, lag, behind, remembered, counted, duplicates, late, refused)

@@ -1,0 +1,147 @@
+"""Which partitions this worker owns, and what it does with them: take over, count, store, give up.
+
+One asyncio task counts (the Faust agent), another stores (the flush loop); taking over and giving up happen
+in rebalances, while no records flow. Any failure that is not a fence ends the process: the state in memory
+is then worthless, the one in Kafka is right, and a supervisor starts the worker again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import structlog
+
+from services.aggregate.dead_letters import dead_letter
+from services.aggregate.dedup import Horizon
+from services.aggregate.instruments import Instruments
+from services.aggregate.loading import load_states
+from services.aggregate.partition import PartitionState
+from services.aggregate.store import (
+    FencedError,
+    PartitionStore,
+    first_offset,
+)
+from services.runtime.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass
+class Owned:
+    """A partition of ours."""
+
+    state: PartitionState
+    store: PartitionStore
+    letters: list[bytes] = field(default_factory=list)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    applied_at: float = 0.0  # epoch seconds of the last record counted, as the broker keeps them
+    highwater: Callable[[], int | None] = lambda: None
+
+
+class Ownership:
+    """The partitions of this worker."""
+
+    def __init__(self, settings: Settings, instruments: Instruments) -> None:
+        self._settings = settings
+        self._instruments = instruments
+        self._horizon = Horizon(
+            settings.aggregate.dedup_generation_events, settings.aggregate.dedup_generations
+        )
+        self._epoch = 0  # counts the times everything was revoked
+        self._taking_over = asyncio.Lock()
+        self.owned: dict[int, Owned] = {}
+        self.ready = False
+
+    @property
+    def states(self) -> list[PartitionState]:
+        """States of the partitions owned, by partition."""
+        return [self.owned[partition].state for partition in sorted(self.owned)]
+
+    async def take_over(self, partitions: Iterable[int]) -> None:
+        """Fence, then load. If a rebalance revokes them meanwhile, all is dropped again."""
+        wanted, epoch, started = sorted(partitions), self._epoch, time.monotonic()
+        async with self._taking_over:
+            stores = {partition: PartitionStore(self._settings, partition) for partition in wanted}
+            try:
+                await asyncio.gather(*(store.fence() for store in stores.values()))
+                states = await load_states(self._settings, self._horizon, wanted)
+            finally:
+                if epoch != self._epoch or sys.exc_info()[0]:
+                    await asyncio.gather(*(store.close() for store in stores.values()))
+            if epoch != self._epoch:
+                log.info("assignment is out of date, dropped", partitions=wanted)
+                return
+            self.owned = {p: Owned(states[p], stores[p]) for p in wanted}
+            self.ready = True
+        log.info(
+            "partitions taken over",
+            partitions=wanted,
+            seconds=round(time.monotonic() - started, 3),
+            offsets={p: states[p].offset for p in wanted},
+        )
+
+    async def count(self, partition: int, offset: int, timestamp: float, data: bytes | None) -> None:
+        """Count a record of the log; one that was counted before, or is not ours, changes nothing."""
+        owned = self.owned.get(partition)
+        if owned is None or offset <= owned.state.offset:
+            return
+        if offset != owned.state.offset + 1 and not await self._is_next(
+            partition, owned.state.offset, offset
+        ):
+            self._instruments.stale_records.inc()
+            log.warning("stale record left out", partition=partition, offset=offset, after=owned.state.offset)
+            return
+        started = time.perf_counter()
+        bad = owned.state.apply(offset, data)
+        self._instruments.processing.observe(time.perf_counter() - started)
+        owned.applied_at = timestamp
+        for entry in bad:
+            owned.letters.append(dead_letter(entry, partition, offset, time.time()))
+            log.warning("log entry refused", partition=partition, offset=offset, index=entry.index)
+
+    async def _is_next(self, partition: int, after: int, offset: int) -> bool:
+        """Whether the log itself has nothing between two offsets.
+
+        Transaction markers and retention leave gaps. A record fetched before a rebalance and handed on after
+        it would leave one too, and the records in between would be lost if it were counted.
+        """
+        return await first_offset(self._settings, partition, after + 1) == offset
+
+    async def flush(self) -> None:
+        """Store what has changed, each partition in a transaction of its own."""
+        await asyncio.gather(*(self._flush(partition) for partition in list(self.owned)))
+
+    async def _flush(self, partition: int) -> None:
+        owned = self.owned.get(partition)
+        if owned is None:
+            return
+        async with owned.lock:
+            if self.owned.get(partition) is not owned or not owned.state.changed:
+                return
+            started = time.perf_counter()
+            changes, letters = owned.state.take_changes(), owned.letters
+            owned.letters = []
+            try:
+                await owned.store.commit(changes, owned.state.stored_offset + 1, letters)
+            except FencedError:
+                del self.owned[partition]
+                self._instruments.fenced.inc()
+                log.warning("fenced: another worker owns the partition", partition=partition)
+                await owned.store.close()
+            else:
+                self._instruments.flush.observe(time.perf_counter() - started)
+                self._instruments.stored_entries.inc(len(changes))
+
+    async def give_up(self) -> None:
+        """Store and forget all partitions."""
+        self._epoch += 1
+        await self.flush()
+        given_up, self.owned = self.owned, {}
+        self.ready = False
+        await asyncio.gather(*(owned.store.close() for owned in given_up.values()))
+        if given_up:
+            log.info("partitions given up", partitions=sorted(given_up))

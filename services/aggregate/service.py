@@ -1,0 +1,109 @@
+"""Composition root of the aggregator."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import faust
+import structlog
+from aiokafka.errors import KafkaError
+
+from schemas.hashtags import canonical
+from schemas.topics import EVENTS, TOTALS, qualified
+from services.aggregate.app import create_app
+from services.aggregate.exposition import CountsCollector
+from services.aggregate.instruments import Instruments
+from services.aggregate.ownership import Ownership
+from services.aggregate.selection import Selection
+from services.runtime.kafka import BrokerUnavailableError, create_topics
+from services.runtime.metrics import NamespacedRegistry
+from services.runtime.reading import open_reader
+from services.runtime.settings import AggregateSettings, Settings, SettingsError
+from services.runtime.web import Endpoint
+
+log = structlog.get_logger(__name__)
+
+#: How often the accounts and hashtags with series of their own are chosen anew.
+SELECTION_SECONDS = 5.0
+
+
+@dataclass
+class Aggregator:
+    """The parts of a running aggregator."""
+
+    app: faust.App
+    ownership: Ownership
+    endpoint: Endpoint
+
+
+def build(settings: Settings) -> Aggregator:
+    """Put the parts together; nothing is connected yet. Raises SettingsError."""
+    registry = NamespacedRegistry(settings.namespace)
+    ownership = Ownership(settings, Instruments(registry))
+    accounts, hashtags = _selections(settings.aggregate)
+    registry.register(CountsCollector(ownership, accounts, hashtags))
+    app = create_app(settings, ownership)
+
+    async def select() -> None:
+        while not app.should_stop:
+            accounts.refresh(ownership.states)
+            hashtags.refresh(ownership.states)
+            await asyncio.sleep(SELECTION_SECONDS if accounts.keys else 0.2)
+
+    app.task(select)
+    endpoint = Endpoint(
+        registry,
+        lambda: None if ownership.ready else "no partitions have been taken over yet",
+        host=settings.aggregate.metrics_host,
+        port=settings.aggregate.metrics_port,
+    )
+    return Aggregator(app, ownership, endpoint)
+
+
+def _selections(aggregate: AggregateSettings) -> tuple[Selection, Selection]:
+    accounts = []
+    for name in aggregate.tracked_accounts:
+        platform, colon, account = name.partition(":")
+        if not (platform and colon and account):
+            raise SettingsError(
+                f"aggregate.tracked_accounts has {name!r}; write platform:account, such as twitter:GansuTravel"
+            )
+        accounts.append(("account", platform.lower(), account.removeprefix("@")))
+    hashtags = [("hashtag", canonical(tag)) for tag in aggregate.tracked_hashtags]
+    return (
+        Selection("account", accounts, aggregate.top_accounts),
+        Selection("hashtag", hashtags, aggregate.top_hashtags),
+    )
+
+
+async def _prepare(settings: Settings, aggregator: Aggregator) -> None:
+    await create_topics(settings)
+    async with open_reader(settings) as reader:
+        events = await reader.spans(qualified(settings.namespace, EVENTS.name))
+        totals = await reader.spans(qualified(settings.namespace, TOTALS.name))
+    if len(events) != len(totals):
+        raise SettingsError(
+            f"{EVENTS.name} has {len(events)} partitions and {TOTALS.name} has {len(totals)}; make them equal"
+        )
+    await aggregator.endpoint.start()
+
+
+def run(settings: Settings) -> None:
+    """Run until SIGINT or SIGTERM. Owns the process: Faust's worker takes the loop and the signals.
+
+    Raises SettingsError and BrokerUnavailableError before anything is counted; ends the process with
+    status 70 if it can no longer count exactly.
+    """
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    aggregator = build(settings)
+    try:
+        loop.run_until_complete(_prepare(settings, aggregator))
+    except KafkaError as error:
+        raise BrokerUnavailableError(f"{settings.kafka.bootstrap}: {error}") from error
+    log.info("aggregator starts", namespace=settings.namespace, metrics=aggregator.endpoint.url)
+    worker = faust.Worker(
+        aggregator.app, loop=loop, override_logging=False, redirect_stdouts=False, quiet=True, loglevel="WARN"
+    )
+    worker.execute_from_commandline()

@@ -1,0 +1,62 @@
+"""Logs: one structured line per event on standard error, for our code and for the libraries alike."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Literal
+
+import structlog
+
+#: Libraries that tell more at INFO than an operator wants to read.
+_QUIET = ("aiokafka", "asyncio", "faust", "httpcore", "httpx", "mode", "uvicorn")
+
+
+def configure(level: Literal["debug", "info", "warning", "error"], fmt: Literal["json", "console"]) -> None:
+    """Send structlog and the standard library's logging to standard error, as JSON lines or for people.
+
+    A line has ``event`` (constant text), ``level``, ``logger``, ``timestamp`` (UTC, ISO 8601) and the fields
+    of the event; an exception becomes a field too. Libraries log from WARNING on, unless `level` is debug.
+    Calling it again replaces what the first call set up.
+    """
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(fmt)],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for name in _QUIET:
+        library = logging.getLogger(name)
+        library.handlers.clear()
+        library.propagate = True
+        library.setLevel(logging.DEBUG if level == "debug" else logging.WARNING)
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    logging.captureWarnings(True)
+
+
+def _renderers(fmt: Literal["json", "console"]) -> list[structlog.typing.Processor]:
+    if fmt == "json":
+        return [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(ensure_ascii=False)]
+    return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]

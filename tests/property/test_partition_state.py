@@ -1,0 +1,205 @@
+"""Laws of the counting core, against recounts that share no code with it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.aggregate.dedup import Horizon
+from services.aggregate.partition import PartitionState
+from services.aggregate.windows import WINDOWS
+
+START = 1_782_120_600_000  # 2026-06-22T09:30:00Z
+HORIZON = Horizon(generation_events=7, generations=2)
+ACTIONS = ["like", "unlike", "repost", "read"]
+
+events = st.fixed_dictionaries(
+    {
+        "kind": st.just("interaction"),
+        "v": st.just(1),
+        "event_id": st.integers(0, 60).map(str),
+        "ago_ms": st.one_of(
+            st.integers(-300_000, 400_000), st.integers(0, 4_000_000), st.integers(0, 100_000_000)
+        ),
+        "platform": st.sampled_from(["twitter", "facebook"]),
+        "account": st.sampled_from(["GansuTravel", "VisitGansu"]),
+        "action": st.sampled_from(ACTIONS),
+        "quantity": st.integers(1, 5),
+    },
+    optional={
+        "hashtags": st.lists(
+            st.sampled_from(["gansuheritage", "fuxiceremony", "*"]), max_size=2, unique=True
+        ),
+        "broadcast_id": st.just("fuxi-2026"),
+        "post_id": st.sampled_from(["p1", "p2"]),
+        "campaign": st.just("fuxi-ceremony-2026"),
+        "actor": st.fixed_dictionaries({"id": st.just("x"), "country": st.sampled_from(["CN", "US"])}),
+    },
+)
+ticks = st.integers(0, 2_000_000).map(lambda ms: {"kind": "clock", "v": 1, "step_ms": ms, "source": "wall"})
+logs = st.lists(st.lists(st.one_of(events, events, events, ticks), min_size=1, max_size=8), max_size=25)
+
+
+def concrete(log: list[list[dict[str, Any]]]) -> list[list[dict[str, Any]]]:
+    """The drawn log with absolute times."""
+    present, records = START, []
+    for record in log:
+        entries = []
+        for drawn in record:
+            entry = dict(drawn)
+            if entry["kind"] == "clock":
+                present += entry.pop("step_ms")
+                entry["present"] = present
+            else:
+                entry["occurred_at"] = present - entry.pop("ago_ms")
+            entries.append(entry)
+        records.append(entries)
+    return records
+
+
+def counted(records: list[list[dict[str, Any]]]) -> list[tuple[dict[str, Any], int]]:
+    """(event, present when it was met) of each event that is no duplicate: the rule, spelled out."""
+    last_generation: dict[str, int] = {}
+    sequence, present, kept = 0, 0, []
+    for entry in (entry for record in records for entry in record):
+        if entry["kind"] == "clock":
+            present = max(present, entry["present"])
+            continue
+        generation = sequence // HORIZON.generation_events
+        sequence += 1
+        before = last_generation.get(entry["event_id"])
+        last_generation[entry["event_id"]] = generation
+        if before is None or generation - before > HORIZON.generations:
+            kept.append((entry, present))
+    return kept
+
+
+def run(
+    records: list[list[dict[str, Any]]], state: PartitionState | None = None, first: int = 0
+) -> PartitionState:
+    state = state or PartitionState(0, HORIZON)
+    for offset, record in enumerate(records, first):
+        assert state.apply(offset, json.dumps(record).encode()) == []
+    return state
+
+
+def rolling(state: PartitionState, window: str) -> dict[tuple[Any, ...], int]:
+    return {
+        (*state.counters.pair(number)[0], state.counters.pair(number)[1]): count
+        for number, count in state.windows.sums[window].items()
+    }
+
+
+def stored(state: PartitionState, into: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    for key, value in state.take_changes():
+        if value is None:
+            into.pop(key, None)
+        else:
+            into[key] = value
+    return into
+
+
+@given(logs)
+@settings(max_examples=300, deadline=None)
+def test_totals_equal_a_recount(log: list[list[dict[str, Any]]]) -> None:
+    """Totals of each account, hashtag, campaign, country, post and broadcast equal a plain recount."""
+    records = concrete(log)
+    expected: Counter[tuple[Any, ...]] = Counter()
+    for entry, _ in counted(records):
+        subjects = [("account", entry["platform"], entry["account"])]
+        subjects += [("hashtag", tag) for tag in entry.get("hashtags", ())]
+        subjects += [("campaign", entry["campaign"])] if "campaign" in entry else []
+        subjects += [("country", entry["actor"]["country"])] if "actor" in entry else []
+        subjects += [("post", entry["platform"], entry["post_id"])] if "post_id" in entry else []
+        subjects += [("broadcast", entry["broadcast_id"])] if "broadcast_id" in entry else []
+        for subject in subjects:
+            expected[(*subject, entry["action"])] += entry["quantity"]
+    state = run(records)
+    found = {
+        (*key, action): count
+        for key, actions in state.counters.actions.items()
+        if key not in (("account", ""), ("hashtag", ""))
+        for action, count in actions.items()
+    }
+    assert found == expected
+    assert state.counted == len(counted(records))
+
+
+@given(logs)
+@settings(max_examples=300, deadline=None)
+def test_rolling_counts_equal_a_recount(log: list[list[dict[str, Any]]]) -> None:
+    """Each window's count is that of the events in [end - length, end) that met a bucket still held."""
+    records = concrete(log)
+    state = run(records)
+    present = state.present_ms
+    for window, (width, length) in WINDOWS.items():
+        end = (present // width + 1) * width if present else 0
+        expected: Counter[tuple[Any, ...]] = Counter()
+        for entry, then in counted(records):
+            at = entry["occurred_at"]
+            coarser = {1_000: 60_000, 60_000: 600_000, 600_000: 600_000}[width]
+            then_end = (then // width + 1) * width if then else 0
+            longest = {1_000: 300_000, 60_000: 3_600_000, 600_000: 86_400_000}[width]
+            floor = (then_end - longest) // coarser * coarser
+            if end - length <= at < end and at // 1000 * 1000 >= floor:
+                expected[("account", entry["platform"], entry["account"], entry["action"])] += entry[
+                    "quantity"
+                ]
+                expected[("account", "", entry["action"])] += entry["quantity"]
+                for tag in entry.get("hashtags", ()):
+                    expected[("hashtag", tag, entry["action"])] += entry["quantity"]
+                    expected[("hashtag", "", entry["action"])] += entry["quantity"]
+        assert rolling(state, window) == expected, window
+
+
+@given(logs, st.lists(st.integers(0, 25), max_size=4))
+@settings(max_examples=300, deadline=None)
+def test_restored_state_is_the_live_state(log: list[list[dict[str, Any]]], restarts: list[int]) -> None:
+    """Storing, restoring and reading on at any points gives the same state and the same stored entries."""
+    records = concrete(log)
+    live, live_stored = PartitionState(0, HORIZON), {}
+    state, kept = PartitionState(0, HORIZON), {}
+    for offset, record in enumerate(records):
+        data = json.dumps(record).encode()
+        live.apply(offset, data)
+        state.apply(offset, data)
+        stored(live, live_stored)
+        if offset in restarts:
+            stored(state, kept)
+            state = PartitionState(0, HORIZON)
+            for start in state.restore(kept)[:1]:
+                for again in range(start.offset, state.offset + 1):
+                    state.remember(again, json.dumps(records[again]).encode())
+            for key in [key for key in kept if b"position" in key]:
+                assert json.loads(kept[key])["sequence"] == state.dedup.sequence
+    stored(live, live_stored)
+    stored(state, kept)
+    assert state.position() == live.position()
+    for window in WINDOWS:
+        assert rolling(state, window) == rolling(live, window), window
+    content = defaultdict(dict)
+    for name, entries in (("live", live_stored), ("restored", kept)):
+        for key, value in entries.items():
+            body = json.loads(value)
+            body.pop("offset")
+            content[name][key] = sorted(map(str, body["rows"])) if "rows" in body else body
+    assert content["restored"] == content["live"]
+
+
+@given(logs)
+@settings(max_examples=100, deadline=None)
+def test_a_record_counts_once(log: list[list[dict[str, Any]]]) -> None:
+    """Records delivered again, at or before the offset reached, change nothing; a second flush stores only
+    the position."""
+    records = concrete(log)
+    state = run(records)
+    before = stored(state, {})
+    for offset, record in enumerate(records):
+        state.apply(offset, json.dumps(record).encode())
+    again = state.take_changes()
+    assert [key for key, _ in again] == [b'["position"]']
+    assert not records or before[b'["position"]'] == again[0][1]
