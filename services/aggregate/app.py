@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -49,6 +50,45 @@ class _Transport(Transport):  # type: ignore[misc]
     Consumer = _Consumer
 
 
+class HealthChecks:
+    """What the watchdog asks about an application. Reads Faust's and aiokafka's inner state: they tell it
+    in no other way (and the integration tests run against the versions that are pinned)."""
+
+    def __init__(self, app: faust.App, ownership: Ownership, topic: str) -> None:
+        self._app = app
+        self._ownership = ownership
+        self._topic = topic
+
+    def _consumer(self) -> Any:
+        thread = getattr(self._app.consumer, "_thread", None)
+        return getattr(thread, "_consumer", None)
+
+    def group_membership(self) -> str | None:
+        """The task that keeps this worker in the group must run, and must not hold an error."""
+        coordinator = getattr(self._consumer(), "_coordinator", None)
+        task = getattr(coordinator, "_coordination_task", None)
+        if task is not None and task.done():
+            return "the worker's membership of its group has ended"
+        error = getattr(coordinator, "_pending_exception", None)
+        return f"the worker's membership of its group has failed ({error})" if error else None
+
+    def rebalance(self) -> str | None:
+        """A rebalance must end."""
+        return "a rebalance does not end" if self._app.rebalancing else None
+
+    def ownership(self) -> str | None:
+        """What is assigned must be owned: it is not after another worker has fenced us by mistake."""
+        assigned = {tp.partition for tp in self._app.consumer.assignment() if tp.topic == self._topic}
+        missing = sorted(assigned - self._ownership.owned.keys())
+        return f"partitions {missing} are assigned but not owned" if missing else None
+
+    def work(self) -> tuple[int, int]:
+        """(records waiting, records counted) of the partitions owned."""
+        owned = self._ownership.owned.values()
+        waiting = sum(max(0, (each.highwater() or 0) - each.state.offset - 1) for each in owned)
+        return waiting, sum(each.state.offset for each in owned)
+
+
 def give_up_process(reason: str, error: BaseException | None = None) -> None:
     """End the process at once: what is in memory is not stored, what is stored is right."""
     log.critical("aggregator ends itself", reason=reason, exc_info=error)
@@ -71,8 +111,8 @@ def credentials(kafka: KafkaSettings) -> Any:
     )
 
 
-def create_app(settings: Settings, ownership: Ownership) -> faust.App:
-    """The application, its agent registered."""
+def create_app(settings: Settings, ownership: Ownership, taken_over: Callable[[], None]) -> faust.App:
+    """The application, its agent registered. ``taken_over`` is called after each change of ownership."""
     assert settings.kafka.bootstrap is not None
     session = settings.aggregate.session_timeout_seconds
     app = faust.App(
@@ -109,11 +149,13 @@ def create_app(settings: Settings, ownership: Ownership) -> faust.App:
         value_serializer="raw",
         key_serializer="raw",
     )
-    _register(app, events, settings, ownership)
+    _register(app, events, settings, ownership, taken_over)
     return app
 
 
-def _register(app: faust.App, events: Any, settings: Settings, ownership: Ownership) -> None:
+def _register(
+    app: faust.App, events: Any, settings: Settings, ownership: Ownership, taken_over: Callable[[], None]
+) -> None:
     topic = events.get_topic_name()
 
     async def count(stream: Any) -> None:
@@ -131,6 +173,7 @@ def _register(app: faust.App, events: Any, settings: Settings, ownership: Owners
         mine = [tp for tp in consumer.assignment() if tp.topic == topic]
         try:
             await ownership.take_over(tp.partition for tp in mine)
+            taken_over()
         except Exception as error:  # noqa: BLE001 # Faust would resume the stream on an empty state
             give_up_process(f"partitions could not be taken over: {error}", error)
         for tp in mine:

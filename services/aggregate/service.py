@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import faust
@@ -11,11 +13,12 @@ from aiokafka.errors import KafkaError
 
 from schemas.hashtags import canonical
 from schemas.topics import EVENTS, TOTALS, qualified
-from services.aggregate.app import create_app
+from services.aggregate.app import HealthChecks, create_app, give_up_process
 from services.aggregate.exposition import CountsCollector
 from services.aggregate.instruments import Instruments
 from services.aggregate.ownership import Ownership
 from services.aggregate.selection import Selection
+from services.aggregate.watchdog import Progress, Watchdog
 from services.runtime.kafka import BrokerUnavailableError, create_topics
 from services.runtime.metrics import NamespacedRegistry
 from services.runtime.reading import open_reader
@@ -43,15 +46,20 @@ def build(settings: Settings) -> Aggregator:
     ownership = Ownership(settings, Instruments(registry))
     accounts, hashtags = _selections(settings.aggregate)
     registry.register(CountsCollector(ownership, accounts, hashtags))
-    app = create_app(settings, ownership)
+
+    def choose() -> None:
+        accounts.refresh(ownership.states)
+        hashtags.refresh(ownership.states)
+
+    app = create_app(settings, ownership, choose)
 
     async def select() -> None:
         while not app.should_stop:
-            accounts.refresh(ownership.states)
-            hashtags.refresh(ownership.states)
+            choose()
             await asyncio.sleep(SELECTION_SECONDS if accounts.keys else 0.2)
 
     app.task(select)
+    app.task(_watch(settings, app, ownership))
     endpoint = Endpoint(
         registry,
         lambda: None if ownership.ready else "no partitions have been taken over yet",
@@ -61,13 +69,36 @@ def build(settings: Settings) -> Aggregator:
     return Aggregator(app, ownership, endpoint)
 
 
+def _watch(settings: Settings, app: faust.App, ownership: Ownership) -> Callable[[], Awaitable[None]]:
+    topic = qualified(settings.namespace, EVENTS.name)
+    checks = HealthChecks(app, ownership, topic)
+    session = settings.aggregate.session_timeout_seconds
+    watchdog = Watchdog(
+        {
+            "group_membership": (checks.group_membership, 5.0),
+            "rebalance": (checks.rebalance, 60.0 + 4 * session),
+            "ownership": (checks.ownership, 30.0 + 2 * session),
+            "progress": (Progress(checks.work).check, 30.0),
+        },
+        bite=give_up_process,
+        clock=time.monotonic,
+    )
+
+    async def watch() -> None:
+        while not app.should_stop:
+            await asyncio.sleep(1.0)
+            watchdog.look()
+
+    return watch
+
+
 def _selections(aggregate: AggregateSettings) -> tuple[Selection, Selection]:
     accounts = []
     for name in aggregate.tracked_accounts:
         platform, colon, account = name.partition(":")
         if not (platform and colon and account):
             raise SettingsError(
-                f"aggregate.tracked_accounts has {name!r}; write platform:account, such as twitter:GansuTravel"
+                f"aggregate.tracked_accounts has {name!r}; write platform:account, e.g. twitter:GansuTravel"
             )
         accounts.append(("account", platform.lower(), account.removeprefix("@")))
     hashtags = [("hashtag", canonical(tag)) for tag in aggregate.tracked_hashtags]
@@ -106,4 +137,5 @@ def run(settings: Settings) -> None:
     worker = faust.Worker(
         aggregator.app, loop=loop, override_logging=False, redirect_stdouts=False, quiet=True, loglevel="WARN"
     )
+    worker.spinner = None  # it writes to the terminal even when it is told to be quiet
     worker.execute_from_commandline()

@@ -1,0 +1,48 @@
+"""Ends a worker that is alive and does nothing, so that it is started again.
+
+Faust and its consumer have states from which they do not come back by themselves: a coordination task that
+ended with an error nobody reads, a recovery that never resumes, a stream that stands still. From outside
+they look well. Each check here has a name, and a time that it may fail before the process ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+#: Says what is wrong now; None if nothing is.
+Check = Callable[[], str | None]
+
+
+@dataclass
+class Watchdog:
+    """Runs checks with a given clock (seconds); ``bite`` gets the reason, once one has failed too long."""
+
+    checks: Mapping[str, tuple[Check, float]]
+    bite: Callable[[str], None]
+    clock: Callable[[], float]
+    _since: dict[str, float] = field(default_factory=dict)
+
+    def look(self) -> None:
+        """Run every check once."""
+        now = self.clock()
+        for name, (check, patience_seconds) in self.checks.items():
+            trouble = check()
+            if trouble is None:
+                self._since.pop(name, None)
+            elif now - self._since.setdefault(name, now) >= patience_seconds:
+                self.bite(f"{trouble} for {now - self._since[name]:.0f} s")
+
+
+@dataclass
+class Progress:
+    """Whether something that should move does: give it the work left and a mark that moves with work done."""
+
+    read: Callable[[], tuple[int, int]]
+    _mark: int | None = None
+
+    def check(self) -> str | None:
+        """Trouble if work is left and the mark is where it was at the last look."""
+        left, mark = self.read()
+        moved, self._mark = mark != self._mark, mark
+        return f"{left} records wait and none is counted" if left and not moved else None

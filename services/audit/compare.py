@@ -1,0 +1,166 @@
+"""Published figures against recounted ones, to the unit, partition by partition."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from services.audit.differences import Difference, in_partitions, moment, named, subject_of
+from services.audit.engine import Engine
+from services.audit.manifest import Manifest
+
+_DIFFERING = """
+create or replace table differing as
+select partition, scope, s1, s2, metric, p.value as published, r.value as recounted
+from published as p full join recounted as r using (partition, scope, s1, s2, metric)
+where p.value is distinct from r.value
+"""
+
+# Sums over all partitions beside the partitions that differ: people know the sum, not its parts.
+_GROUPED = """
+with named as (select distinct scope, s1, s2, metric from differing),
+p as (select scope, s1, s2, metric, sum(value) as total from published
+    semi join named using (scope, s1, s2, metric) group by all),
+r as (select scope, s1, s2, metric, sum(value) as total from recounted
+    semi join named using (scope, s1, s2, metric) group by all)
+select d.scope, d.s1, d.s2, d.metric, p.total as published, r.total as recounted, d.parts
+from (select scope, s1, s2, metric, list({'partition': partition, 'published': published,
+    'recounted': recounted} order by partition) as parts from differing group by all) as d
+left join p using (scope, s1, s2, metric) left join r using (scope, s1, s2, metric)
+order by array_position(['position', 'account', 'hashtag', 'campaign', 'country', 'format', 'vip', 'post',
+    'broadcast', 'minute', 'reading'], d.scope) nulls first, d.s1, d.s2, d.metric
+"""
+
+# Entries of a record are numbered without gaps: a gap is an entry that was taken out of an export.
+_GAPS = """
+select partition, pos, count(*) as found, max(place) + 1 as expected from log
+group by all having count(*) <> max(place) + 1 order by partition, pos limit 100
+"""
+
+
+def compare_figures(engine: Engine) -> list[Difference]:
+    """A difference per figure of engagement.totals.v1 that is not what the log says."""
+    engine.run(_DIFFERING)
+    found = [_figure(row) for row in engine.dicts(_GROUPED)]
+    for partition, broadcast_id, start_ms in engine.rows("select * from left_open order by all"):
+        found.append(
+            Difference(
+                kind="figure",
+                word="DIFFERS",
+                text=f"minute {broadcast_id} {moment(int(start_ms))}: published as open, but it has closed "
+                f"in partition {partition}",
+                scope="minute",
+                subject=(broadcast_id, start_ms),
+                metric="closed",
+                partitions=(partition,),
+            )
+        )
+    return found
+
+
+def compare_positions(engine: Engine, manifest: Manifest) -> list[Difference]:
+    """Positions that are missing or that the log does not have, records that cannot be read, and gaps."""
+    found = []
+    positions = dict(engine.rows("select partition, last_offset from position"))
+    events = dict(engine.rows("select partition, count(*) from event group by all"))
+    for part in manifest.events.partitions:
+        offset, count = positions.get(part.partition), events.get(part.partition, 0)
+        if offset is None and count:
+            text = f"position of partition {part.partition}: it has {count:,} events, and none is counted"
+            found.append(_position("MISSING", text, part.partition, None, count))
+        elif offset is not None and offset >= part.end:
+            text = (
+                f"position of partition {part.partition}: counted up to offset {offset:,}, "
+                f"but the log ends before {part.end:,}"
+            )
+            found.append(_position("DIFFERS", text, part.partition, offset, part.end - 1))
+    known = {part.partition for part in manifest.events.partitions}
+    for partition in sorted(set(positions) - known):
+        text = f"position of partition {partition}, which the log does not have"
+        found.append(_position("EXTRA", text, partition, positions[partition], None))
+    for partition, key in engine.rows("select partition, key from unreadable order by all"):
+        text = f"record {key or 'without a key'} of engagement.totals.v1 cannot be read {in_partitions([partition])}"
+        found.append(Difference("record", "DIFFERS", text, partitions=(partition,)))
+    return found
+
+
+def find_gaps(engine: Engine) -> list[Difference]:
+    """Records of the export that lack some of their entries."""
+    return [
+        Difference(
+            kind="file",
+            word="MISSING",
+            text=f"{expected - count:,} of {expected:,} entries of the record at offset {offset:,} "
+            f"{in_partitions([partition])}",
+            published=count,
+            recounted=expected,
+            partitions=(partition,),
+        )
+        for partition, offset, count, expected in engine.rows(_GAPS)
+    ]
+
+
+def _position(word: str, text: str, partition: int, published: int | None, recounted: int | None) -> Difference:
+    return Difference(
+        "position", word, text, "position", (), "offset", published, recounted, partitions=(partition,)
+    )
+
+
+def _figure(row: dict[str, Any]) -> Difference:
+    scope, metric, parts = row["scope"], row["metric"], row["parts"]
+    published, recounted = row["published"], row["recounted"]
+    if len(parts) == 1 and not _adds_up(scope, metric):
+        published, recounted = parts[0]["published"], parts[0]["recounted"]
+    published, recounted = _whole(published), _whole(recounted)
+    numbers = tuple(part["partition"] for part in parts)
+    word = "MISSING" if published is None else "EXTRA" if recounted is None else "DIFFERS"
+    subject = subject_of(row["s1"], row["s2"])
+    return Difference(
+        kind="figure",
+        word=word,
+        text=f"{_name(scope, subject, metric)}: {_values(metric, published, recounted)} {_where(metric, parts)}",
+        scope=scope,
+        subject=subject,
+        metric=metric,
+        published=published,
+        recounted=recounted,
+        partitions=numbers,
+    )
+
+
+def _name(scope: str, subject: tuple[str, ...], metric: str) -> str:
+    if scope == "minute" and subject[1:] and subject[1].isdecimal():
+        return named(scope, (subject[0], moment(int(subject[1]))), metric)
+    return named(scope, subject, metric)
+
+
+def _adds_up(scope: str, metric: str) -> bool:
+    return not (scope == "reading" or _is_time(metric))
+
+
+def _is_time(metric: str) -> bool:
+    return metric.endswith("_ms") or metric.startswith("phase ")
+
+
+def _whole(value: Any) -> int | None:
+    return None if value is None else int(value)
+
+
+def _values(metric: str, published: int | None, recounted: int | None) -> str:
+    if _is_time(metric):
+        told = [value if value is None else moment(value) for value in (published, recounted)]
+        return f"published {told[0] or 'nothing'}, recounted {told[1] or 'nothing'}"
+    told = [value if value is None else f"{value:,}" for value in (published, recounted)]
+    return (
+        f"published {told[0] or 'nothing'}, recounted {told[1] or 'nothing'} "
+        f"({(published or 0) - (recounted or 0):+,})"
+    )
+
+
+def _where(metric: str, parts: list[dict[str, Any]]) -> str:
+    numbers = [part["partition"] for part in parts]
+    if len(parts) == 1 or _is_time(metric):
+        return in_partitions(numbers)
+    shares = [
+        f"{part['partition']} ({int(part['published'] or 0) - int(part['recounted'] or 0):+,})" for part in parts
+    ]
+    return f"in partitions {', '.join(shares)}"

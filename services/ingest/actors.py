@@ -1,0 +1,37 @@
+"""Who acted: known to the VIP list by the real id, to the log by a pseudonym."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+from msgspec import UNSET
+
+from schemas.structs import Event
+
+PSEUDONYM_BYTES = 16
+
+
+class Actors:
+    """Marks VIPs, drops the names of all others, and replaces ids by pseudonyms.
+
+    A pseudonym is a keyed BLAKE2b of ``platform:id``, 32 hex characters: the same actor has the same one as
+    long as the key stays. With ``key`` None ids are left as they are. VIPs are named ``platform:id``.
+    """
+
+    def __init__(self, vips: Iterable[str], key: bytes | None) -> None:
+        self._vips = frozenset(vips)
+        # Copying a keyed hash is cheaper than keying a new one.
+        self._keyed = hashlib.blake2b(key=key, digest_size=PSEUDONYM_BYTES) if key else None
+
+    def protect(self, platform: str, actor: Event) -> None:
+        """Do all that to an actor, in place."""
+        name = f"{platform}:{actor.id}"
+        if name in self._vips:
+            actor.verified = True
+        else:
+            actor.name = UNSET
+        if self._keyed is not None:
+            pseudonym = self._keyed.copy()
+            pseudonym.update(name.encode())
+            actor.id = pseudonym.hexdigest()

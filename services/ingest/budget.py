@@ -1,0 +1,27 @@
+"""A bound on the bytes that requests and their events may hold in memory at one time."""
+
+from __future__ import annotations
+
+
+class Budget:
+    """Bytes held now, against a limit. A request that alone exceeds the limit is let in when nothing is held."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.held = 0
+
+    def take(self, size: int) -> bool:
+        """Hold `size` more bytes, if there is room."""
+        if self.held and self.held + size > self._limit:
+            return False
+        self.held += size
+        return True
+
+    def force(self, size: int) -> None:
+        """Hold `size` more bytes, room or not."""
+        self.held += size
+
+    def give(self, size: int) -> None:
+        """Hold `size` bytes less."""
+        self.held -= size
+        assert self.held >= 0, self.held

@@ -1,0 +1,121 @@
+"""One request's way through ingest: admission, enrichment, packing, publisher, acknowledgement."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from typing import NamedTuple
+
+from schemas.reasons import Reason, Refusal
+from schemas.structs import KINDS, Event
+from services.ingest.admission import Admitted, Refused, admit, members
+from services.ingest.dead_letters import letter
+from services.ingest.enrichment import Enrichment
+from services.ingest.metrics import IngestMetrics
+from services.ingest.packing import Caps, pack
+from services.ingest.present import Present
+from services.ingest.publisher import Parcel, Publisher
+
+#: The index of a refusal that is about a body as a whole.
+WHOLE_BODY = -1
+
+
+class Rejected(NamedTuple):
+    """A refused event by its place in the request."""
+
+    index: int
+    refusal: Refusal
+
+
+class Outcome(NamedTuple):
+    """What became of a request."""
+
+    accepted: int
+    rejected: list[Rejected]
+
+
+class _Submitted(NamedTuple):
+    """What is remembered of a request while it waits: no event, so that a stall holds little memory."""
+
+    acknowledged: asyncio.Future[None]
+    accepted: Counter[type]
+    rejected: list[Rejected]
+
+
+class Intake:
+    """Takes bodies in. What it reports as done is in the log, acknowledged by all replicas."""
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        enrichment: Enrichment,
+        present: Present,
+        metrics: IngestMetrics,
+        *,
+        caps: Caps,
+        max_events: int,
+        wall_ms: Callable[[], int],
+    ) -> None:
+        self._publisher = publisher
+        self._enrichment = enrichment
+        self._present = present
+        self._metrics = metrics
+        self._caps = caps
+        self._max_events = max_events
+        self._wall_ms = wall_ms
+
+    def submit(self, body: bytes, *, lines: bool, source: str) -> _Submitted | Refusal:
+        """Judge a body's events (`lines`: NDJSON) and hand them to the publisher.
+
+        Refused events go as dead letters. A Refusal: the body as a whole is no JSON, and nothing was handed
+        over. Raises TooManyEventsError and PublishError.
+        """
+        gate = self._present.gate()
+        admitted = admit(body, lines=lines, most=self._max_events, gate=gate)
+        if isinstance(admitted, Refusal):
+            return admitted
+        events, refused = admitted.events, admitted.refused
+        learned = self._enrichment.enrich(events)
+        packed = pack(events, self._publisher.partitions, self._caps)
+        accepted = Counter(map(type, events))
+        if packed.oversize:
+            accepted -= Counter(map(type, packed.oversize))
+            refused = sorted([*refused, *self._oversize(body, lines, admitted, packed.oversize)])
+        letters = self._letters(refused, source) if refused else ()
+        future = self._publisher.submit(Parcel(packed.fragments, learned, letters))
+        self._present.saw(gate.newest)
+        return _Submitted(future, accepted, [Rejected(each.index, each.refusal) for each in refused])
+
+    async def acknowledged(self, submitted: _Submitted) -> Outcome:
+        """Wait until all of it is in the log. Raises PublishError."""
+        await submitted.acknowledged
+        for kind, count in submitted.accepted.items():
+            self._metrics.accepted_of[KINDS[kind]].inc(count)
+        for each in submitted.rejected:
+            self._metrics.rejected_of[each.refusal.reason].inc()
+        return Outcome(submitted.accepted.total(), submitted.rejected)
+
+    async def refuse(self, body: bytes, refusal: Refusal, *, source: str) -> None:
+        """Write a whole body as a dead letter. Raises PublishError."""
+        letters = self._letters([Refused(WHOLE_BODY, body, refusal)], source)
+        del body
+        await self._publisher.submit(Parcel(letters=letters))
+        self._metrics.rejected_of[refusal.reason].inc()
+
+    def _letters(self, refused: list[Refused], source: str) -> list[bytes]:
+        now = self._wall_ms()
+        return [
+            letter(each.refusal, each.raw, source=source, received_at=now, index=each.index)
+            for each in refused
+        ]
+
+    def _oversize(
+        self, body: bytes, lines: bool, admitted: Admitted, oversize: list[Event]
+    ) -> list[Refused]:
+        """Events that turned out, once complete, to be larger than a record may be."""
+        raws = members(body, lines=lines)
+        refusal = Refusal("", Reason.TOO_LARGE, f"more than {self._caps.bytes} bytes in the log")
+        large = {id(event) for event in oversize}
+        places = zip(admitted.indexes, admitted.events, strict=True)
+        return [Refused(index, raws[index], refusal) for index, event in places if id(event) in large]

@@ -1,0 +1,108 @@
+"""What is known of posts: enough to complete the interactions with them.
+
+``engagement.posts.v1`` holds one record per post, keyed by ``["platform","post_id"]``; the latest one stands.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import UNSET
+
+from schemas.structs import Event
+
+#: The facts of a post that its interactions lack: hashtags, campaign, format, broadcast. UNSET: not known.
+Facts = tuple[Any, Any, Any, Any]
+
+_encode = msgspec.json.Encoder().encode
+
+
+class PostRecord(NamedTuple):
+    """Key and value for the topic."""
+
+    key: bytes
+    value: bytes
+
+
+class _Value(msgspec.Struct, omit_defaults=True):
+    """The value of a post's record. Unknown fields are left alone: a later version may add some."""
+
+    platform: str
+    post_id: str
+    account: Any = UNSET
+    format: Any = UNSET
+    language: Any = UNSET
+    hashtags: tuple[str, ...] | msgspec.UnsetType = UNSET
+    campaign: Any = UNSET
+    broadcast_id: Any = UNSET
+
+
+_decode_value = msgspec.json.Decoder(_Value).decode
+
+
+def record_of(post: Event) -> PostRecord:
+    """The record that lets another process, or this one after a restart, know the post."""
+    value = _Value(
+        platform=post.platform,
+        post_id=post.post_id,
+        account=post.account,
+        format=post.format,
+        language=post.language,
+        hashtags=post.hashtags,
+        campaign=post.campaign,
+        broadcast_id=post.broadcast_id,
+    )
+    return PostRecord(_encode((post.platform, post.post_id)), _encode(value))
+
+
+class KnownPosts:
+    """At most ``capacity`` posts; those not met for longest are forgotten first.
+
+    Two generations instead of a list of uses: a post that is met moves to the young one; when that is half of
+    the capacity, the old one is dropped whole. A look-up stays one or two dictionary accesses.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._half = max(1, capacity // 2)
+        self._young: dict[tuple[str, str], Facts] = {}
+        self._old: dict[tuple[str, str], Facts] = {}
+        #: Many posts have the same facts; they share one object.
+        self._shared: dict[Facts, Facts] = {}
+
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)
+
+    def get(self, platform: str, post_id: str) -> Facts | None:
+        """What is known of a post."""
+        key = (platform, post_id)
+        facts = self._young.get(key)
+        if facts is None and (facts := self._old.get(key)) is not None:
+            self._put(key, facts)
+        return facts
+
+    def learn(self, post: Event) -> None:
+        """Take in a post event in normal form."""
+        self._learn(post)
+
+    def learn_record(self, value: bytes) -> None:
+        """Take in the value of a record of the topic; raises msgspec.DecodeError if it is none."""
+        self._learn(_decode_value(value))
+
+    def forget(self, key: bytes) -> None:
+        """Take in the removal of a post from the topic; raises msgspec.DecodeError if the key is none."""
+        platform, post_id = msgspec.json.decode(key, type=tuple[str, str])
+        self._young.pop((platform, post_id), None)
+        self._old.pop((platform, post_id), None)
+
+    def _learn(self, post: Any) -> None:
+        facts = (post.hashtags, post.campaign, post.format, post.broadcast_id)
+        if len(self._shared) > self._half:
+            self._shared.clear()
+        self._put((post.platform, post.post_id), self._shared.setdefault(facts, facts))
+
+    def _put(self, key: tuple[str, str], facts: Facts) -> None:
+        if len(self._young) >= self._half and key not in self._young:
+            self._old, self._young = self._young, {}
+        self._old.pop(key, None)
+        self._young[key] = facts

@@ -1,0 +1,71 @@
+"""What ingest tells Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from schemas.events import MODELS
+from schemas.reasons import Reason
+
+#: Every status that POST /v1/events answers.
+STATUSES = (202, 400, 401, 408, 413, 415, 422, 503)
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class IngestMetrics:
+    """The metrics of one ingest process, in one registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.requests = Counter(
+            "fanpulse_ingest_requests", "Answers to POST /v1/events, by status.", ["status"], registry=registry
+        )
+        self.accepted = Counter(
+            "fanpulse_ingest_events_accepted",
+            "Events written to the log and acknowledged by all replicas, by kind.",
+            ["kind"],
+            registry=registry,
+        )
+        self.rejected = Counter(
+            "fanpulse_ingest_events_rejected",
+            "Events (or whole bodies) refused and kept as dead letters, by reason.",
+            ["reason"],
+            registry=registry,
+        )
+        self.pending = Gauge(
+            "fanpulse_ingest_pending_bytes",
+            "Bytes of requests and events held until the broker acknowledges; bounded by max_pending_bytes.",
+            registry=registry,
+        )
+        self.known_posts = Gauge(
+            "fanpulse_ingest_known_posts", "Posts whose interactions can be completed.", registry=registry
+        )
+        self.records = Counter(
+            "fanpulse_ingest_records", "Kafka records written and acknowledged, all topics.", registry=registry
+        )
+        self.request_seconds = Histogram(
+            "fanpulse_ingest_request_seconds",
+            "Time from the headers of POST /v1/events to its answer, acknowledgement included.",
+            registry=registry,
+            buckets=_SECONDS,
+        )
+        self.flush_seconds = Histogram(
+            "fanpulse_ingest_flush_seconds",
+            "Time from handing a group of records to the producer to their acknowledgement.",
+            registry=registry,
+            buckets=_SECONDS,
+        )
+        self.accepted_of = {kind: self.accepted.labels(kind) for kind in MODELS}
+        self.rejected_of = {reason: self.rejected.labels(reason.value) for reason in Reason}
+        self.requests_of = {status: self.requests.labels(str(status)) for status in STATUSES}
+
+    def flushed(self, seconds: float, records: int) -> None:
+        """A group of records was acknowledged."""
+        self.flush_seconds.observe(seconds)
+        self.records.inc(records)
+
+    def watch(self, pending: Callable[[], int], known_posts: Callable[[], int]) -> None:
+        """Read the gauges from the service when they are asked for."""
+        self.pending.set_function(pending)
+        self.known_posts.set_function(known_posts)

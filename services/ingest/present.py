@@ -1,0 +1,103 @@
+"""The present, as the log is told it, and how far ahead of it an event may be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+from typing import Literal, Protocol
+
+from schemas.structs import Event
+
+_occurred_at = attrgetter("occurred_at")
+
+
+class Gate:
+    """Judges the times of one request's events, in order. ``newest`` is the newest one let through."""
+
+    __slots__ = ("_ahead_ms", "_limit", "newest")
+
+    def __init__(self, limit: int | None, ahead_ms: int | None) -> None:
+        """`limit` None: the first event sets it. `ahead_ms`: by how much an event let through moves it."""
+        self._limit = limit
+        self._ahead_ms = ahead_ms
+        self.newest: int | None = None
+
+    def admits_all(self, events: Sequence[Event]) -> bool:
+        """Whether none of the events is too far ahead. If not, nothing has happened."""
+        newest = max(map(_occurred_at, events), default=None)
+        if newest is None or (self._limit is not None and newest <= self._limit):
+            self.newest = newest
+            return True
+        return False
+
+    def admits(self, occurred_at: int) -> bool:
+        """Whether the next event is not too far ahead."""
+        if self._limit is not None and occurred_at > self._limit:
+            return False
+        if self.newest is None or occurred_at > self.newest:
+            self.newest = occurred_at
+            if self._ahead_ms is not None:
+                self._limit = max(self._limit or 0, occurred_at + self._ahead_ms)
+        return True
+
+
+class Present(Protocol):
+    """The present in epoch milliseconds; it never goes back."""
+
+    source: Literal["wall", "event"]
+
+    def now(self) -> int | None:
+        """The present, or None as long as there is none."""
+
+    def gate(self) -> Gate:
+        """A judge for the next request's events."""
+
+    def saw(self, newest: int | None) -> None:
+        """Take note of the newest event time that was accepted."""
+
+
+class WallPresent:
+    """The wall clock, held still when it is set back."""
+
+    source: Literal["wall", "event"] = "wall"
+
+    def __init__(self, wall_ms: Callable[[], int], ahead_ms: int) -> None:
+        self._wall_ms = wall_ms
+        self._ahead_ms = ahead_ms
+        self._last = 0
+
+    def now(self) -> int:
+        """The newest reading of the clock."""
+        self._last = max(self._last, self._wall_ms())
+        return self._last
+
+    def gate(self) -> Gate:
+        """Lets through what is at most `ahead_ms` ahead of now."""
+        return Gate(self.now() + self._ahead_ms, None)
+
+    def saw(self, newest: int | None) -> None:
+        """The wall clock does not depend on events."""
+
+
+class EventPresent:
+    """The newest event time that was accepted: simulations and replays have a present of their own."""
+
+    source: Literal["wall", "event"] = "event"
+
+    def __init__(self, ahead_ms: int) -> None:
+        self._ahead_ms = ahead_ms
+        self._newest: int | None = None
+
+    def now(self) -> int | None:
+        """The newest event time; None before the first event."""
+        return self._newest
+
+    def gate(self) -> Gate:
+        """Lets through what is at most `ahead_ms` ahead of the newest event before it; the first one sets it."""
+        limit = None if self._newest is None else self._newest + self._ahead_ms
+        return Gate(limit, self._ahead_ms)
+
+    def saw(self, newest: int | None) -> None:
+        """Move the present to the newest event time accepted."""
+        if newest is not None and (self._newest is None or newest > self._newest):
+            self._newest = newest

@@ -1,0 +1,297 @@
+"""Streams for tests of the audit: a log, and what is published of it, counted in the plainest way.
+
+The counting here is a third one beside those of the aggregator and of the audit: dictionaries and loops, one
+event at a time, as the rules read.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from schemas.alerts import alert_id
+from schemas.topics import ALERTS, EVENTS, TOTALS, qualified
+from services.audit.export import write_export
+from services.audit.manifest import Manifest
+from services.runtime.reading import Record, Span
+from services.runtime.settings import Settings
+
+START_MS = 1_782_084_000_000
+ACCOUNTS = [
+    ("twitter", "GansuTravel"),
+    ("twitter", "GansuHeritage"),
+    ("facebook", "VisitGansu"),
+    ("instagram", "gansu.heritage"),
+]
+TAGS = ["fuxiceremony", "伏羲大典", "linxiaapricot", "gansuheritage"]
+INTERACTIONS = ("like", "comment", "repost", "quote", "share", "mention")
+
+
+@dataclass
+class Stream:
+    """A namespace in memory. ``horizon`` is (generation_events, generations)."""
+
+    partitions: int = 2
+    horizon: tuple[int, int] = (1000, 2)
+    log: dict[int, list[Record]] = field(default_factory=dict)
+    alerts: list[dict[str, Any]] = field(default_factory=list)
+    #: Entries that replace or remove (None) those that were counted: (partition, key) -> value.
+    forged: dict[tuple[int, str], dict[str, Any] | None] = field(default_factory=dict)
+    #: How many records of each partition are counted; all if it is not named.
+    counted_records: dict[int, int] = field(default_factory=dict)
+    rules: str = ""
+
+    def __post_init__(self) -> None:
+        self.log = {partition: self.log.get(partition, []) for partition in range(self.partitions)}
+
+    def append(self, partition: int, content: Any, stamp_ms: int | None = None) -> int:
+        """Append a record: JSON of ``content``, or bytes as they are. Returns its offset."""
+        records = self.log[partition]
+        value = content if isinstance(content, bytes) else json.dumps(content).encode()
+        stamp_ms = START_MS + 1000 * len(records) if stamp_ms is None else stamp_ms
+        records.append(Record(partition, len(records), stamp_ms, None, value))
+        return len(records) - 1
+
+    def totals(self) -> list[Record]:
+        """engagement.totals.v1 of what is counted, with the forged entries."""
+        found = []
+        for partition, records in self.log.items():
+            counted = records[: self.counted_records.get(partition, len(records))]
+            entries = {json.dumps(list(key), separators=(",", ":"), ensure_ascii=False): value
+                       for key, value in count(partition, counted, self.horizon).items()}  # fmt: skip
+            entries |= {key: value for (at, key), value in self.forged.items() if at == partition}  # type: ignore[misc]
+            found += [
+                Record(partition, offset, START_MS, key.encode(), value and json.dumps(value).encode())
+                for offset, (key, value) in enumerate(entries.items())
+            ]
+        return found
+
+    def alert_records(self) -> list[Record]:
+        """engagement.alerts.v1."""
+        return [
+            Record(0, offset, alert["decided_at"], alert["id"].encode(), json.dumps(alert).encode())
+            for offset, alert in enumerate(self.alerts)
+        ]
+
+    def as_of(self) -> list[dict[str, int]]:
+        """The offsets that are counted."""
+        return [
+            {"partition": p, "offset": self.counted_records.get(p, len(records)) - 1}
+            for p, records in self.log.items()
+        ]
+
+    def figure(self, *key: str) -> dict[str, int]:
+        """Gross actions of a subject over all partitions."""
+        merged: dict[str, int] = {}
+        for partition, records in self.log.items():
+            counted = records[: self.counted_records.get(partition, len(records))]
+            entry = count(partition, counted, self.horizon).get(key, {})
+            for action, number in entry.get("actions", {}).items():
+                merged[action] = merged.get(action, 0) + number
+        return merged
+
+    def milestone(self, scope: str, subject: Iterable[str], metric: str, threshold: int, total: int,
+                  **changes: Any) -> dict[str, Any]:  # fmt: skip
+        """Publish a milestone as of what is counted."""
+        subject = list(subject)
+        alert = {
+            "id": alert_id("milestone", scope, *subject, metric, threshold),
+            "v": 1,
+            "kind": "milestone",
+            "rule": "test",
+            "scope": scope,
+            "subject": subject,
+            "metric": metric,
+            "occurred_at": START_MS,
+            "decided_at": START_MS,
+            "drivers": [],
+            "as_of": self.as_of(),
+            "text": "a milestone",
+            "threshold": threshold,
+            "total": total,
+            **changes,
+        }
+        self.alerts.append(alert)
+        return alert
+
+    async def export(self, directory: Path, **settings: Any) -> Manifest:
+        """An export of this stream, written by the code that writes real ones."""
+        rules = directory.with_name(f"{directory.name}-rules.toml")
+        rules.write_text(self.rules, encoding="utf-8")
+        made = Settings(alerts={"rules": rules}, **settings)
+        return await write_export(made, FakeReader(self, made.namespace), directory)
+
+
+class FakeReader:
+    """Reads a Stream as a TopicReader reads Kafka."""
+
+    def __init__(self, stream: Stream, namespace: str = "") -> None:
+        events = [record for records in stream.log.values() for record in records]
+        totals = stream.totals()
+        self._records = {
+            qualified(namespace, EVENTS.name): (stream.partitions, events),
+            qualified(namespace, TOTALS.name): (stream.partitions, totals),
+            qualified(namespace, ALERTS.name): (1, stream.alert_records()),
+        }
+
+    async def spans(self, topic: str) -> list[Span]:
+        partitions, records = self._records[topic]
+        ends = dict.fromkeys(range(partitions), 0)
+        for record in records:
+            ends[record.partition] = record.offset + 1
+        return [Span(partition, 0, end) for partition, end in ends.items()]
+
+    async def stream(self, topic: str, spans: Iterable[Span]) -> AsyncIterator[list[Record]]:
+        for span in spans:
+            records = [r for r in self._records[topic][1] if r.partition == span.partition]
+            if records:
+                yield records
+
+
+def count(
+    partition: int, records: list[Record], horizon: tuple[int, int]
+) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """The totals entries of one partition, by key."""
+    entries: dict[tuple[Any, ...], dict[str, Any]] = {}
+    sequence = counted = duplicates = refused = present = watermark = 0
+    last_met: dict[str, int] = {}
+
+    def add(key: tuple[Any, ...], action: str, number: int, at: int, **more: Any) -> None:
+        entry = entries.setdefault(key, {"actions": {}, "last_ms": 0, **more})
+        entry["actions"][action] = entry["actions"].get(action, 0) + number
+        entry["last_ms"] = max(entry["last_ms"], at)
+
+    for record in records:
+        try:
+            content = json.loads(record.value or b"")
+        except ValueError:
+            refused += 1
+            continue
+        for event in content if isinstance(content, list) else [content]:
+            kind = event.get("kind") if isinstance(event, dict) else None
+            if kind == "clock":
+                present = max(present, event["present"])
+                continue
+            if kind not in ("interaction", "post", "reading", "broadcast"):
+                refused += 1
+                continue
+            generation = sequence // horizon[0]
+            sequence += 1
+            known = last_met.get(event["event_id"])
+            last_met[event["event_id"]] = generation
+            if known is not None and generation - known <= horizon[1]:
+                duplicates += 1
+                continue
+            counted += 1
+            at = event["occurred_at"]
+            watermark = max(watermark, at)
+            if kind == "reading":
+                subject = event["account"]
+                if event.get("broadcast_id"):
+                    subject = "broadcast/" + event["broadcast_id"]
+                if event.get("post_id"):
+                    subject = "post/" + event["post_id"]
+                key = ("reading", event["platform"], subject, event["metric"])
+                if at >= entries.get(key, {}).get("at_ms", 0):
+                    entries[key] = {"value": event["value"], "at_ms": at}
+            elif kind == "broadcast":
+                key = ("broadcast", event["broadcast_id"])
+                entry = entries.setdefault(key, {"actions": {}, "last_ms": 0})
+                entry.setdefault("phases", {})[event["phase"]] = at
+                entry["account"] = event["account"]
+            else:
+                action = event["action"] if kind == "interaction" else "post"
+                number = event.get("quantity", 1) if kind == "interaction" else 1
+                for key in _keys(event, kind):
+                    add(key, action, number, at)
+                if event.get("broadcast_id") and present < at // 60_000 * 60_000 + 65_000:
+                    minute = ("minute", event["broadcast_id"], at // 60_000 * 60_000)
+                    actions = entries.setdefault(minute, {"actions": {}})["actions"]
+                    actions[action] = actions.get(action, 0) + number
+    for key, entry in entries.items():
+        if key[0] == "minute":
+            entry["closed"] = present >= key[2] + 65_000
+        if key[0] == "post":
+            entry.setdefault("account", "")
+        entry["offset"] = len(records) - 1
+    if records:
+        entries["position",] = {
+            "partition": partition, "offset": len(records) - 1, "present_ms": present, "watermark_ms": watermark,
+            "counted": counted, "duplicates": duplicates, "late": 0, "refused": refused, "sequence": sequence,
+            "generation_events": horizon[0], "generations": horizon[1],
+        }  # fmt: skip
+    return entries
+
+
+def _keys(event: dict[str, Any], kind: str) -> list[tuple[Any, ...]]:
+    keys: list[tuple[Any, ...]] = [("account", event["platform"], event["account"])]
+    keys += [("hashtag", tag) for tag in event.get("hashtags") or ()]
+    keys += [("campaign", event["campaign"])] if event.get("campaign") else []
+    keys += [("broadcast", event["broadcast_id"])] if event.get("broadcast_id") else []
+    post_format = event.get("post_format" if kind == "interaction" else "format")
+    keys += [("format", post_format)] if post_format else []
+    if kind == "interaction":
+        actor = event.get("actor") or {}
+        keys += [("post", event["platform"], event["post_id"])] if event.get("post_id") else []
+        keys += [("country", actor["country"])] if actor.get("country") else []
+        keys += [("vip",)] if actor.get("verified") else []
+    return keys
+
+
+def random_event(draw: random.Random, number: int, at: int) -> dict[str, Any]:
+    """An event of any kind as the log holds it; ids repeat now and then."""
+    platform, account = draw.choice(ACCOUNTS)
+    event: dict[str, Any] = {
+        "v": 1,
+        "event_id": f"e{draw.randrange(number + 1) if draw.random() < 0.1 else number}",
+        "occurred_at": at + draw.randrange(-90_000, 2_000),
+        "platform": platform,
+        "account": account,
+    }
+    kind = draw.choices(["interaction", "post", "reading", "broadcast"], [80, 5, 10, 5])[0]
+    event["kind"] = kind
+    if kind in ("interaction", "post"):
+        event |= {"hashtags": draw.sample(TAGS, draw.randrange(4))}
+        event |= {"campaign": "fuxi-ceremony-2026"} if draw.random() < 0.3 else {}
+    if draw.random() < 0.4 or kind == "broadcast":
+        event["broadcast_id"] = "fuxi-2026"
+    if kind == "interaction":
+        event["action"] = draw.choice([*INTERACTIONS, "read", "follow", "unlike"])
+        event |= {"quantity": draw.randrange(1, 50)} if draw.random() < 0.2 else {}
+        event |= {"post_id": f"p{draw.randrange(9)}"} if draw.random() < 0.7 else {}
+        event |= {"post_format": draw.choice(["live", "video"])} if draw.random() < 0.5 else {}
+        event["actor"] = {"id": "00", "country": draw.choice(["CN", "DE"]), "verified": draw.random() < 0.1}
+    elif kind == "post":
+        event |= {"post_id": f"p{draw.randrange(9)}", "format": draw.choice(["graphic", "link"])}
+    elif kind == "reading":
+        event |= {"metric": draw.choice(["followers", "viewers"]), "value": draw.randrange(1000)}
+        event |= {"post_id": f"p{draw.randrange(3)}"} if draw.random() < 0.2 else {}
+    else:
+        event["phase"] = draw.choice(["preheat", "started", "ended"])
+    return event
+
+
+def random_stream(
+    seed: int, events: int = 2000, partitions: int = 3, horizon: tuple[int, int] = (1000, 2)
+) -> Stream:
+    """A stream of every kind of entry: batches, single objects, clocks, garbage and repeated ids."""
+    draw, stream, number, at = random.Random(seed), Stream(partitions, horizon), 0, START_MS
+    while number < events:
+        partition = draw.randrange(partitions)
+        batch = []
+        for _ in range(draw.randrange(1, 30)):
+            batch.append(random_event(draw, number, at))
+            number += 1
+            at += draw.randrange(2000)
+        if draw.random() < 0.3:
+            batch.insert(
+                draw.randrange(len(batch)), {"kind": "clock", "v": 1, "present": at, "source": "event"}
+            )
+        stream.append(partition, batch if len(batch) > 1 or draw.random() < 0.5 else batch[0], at)
+        if draw.random() < 0.05:
+            stream.append(partition, draw.choice([b"", b"{", b"[[]]", b'[{"kind":"poll"}]', b"\xff"]), at)
+    return stream

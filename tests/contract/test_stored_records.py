@@ -1,0 +1,89 @@
+"""What the services write without models, for speed, satisfies the schemas that are published for it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jsonschema
+import msgspec
+import pytest
+
+from schemas.codec import decode_one, encode_clock
+from schemas.events import Clock
+from schemas.export import json_schemas
+from schemas.reasons import Reason, Refusal
+from schemas.totals import Position
+from schemas.totals_schema import SCOPES, key_schema
+from services.aggregate.dead_letters import dead_letter
+from services.aggregate.decode import BadEntry
+from services.ingest.dead_letters import letter
+from services.ingest.known_posts import record_of
+
+SCHEMAS = json_schemas()
+NOW_MS = 1_782_120_664_000
+
+
+def check(path: str, document: Any) -> None:
+    jsonschema.Draft7Validator(SCHEMAS[f"json/{path}.v1.json"]).validate(document)
+
+
+@pytest.mark.parametrize("raw", [b"", b'{"kind":"interaction"}', b"\xff\x00", b"x" * 300_000])
+@pytest.mark.parametrize("reason", [Reason.NOT_JSON, Reason.TOO_LARGE])
+def test_dead_letters_of_ingest_are_as_published(raw: bytes, reason: Reason) -> None:
+    """Empty, short, not UTF-8 or huge: each letter satisfies the schema of engagement.rejected.v1."""
+    refusal = Refusal("actor.id", reason, "a sentence")
+    written = letter(refusal, raw, source="http 127.0.0.1", received_at=NOW_MS, index=-1)
+    check("rejected/dead_letter", json.loads(written))
+
+
+def test_dead_letters_of_the_aggregator_are_as_published() -> None:
+    """Entries of the log that are no events satisfy the same schema."""
+    entry = BadEntry(2, Reason.UNSUPPORTED_VERSION, "version", b'{"v":2}')
+    check("rejected/dead_letter", json.loads(dead_letter(entry, 3, 4711, NOW_MS / 1000)))
+
+
+def test_a_known_post_is_kept_as_published() -> None:
+    """What ingest keeps of a post satisfies the schema of engagement.posts.v1."""
+    post = {
+        "kind": "post", "event_id": "p1", "occurred_at": NOW_MS, "platform": "facebook", "account": "VisitGansu",
+        "post_id": "122098431760", "format": "live", "language": "zh-Hans", "hashtags": ["#伏羲大典"],
+        "campaign": "fuxi-ceremony-2026", "broadcast_id": "fuxi-2026",
+    }  # fmt: skip
+    for fields in (post, {key: value for key, value in post.items() if key not in ("hashtags", "campaign")}):
+        record = record_of(decode_one(json.dumps(fields).encode()))
+        check("posts/known_post", json.loads(record.value))
+        assert json.loads(record.key) == ["facebook", "122098431760"]
+
+
+def test_a_clock_record_is_as_published() -> None:
+    """Clock records satisfy the schema of the log."""
+    check("log/clock", json.loads(encode_clock(Clock(kind="clock", present=NOW_MS, source="event"))))
+
+
+def test_the_position_of_a_partition_is_as_published() -> None:
+    """Every counter of schemas.totals.Position is in the schema, and no other."""
+    position = Position(0, -1, 0, 0, 0, 0, 0, 0, 0, 250_000, 2)
+    check("totals/position", json.loads(msgspec.json.encode(position)))
+    assert set(SCHEMAS["json/totals/position.v1.json"]["properties"]) == set(Position.__struct_fields__)
+
+
+def test_a_key_of_totals_belongs_to_one_scope() -> None:
+    """Readers tell entries apart by the first member of the key."""
+    keys = jsonschema.Draft7Validator(key_schema())
+    assert len(SCOPES) == len(key_schema()["oneOf"])
+    for key in (
+        ["account", "twitter", "GansuTravel"],
+        ["vip"],
+        ["minute", "fuxi-2026", NOW_MS],
+        ["position"],
+    ):
+        keys.validate(key)
+    for key in (
+        ["account", "twitter"],
+        ["story", "x"],
+        [],
+        ["vip", "x"],
+        ["reading", "twitter", "x", "likes!"],
+    ):
+        assert not keys.is_valid(key)

@@ -1,0 +1,177 @@
+"""The aggregator on a real broker: exact whatever happens to it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import signal
+from base64 import b64decode
+from pathlib import Path
+
+import pytest
+
+from schemas.topics import REJECTED, qualified
+from services.runtime.reading import read_topic
+from services.runtime.settings import Settings
+from tests.support import stream
+from tests.support.ports import free_port
+from tests.support.processes import Service, eventually
+
+FLUSH_OFTEN = {"FANPULSE_AGGREGATE_FLUSH_INTERVAL_MS": "100"}
+
+
+@pytest.fixture
+def worker(settings: Settings, tmp_path: Path) -> Service:
+    """An aggregator that is not started yet."""
+    return Service("aggregate", settings, tmp_path / "worker.log", free_port(), **FLUSH_OFTEN)
+
+
+def wait_counted(settings: Settings, seconds: float = 40) -> None:
+    eventually(lambda: asyncio.run(stream.counted_all(settings)), seconds, "everything counted")
+
+
+def check(settings: Settings) -> None:
+    """The totals equal a recount of the log, to the unit."""
+    expected, published = asyncio.run(stream.expected(settings)), asyncio.run(stream.published(settings))
+    assert sum(expected.values()) > 0
+    assert published == expected
+
+
+def test_totals_and_metrics_equal_a_recount(settings: Settings, worker: Service) -> None:
+    """Totals, and the metrics summed over partitions, are those of a recount; a restart changes nothing."""
+    asyncio.run(stream.produce(settings, stream.records(seed=1, count=200)))
+    with worker:
+        worker.wait_ready()
+        wait_counted(settings)
+        check(settings)
+        metrics = worker.metrics()
+        expected = asyncio.run(stream.expected(settings))
+        found = sum(
+            value
+            for name, value in metrics.items()
+            if name.startswith("fanpulse_account_events_total{") and 'account="GansuTravel"' in name
+        )
+        assert found == sum(n for (scope, *rest), n in expected.items() if rest[1] == "GansuTravel")
+        assert worker.stop() == 0
+    worker.start().wait_ready()
+    again = worker.metrics()
+    for name, value in metrics.items():
+        if name.startswith(("fanpulse_account_", "fanpulse_hashtag_", "fanpulse_duplicate_events_total")):
+            assert again[name] == value, name
+    asyncio.run(stream.produce(settings, stream.records(seed=2, count=50)))
+    wait_counted(settings)
+    check(settings)
+    assert worker.stop() == 0
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_kill_9_loses_and_doubles_nothing(settings: Settings, worker: Service, seed: int) -> None:
+    """A worker killed at random moments while it counts, and started again, ends with the exact totals."""
+    draw = random.Random(seed)
+    asyncio.run(stream.produce(settings, stream.records(seed=seed, count=1500)))
+    busy = 0
+    for _ in range(3):
+        with worker:
+            worker.wait_ready()
+            pause = draw.uniform(0.0, 0.5)
+            before = sum(p["offset"] for p in asyncio.run(stream.positions(settings)).values())
+            signal_at = asyncio.run(_after(pause))
+            worker.kill()
+            after = sum(p["offset"] for p in asyncio.run(stream.positions(settings)).values())
+            busy += after > before
+            assert signal_at
+        asyncio.run(stream.produce(settings, stream.records(seed=seed * 100 + busy, count=100)))
+    with worker:
+        worker.wait_ready()
+        wait_counted(settings)
+        check(settings)
+    assert busy > 0, "no kill met a worker that was counting"
+
+
+async def _after(seconds: float) -> bool:
+    await asyncio.sleep(seconds)
+    return True
+
+
+def test_a_second_worker_takes_over_and_the_paused_one_is_fenced(settings: Settings, tmp_path: Path) -> None:
+    """A worker paused past its session, while another owns its partitions, writes nothing when it wakes."""
+    first = Service("aggregate", settings, tmp_path / "first.log", free_port(), **FLUSH_OFTEN)
+    second = Service("aggregate", settings, tmp_path / "second.log", free_port(), **FLUSH_OFTEN)
+    asyncio.run(stream.produce(settings, stream.records(seed=4, count=300)))
+    with first, second:
+        first.wait_ready()
+        second.wait_ready()
+        asyncio.run(stream.produce(settings, stream.records(seed=5, count=100)))
+        wait_counted(settings)
+        first.signal(signal.SIGSTOP)
+        asyncio.run(stream.produce(settings, stream.records(seed=6, count=300)))
+        wait_counted(settings, 60)
+        check(settings)
+        first.signal(signal.SIGCONT)
+        asyncio.run(stream.produce(settings, stream.records(seed=7, count=300)))
+        wait_counted(settings, 60)
+        check(settings)
+
+
+def test_entries_that_are_no_events_become_dead_letters(settings: Settings, worker: Service) -> None:
+    """What cannot be read is kept with its address and reason; the rest of its record counts."""
+    good = {
+        "kind": "interaction", "v": 1, "occurred_at": stream.START_MS, "platform": "twitter",
+        "account": "GansuTravel", "action": "like", "hashtags": [],
+    }  # fmt: skip
+    bad = [b"not json", b'[{"kind":"interaction"', b"\xff\xfe"]
+    mixed = [
+        good | {"event_id": "a"},
+        good | {"event_id": "b", "v": 2},
+        good | {"event_id": "c", "action": "applaud"},
+        good,
+        17,
+        good | {"event_id": "d"},
+    ]
+    values = [*bad, json.dumps(mixed).encode(), json.dumps(good | {"event_id": "single"}).encode()]
+    asyncio.run(stream.produce(settings, [(0, value) for value in values]))
+    with worker:
+        worker.wait_ready()
+        eventually(
+            lambda: asyncio.run(stream.positions(settings)).get(0, {"offset": -1})["offset"] == 4,
+            20,
+            "counted",
+        )
+        letters = [
+            json.loads(record.value or b"")
+            for record in asyncio.run(read_topic(settings, qualified(settings.namespace, REJECTED.name)))
+        ]
+        assert [(letter["offset"], letter["index"], letter["reason"]) for letter in letters] == [
+            (0, 0, "not_json"),
+            (1, 0, "not_json"),
+            (2, 0, "not_json"),
+            (3, 1, "unsupported_version"),
+            (3, 2, "bad_value"),
+            (3, 3, "missing_field"),
+            (3, 4, "bad_value"),
+        ]
+        assert b64decode(letters[0]["raw"]) == b"not json"
+        position = asyncio.run(stream.positions(settings))[0]
+        assert (position["counted"], position["refused"]) == (3, 7)
+        assert (
+            worker.metrics()[
+                f'fanpulse_refused_entries_total{{namespace="{settings.namespace}",partition="0"}}'
+            ]
+            == 7
+        )
+
+
+def test_a_changed_horizon_is_refused_at_start(settings: Settings, worker: Service) -> None:
+    """Another duplicate rule than the stream was counted with ends the start with a line that says so."""
+    asyncio.run(stream.produce(settings, stream.records(seed=8, count=20)))
+    with worker:
+        worker.wait_ready()
+        wait_counted(settings)
+        assert worker.stop() == 0
+    worker.environment["FANPULSE_AGGREGATE_DEDUP_GENERATIONS"] = "3"
+    with worker:
+        assert worker.process.wait(30) != 0
+    assert (
+        "aggregate.dedup_generation_events and dedup_generations are 250000 and 3" in worker.log.read_text()
+    )

@@ -1,0 +1,66 @@
+"""Records of engagement.totals.v1 as the aggregator writes them, made by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from schemas.totals import Key, encode_key, encode_value
+
+START_MS = 1_782_120_600_000  # 2026-06-22T09:30:00Z
+MINUTE_MS = 60_000
+Change = tuple[bytes, bytes]
+
+
+def entry(key: Key, **value: Any) -> Change:
+    """Any entry."""
+    return encode_key(key), encode_value(value)
+
+
+def counted(*key: str, at_ms: int = START_MS, account: str | None = None, **actions: int) -> Change:
+    """An entry with gross counts: of an account, hashtag, campaign or post."""
+    about = {"account": account} if account else {}
+    return entry(key, actions=actions, last_ms=at_ms, **about)
+
+
+def reading(platform: str, subject: str, metric: str, value: int, at_ms: int = START_MS) -> Change:
+    """A cumulative figure."""
+    return entry(("reading", platform, subject, metric), value=value, at_ms=at_ms)
+
+
+def broadcast(
+    broadcast_id: str, account: str = "GansuTravel", title: str | None = None, **phases: int
+) -> Change:
+    """A broadcast with the start of its phases in epoch milliseconds."""
+    about = {"title": title} if title else {}
+    return entry(("broadcast", broadcast_id), actions={}, last_ms=0, phases=phases, account=account, **about)
+
+
+def minute(broadcast_id: str, start_ms: int, likes: int, *, closed: bool = True) -> Change:
+    """A minute of a broadcast in which people only liked."""
+    return entry(("minute", broadcast_id, start_ms), actions={"like": likes}, closed=closed)
+
+
+def position(partition: int, offset: int, present_ms: int = START_MS) -> Change:
+    """The entry that ends a transaction."""
+    return entry(
+        ("position",),
+        partition=partition,
+        offset=offset,
+        present_ms=present_ms,
+        watermark_ms=present_ms,
+        counted=0,
+        duplicates=0,
+        late=0,
+        refused=0,
+        sequence=0,
+        generation_events=250_000,
+        generations=2,
+    )
+
+
+def transaction(
+    partition: int, offset: int, entries: Iterable[Change], present_ms: int = START_MS
+) -> list[Change]:
+    """Entries and the position that they belong to."""
+    return [*entries, position(partition, offset, present_ms)]
