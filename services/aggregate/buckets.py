@@ -24,8 +24,7 @@ class BucketStore:
         """Records that store the changed buckets and remove those given up."""
         records: list[tuple[bytes, bytes | None]] = []
         for bucket, counts in changed.items():
-            pairs = ((*counters.pair(number), count) for number, count in counts.items())
-            rows = [[*key, action, count] for key, action, count in pairs]
+            rows = [[*counters.name(number), count] for number, count in counts.items()]
             parts = [rows[at : at + ROWS_PER_PART] for at in range(0, len(rows), ROWS_PER_PART)]
             for part, some in enumerate(parts):
                 value = {"rows": some, "offset": offset}
@@ -46,5 +45,5 @@ class BucketStore:
         _, width_ms, start_ms, part = key
         bucket = (int(width_ms), int(start_ms))
         self._parts[bucket] = max(self._parts.get(bucket, 0), int(part) + 1)
-        counts = {counters.number(tuple(row[:-2]), row[-2]): row[-1] for row in entry["rows"]}
+        counts = {counters.number(tuple(row[:-1])): row[-1] for row in entry["rows"]}
         windows.restore(bucket, counts)

@@ -1,71 +1,105 @@
-"""Gross counts per subject and action, and which of them changed since they were last stored."""
+"""Gross counts per subject and action, and which subjects changed since they were last stored.
+
+Counts are kept flat, by name: ``(*subject, action)``, e.g. ("twitter", "GansuTravel", "like"). The entries of
+the totals, one a subject, are put together when they are stored, about once a second.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from schemas.totals import Key
+from schemas.events import ACTIONS, POST_ACTION
+from schemas.totals import COUNTED_SCOPES, Key
 
-#: Subject of the sums over all accounts, or all hashtags: a name that no account or hashtag can have. The
-#: sums have no entry of their own in the totals.
+Name = tuple[str, ...]
+
+ALL_ACTIONS = (*ACTIONS, POST_ACTION)
+#: Stands for the sum over all subjects of a scope: a name that no account or hashtag can have.
 ALL = ""
 
 
 @dataclass
+class ScopeCounts:
+    """Counts of one scope."""
+
+    counts: dict[Name, int] = field(default_factory=dict)
+    last_second: dict[Name, int] = field(default_factory=dict)  # by subject
+    dirty: set[Name] = field(default_factory=set)
+
+    def add(self, groups: dict[Name, int], last_second: Iterable[tuple[Name, int]]) -> None:
+        """Add counts by name; ``last_second`` is, by subject, the second of the event counted last."""
+        counts, get = self.counts, self.counts.get
+        for name, count in groups.items():
+            counts[name] = get(name, 0) + count
+        self.last_second.update(last_second)
+        self.dirty.update(groups)
+
+    def actions(self, subject: Name) -> dict[str, int]:
+        """Gross count of each action of a subject."""
+        get = self.counts.get
+        return {action: n for action in ALL_ACTIONS if (n := get((*subject, action)))}
+
+    def entry(self, subject: Name) -> dict[str, Any]:
+        """What is stored of a subject."""
+        return {"actions": self.actions(subject), "last_ms": self.last_second.get(subject, 0) * 1000}
+
+    def restore(self, subject: Name, entry: dict[str, Any]) -> None:
+        """Take in a stored entry."""
+        for action, count in entry["actions"].items():
+            self.counts[*subject, action] = count
+        if entry["actions"]:
+            self.last_second[subject] = entry["last_ms"] // 1000
+
+    def take_dirty(self) -> set[Name]:
+        """Subjects changed since the last call."""
+        subjects = {name[:-1] for name in self.dirty}
+        self.dirty = set()
+        return subjects
+
+
+@dataclass
 class Counters:
-    """Counts of the subjects of every counted scope.
+    """Counts of every scope, sums over all its subjects, and the integers by which windows know names."""
 
-    Accounts and hashtags have rolling counts too; each of their (subject, action) pairs has a small integer
-    by which the windows know it.
-    """
+    scopes: dict[str, ScopeCounts] = field(
+        default_factory=lambda: {scope: ScopeCounts() for scope in COUNTED_SCOPES}
+    )
+    sums: dict[str, dict[str, int]] = field(default_factory=lambda: {"account": {}, "hashtag": {}})
+    _number_of: dict[Name, int] = field(default_factory=dict)
+    _name_of: list[Name] = field(default_factory=list)
 
-    actions: dict[Key, dict[str, int]] = field(default_factory=dict)
-    last_ms: dict[Key, int] = field(default_factory=dict)
-    dirty: set[Key] = field(default_factory=set)
-    _number_of: dict[tuple[Key, str], int] = field(default_factory=dict)
-    _pair_of: list[tuple[Key, str]] = field(default_factory=list)
-
-    def add(self, key: Key, action: str, count: int, at_ms: int) -> None:
-        """Count an action of a subject."""
-        actions = self.actions.get(key)
-        if actions is None:
-            actions = self.actions[key] = {}
-        actions[action] = actions.get(action, 0) + count
-        if at_ms > self.last_ms.get(key, 0):
-            self.last_ms[key] = at_ms
-        self.dirty.add(key)
-
-    def number(self, key: Key, action: str) -> int:
-        """The integer of a pair, given on first use."""
-        pair = (key, action)
-        number = self._number_of.get(pair)
+    def number(self, name: Name) -> int:
+        """The integer of a name that begins with its scope, given on first use."""
+        number = self._number_of.get(name)
         if number is None:
-            number = self._number_of[pair] = len(self._pair_of)
-            self._pair_of.append(pair)
+            number = self._number_of[name] = len(self._name_of)
+            self._name_of.append(name)
         return number
 
-    def numbers(self, key: Key) -> Iterator[tuple[str, int]]:
-        """(action, integer) of a subject's pairs."""
-        for action in self.actions.get(key, ()):
-            number = self._number_of.get((key, action))
-            if number is not None:
-                yield action, number
+    def known_number(self, name: Name) -> int | None:
+        """The integer of a name, if it has one."""
+        return self._number_of.get(name)
 
-    def pair(self, number: int) -> tuple[Key, str]:
-        """The pair of an integer."""
-        return self._pair_of[number]
+    def name(self, number: int) -> Name:
+        """The name of an integer, its scope first."""
+        return self._name_of[number]
 
-    def entry(self, key: Key) -> dict[str, Any]:
-        """What is stored of a subject."""
-        return {"actions": self.actions.get(key, {}), "last_ms": self.last_ms.get(key, 0)}
+    def add_sum(self, scope: str, action: str, count: int) -> None:
+        """Count into the sum over all subjects."""
+        sums = self.sums[scope]
+        sums[action] = sums.get(action, 0) + count
 
-    def restore(self, key: Key, entry: dict[str, Any]) -> None:
-        """Take in a stored entry."""
-        self.actions[key] = dict(entry["actions"])
-        self.last_ms[key] = entry["last_ms"]
+    def restore_sums(self) -> None:
+        """Make the sums from the counts."""
+        for scope, sums in self.sums.items():
+            sums.clear()
+            for name, count in self.scopes[scope].counts.items():
+                sums[name[-1]] = sums.get(name[-1], 0) + count
 
-    def keys(self, scope: str) -> Iterator[Key]:
-        """Subjects of a scope."""
-        return (key for key in self.actions if key[0] == scope)
+    def dirty_entries(self) -> Iterator[tuple[Key, dict[str, Any]]]:
+        """(key, entry) of each subject changed since the last call."""
+        for scope, counts in self.scopes.items():
+            for subject in counts.take_dirty():
+                yield (scope, *subject), counts.entry(subject)

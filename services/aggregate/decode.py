@@ -11,14 +11,14 @@ from schemas.events import VERSION, Action, Format, Metric, Phase
 from schemas.reasons import Reason
 
 
-class LogActor(msgspec.Struct):
+class LogActor(msgspec.Struct, gc=False):
     """What counting needs of an actor."""
 
     country: str | None = None
     verified: bool | None = None
 
 
-class Entry(msgspec.Struct):
+class Entry(msgspec.Struct, gc=False):
     """One entry of the log, of any kind; unknown fields are passed over."""
 
     kind: Literal["interaction", "post", "reading", "broadcast", "clock"]

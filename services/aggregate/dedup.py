@@ -31,13 +31,14 @@ class GenerationStart:
 
 @dataclass
 class Deduplicator:
-    """The ids of the open generation and of those that still count."""
+    """The ids that still count, with the generation in which each was met last."""
 
     horizon: Horizon
     sequence: int = 0
-    _ids: deque[set[str]] = field(default_factory=lambda: deque([set()]))
-    _generation: int = 0
     starts: deque[GenerationStart] = field(default_factory=lambda: deque([GenerationStart(0, 0, 0)]))
+    _met_in: dict[str, int] = field(default_factory=dict)
+    _members: deque[list[list[str]]] = field(default_factory=lambda: deque([[]]))
+    _generation: int = 0
     _record_offset: int = 0
     _record_sequence: int = 0
 
@@ -46,27 +47,49 @@ class Deduplicator:
         self._record_offset = offset
         self._record_sequence = self.sequence
 
-    def seen(self, event_id: str) -> bool:
-        """Take the next event of the log; True if it is a duplicate."""
-        generation = self.sequence // self.horizon.generation_events
-        if generation != self._generation:
-            self._turn(generation)
-        self.sequence += 1
-        ids = self._ids
-        duplicate = any(event_id in older for older in ids)
-        ids[-1].add(event_id)
-        return duplicate
+    def duplicates(self, ids: list[str]) -> set[int]:
+        """Take the next events of the log; indices of those that are duplicates."""
+        size, found, done = self.horizon.generation_events, set[int](), 0
+        while done < len(ids):
+            generation = self.sequence // size
+            if generation != self._generation:
+                self._turn(generation)
+            room = (generation + 1) * size - self.sequence
+            part = ids[done : done + room] if done or len(ids) > room else ids
+            found.update(done + index for index in self._take(part))
+            self.sequence += len(part)
+            done += len(part)
+        return found
+
+    def _take(self, ids: list[str]) -> list[int]:
+        """Ids of one generation. Few are duplicates, so sets find whether there are any."""
+        met_in, distinct = self._met_in, set(ids)
+        repeated = distinct & met_in.keys()
+        found: list[int] = []
+        if repeated or len(distinct) != len(ids):
+            oldest, here = self._generation - self.horizon.generations, set[str]()
+            for index, event_id in enumerate(ids):
+                if event_id in here or (event_id in repeated and met_in[event_id] >= oldest):
+                    found.append(index)
+                here.add(event_id)
+        met_in.update(dict.fromkeys(ids, self._generation))
+        self._members[-1].append(ids)
+        return found
 
     def _turn(self, generation: int) -> None:
         self._generation = generation
-        self._ids.append(set())
+        self._members.append([])
         self.starts.append(GenerationStart(generation, self._record_offset, self._record_sequence))
-        while len(self._ids) > self.horizon.generations + 1:
-            self._ids.popleft()
+        while len(self._members) > self.horizon.generations + 1:
             self.starts.popleft()
+            oldest = generation - self.horizon.generations
+            for ids in self._members.popleft():
+                for event_id in ids:
+                    if self._met_in.get(event_id, oldest) < oldest:
+                        del self._met_in[event_id]
 
     def __len__(self) -> int:
-        return sum(map(len, self._ids))
+        return len(self._met_in)
 
     @classmethod
     def at(cls, horizon: Horizon, starts: list[GenerationStart]) -> Deduplicator:

@@ -15,7 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from schemas.totals import Key
-from services.aggregate.counters import ALL
+from services.aggregate.counters import ALL, Name
 from services.aggregate.partition import PartitionState
 from services.aggregate.selection import Selection
 from services.aggregate.windows import WINDOWS
@@ -65,24 +65,17 @@ def _scope_metrics(
         labels=[*labels, "action", "window", "partition"],
     )
     for state in states:
-        counters, partition = state.counters, str(state.partition)
-        sums = state.windows.sums
-        rest = dict(counters.actions.get((scope, ALL), {}))
-        rolling_rest = {
-            (action, window): sums[window].get(number, 0)
-            for action, number in counters.numbers((scope, ALL))
-            for window in WINDOWS
-        }
+        partition = str(state.partition)
+        counts, rest = state.counters.scopes[scope], dict(state.counters.sums[scope])
+        rolling_rest = {(a, w): n for a in rest for w, n in _rolling(state, (scope, ALL, a))}
         for key in keys:
-            names = [str(name) for name in key[1:]]
-            for action, count in counters.actions.get(key, {}).items():
+            names = tuple(map(str, key[1:]))
+            for action, count in counts.actions(names).items():
                 total.add_metric([*names, action, partition], count)
                 rest[action] -= count
-            for action, number in counters.numbers(key):
-                for window in WINDOWS:
-                    count = sums[window].get(number, 0)
-                    rolling.add_metric([*names, action, window, partition], count)
-                    rolling_rest[action, window] -= count
+                for window, recent in _rolling(state, (scope, *names, action)):
+                    rolling.add_metric([*names, action, window, partition], recent)
+                    rolling_rest[action, window] -= recent
         others = [OTHER] * len(labels)
         for action, count in rest.items():
             total.add_metric([*others, action, partition], count)
@@ -90,6 +83,12 @@ def _scope_metrics(
             rolling.add_metric([*others, action, window, partition], count)
     yield total
     yield rolling
+
+
+def _rolling(state: PartitionState, name: Name) -> Iterator[tuple[str, int]]:
+    number = state.counters.known_number(name)
+    for window in WINDOWS:
+        yield window, 0 if number is None else state.windows.sums[window].get(number, 0)
 
 
 def _readings(states: list[PartitionState], accounts: set[Key]) -> Metric:
@@ -121,9 +120,8 @@ def _broadcasts(states: list[PartitionState]) -> Iterator[Metric]:
     )
     for state in states:
         partition = str(state.partition)
-        for key in state.counters.keys("broadcast"):
-            for action, count in state.counters.actions[key].items():
-                events.add_metric([str(key[1]), action, partition], count)
+        for (broadcast_id, action), count in state.counters.scopes["broadcast"].counts.items():
+            events.add_metric([broadcast_id, action, partition], count)
         for broadcast_id, about in state.broadcasts.about.items():
             for name, at_ms in about["phases"].items():
                 phase.add_metric([broadcast_id, name, partition], at_ms / 1000)

@@ -13,13 +13,14 @@ from typing import Any
 
 import msgspec
 
-from schemas.events import POST_ACTION, subject_of
+from schemas.events import subject_of
 from schemas.totals import COUNTED_SCOPES, Key, decode_key, decode_value, encode_key, encode_value
 from services.aggregate.broadcasts import Broadcasts
 from services.aggregate.buckets import BucketStore
 from services.aggregate.counters import ALL, Counters
 from services.aggregate.decode import BadEntry, Entry, decode_record
 from services.aggregate.dedup import Deduplicator, GenerationStart, Horizon
+from services.aggregate.tally import Groups, Tally
 from services.aggregate.windows import Windows
 
 Change = tuple[bytes, bytes | None]
@@ -45,7 +46,7 @@ class PartitionState:
         self.broadcasts = Broadcasts()
         self.readings: dict[Key, tuple[int, int]] = {}
         self._dirty_readings: set[Key] = set()
-        self._post_accounts: dict[Key, str] = {}
+        self._post_accounts: dict[tuple[str | int, ...], str] = {}
         self._buckets = BucketStore()
         self.stored_offset = -1  # what the last `take_changes` or `restore` stands at
         self.stored_sequence = 0
@@ -61,17 +62,15 @@ class PartitionState:
             return []
         entries, bad = decode_record(data)
         self.dedup.begin_record(offset)
-        timed: dict[tuple[str, ...], list[int]] = {}
+        events: list[Entry] = []
         for entry in entries:
             if entry.kind == "clock":
-                self._fold(timed)
-                timed = {}
+                self._count(events)
+                events = []
                 self._tick(entry.present)
-            elif self.dedup.seen(entry.event_id):
-                self.duplicates += 1
             else:
-                self._count(entry, timed)
-        self._fold(timed)
+                events.append(entry)
+        self._count(events)
         self.refused += len(bad)
         self.offset = offset
         return bad
@@ -82,79 +81,65 @@ class PartitionState:
             self.windows.advance(present_ms)
             self.broadcasts.advance(present_ms)
 
-    def _count(self, entry: Entry, timed: dict[tuple[str, ...], list[int]]) -> None:
-        self.counted += 1
-        at_ms = entry.occurred_at
-        if at_ms > self.watermark_ms:
-            self.watermark_ms = at_ms
-        kind = entry.kind
-        if kind == "interaction":
-            assert entry.action is not None
-            self._count_action(entry, entry.action, entry.quantity, entry.post_format, timed)
-        elif kind == "post":
-            self._count_action(entry, POST_ACTION, 1, entry.format, timed)
-        elif kind == "reading":
-            subject = subject_of(entry.account, entry.post_id, entry.broadcast_id)
-            key: Key = ("reading", entry.platform, subject, entry.metric or "")
-            if at_ms >= self.readings.get(key, (0, 0))[1]:
-                self.readings[key] = (entry.value, at_ms)
-                self._dirty_readings.add(key)
-        else:
-            assert entry.broadcast_id is not None
-            assert entry.phase is not None
-            self.broadcasts.enter(entry.broadcast_id, entry.account, entry.phase, at_ms, entry.title)
-
-    def _count_action(
-        self,
-        entry: Entry,
-        action: str,
-        count: int,
-        post_format: str | None,
-        timed: dict[tuple[str, ...], list[int]],
-    ) -> None:
-        at_ms = entry.occurred_at
-        second = str(at_ms // 1000)  # the windows need no finer time
-        _add(timed, ("account", entry.platform, entry.account, action, second), count, at_ms)
-        for tag in dict.fromkeys(entry.hashtags or ()):
-            _add(timed, ("hashtag", tag, action, second), count, at_ms)
-        add = self.counters.add
-        if entry.campaign:
-            add(("campaign", entry.campaign), action, count, at_ms)
-        if post_format:
-            add(("format", post_format), action, count, at_ms)
-        if entry.broadcast_id:
-            add(("broadcast", entry.broadcast_id), action, count, at_ms)
-            self.broadcasts.count(entry.broadcast_id, action, count, at_ms)
-        if action == POST_ACTION:
+    def _count(self, events: list[Entry]) -> None:
+        """Count events between two clock records."""
+        duplicates = self.dedup.duplicates([event.event_id for event in events])
+        if duplicates:
+            self.duplicates += len(duplicates)
+            events = [event for index, event in enumerate(events) if index not in duplicates]
+        if not events:
             return
-        if entry.post_id:
-            post: Key = ("post", entry.platform, entry.post_id)
-            add(post, action, count, at_ms)
-            self._post_accounts.setdefault(post, entry.account)
-        actor = entry.actor
-        if actor is not None:
-            if actor.country:
-                add(("country", actor.country), action, count, at_ms)
-            if actor.verified:
-                add(("vip",), action, count, at_ms)
+        self.counted += len(events)
+        self.watermark_ms = max(self.watermark_ms, max(event.occurred_at for event in events))
+        actions = [event for event in events if event.kind in ("interaction", "post")]
+        if len(actions) != len(events):
+            for event in events:
+                if event.kind == "reading":
+                    self._read(event)
+                elif event.kind == "broadcast":
+                    self._enter(event)
+        floor_ms = self.windows.floor_ms
+        self.late += sum(event.occurred_at < floor_ms for event in actions)
+        if actions:
+            self._fold(Tally(actions))
 
-    def _fold(self, timed: dict[tuple[str, ...], list[int]]) -> None:
-        sums: dict[tuple[str, str, int], int] = {}
-        counters, windows = self.counters, self.windows
-        for name, (count, last_ms, events) in timed.items():
-            *subject, action, _ = name
-            key: Key = tuple(subject)
-            counters.add(key, action, count, last_ms)
-            held = windows.add(counters.number(key, action), last_ms, count)
-            if key[0] == "account" and not held:
-                self.late += events
-            total = (str(key[0]), action, last_ms // 1000)
+    def _read(self, event: Entry) -> None:
+        subject = subject_of(event.account, event.post_id, event.broadcast_id)
+        key: Key = ("reading", event.platform, subject, event.metric or "")
+        if event.occurred_at >= self.readings.get(key, (0, 0))[1]:
+            self.readings[key] = (event.value, event.occurred_at)
+            self._dirty_readings.add(key)
+
+    def _enter(self, event: Entry) -> None:
+        assert event.broadcast_id is not None
+        assert event.phase is not None
+        self.broadcasts.enter(event.broadcast_id, event.account, event.phase, event.occurred_at, event.title)
+
+    def _fold(self, tally: Tally) -> None:
+        """Change the state, once a group."""
+        for scope, groups in tally.scopes.items():
+            if groups.timed:
+                self._fold_timed(scope, groups)
+            self.counters.scopes[scope].add(groups.counts, groups.last_second.items())
+        for subject, account in tally.post_accounts.items():
+            self._post_accounts.setdefault(subject, account)
+
+    def _fold_timed(self, scope: str, groups: Groups) -> None:
+        """Groups that carry their second: into windows or minutes, and into the counts without it."""
+        counters, windows, counts = self.counters, self.windows, groups.counts
+        sums: dict[tuple[str, int], int] = {}
+        for (*subject, action, second), count in groups.timed.items():
+            name = (*subject, action)
+            counts[name] = counts.get(name, 0) + count
+            if scope == "broadcast":
+                self.broadcasts.count(subject[0], action, count, second * 1000)
+                continue
+            windows.add(counters.number((scope, *name)), second * 1000, count)
+            total = (action, second)
             sums[total] = sums.get(total, 0) + count
-        for (scope, action, second), count in sums.items():
-            everything: Key = (scope, ALL)
-            actions = counters.actions.setdefault(everything, {})
-            actions[action] = actions.get(action, 0) + count
-            windows.add(counters.number(everything, action), second * 1000, count)
+        for (action, second), count in sums.items():
+            counters.add_sum(scope, action, count)
+            windows.add(counters.number((scope, ALL, action)), second * 1000, count)
 
     # -- storing ----------------------------------------------------------------------------------------
 
@@ -172,19 +157,23 @@ class PartitionState:
         changed, gone = self.windows.take_changes()
         changes += self._buckets.records(changed, gone, self.counters, self.offset)
         changes.append((encode_key(("position",)), encode_value(self.position())))
-        self.counters.dirty, self._dirty_readings = set(), set()
+        self._dirty_readings = set()
         self.broadcasts.dirty, self.broadcasts.gone = set(), set()
         self.stored_offset, self.stored_sequence = self.offset, self.dedup.sequence
         return changes
 
     def _changed_entries(self) -> Iterable[tuple[Key, dict[str, Any]]]:
-        for key in self.counters.dirty | {key for key in self.broadcasts.dirty if key[0] == "broadcast"}:
-            entry = self.counters.entry(key)
-            if key[0] == "broadcast":
-                entry |= self.broadcasts.about.get(str(key[1]), {})
-            elif key[0] == "post":
-                entry["account"] = self._post_accounts[key]
+        entered = {key for key in self.broadcasts.dirty if key[0] == "broadcast"}
+        for key, entry in self.counters.dirty_entries():
+            if key[0] == "post":
+                entry["account"] = self._post_accounts[key[1:]]
+            elif key[0] == "broadcast":
+                entered.add(key)
+                continue
             yield key, entry
+        for key in entered:
+            about = self.broadcasts.about.get(str(key[1]), {})
+            yield key, self.counters.scopes["broadcast"].entry((str(key[1]),)) | about
         for key in self._dirty_readings:
             value, at_ms = self.readings[key]
             yield key, {"value": value, "at_ms": at_ms}
@@ -232,20 +221,19 @@ class PartitionState:
         for key_bytes, value_bytes in stored.items():
             self._restore_entry(decode_key(key_bytes), decode_value(value_bytes))
         self.broadcasts.present_ms = self.present_ms
-        self._restore_sums()
+        self.counters.restore_sums()
         starts = [GenerationStart(**start) for start in found["generation_starts"]]
         self.dedup = Deduplicator.at(self.horizon, starts)
         return starts
 
     def _restore_entry(self, key: Key, entry: dict[str, Any]) -> None:
-        scope = key[0]
+        scope, *subject = map(str, key)
         if scope in COUNTED_SCOPES:
-            if entry["actions"]:
-                self.counters.restore(key, entry)
+            self.counters.scopes[scope].restore(tuple(subject), entry)
             if scope == "post":
-                self._post_accounts[key] = entry["account"]
+                self._post_accounts[tuple(subject)] = entry["account"]
             elif scope == "broadcast":
-                self.broadcasts.restore_about(str(key[1]), entry)
+                self.broadcasts.restore_about(subject[0], entry)
         elif scope == "reading":
             self.readings[key] = (entry["value"], entry["at_ms"])
         elif scope == "minute":
@@ -253,33 +241,11 @@ class PartitionState:
         elif scope == "bucket":
             self._buckets.restore(key, entry, self.counters, self.windows)
 
-    def _restore_sums(self) -> None:
-        for scope in ("account", "hashtag"):
-            sums: dict[str, int] = {}
-            for key in self.counters.keys(scope):
-                for action, count in self.counters.actions[key].items():
-                    self.counters.number(key, action)
-                    sums[action] = sums.get(action, 0) + count
-            self.counters.actions[(scope, ALL)] = sums
-
     def remember(self, offset: int, data: bytes | None) -> None:
         """Take in the ids of a record that had been counted before the restart."""
         self.dedup.begin_record(offset)
-        for entry in decode_record(data)[0]:
-            if entry.kind != "clock":
-                self.dedup.seen(entry.event_id)
-
-
-def _add(pending: dict[tuple[str, ...], list[int]], name: tuple[str, ...], count: int, at_ms: int) -> None:
-    """Sum up within a record: count, newest event time, number of events."""
-    found = pending.get(name)
-    if found is None:
-        pending[name] = [count, at_ms, 1]
-    else:
-        found[0] += count
-        found[2] += 1
-        if at_ms > found[1]:
-            found[1] = at_ms
+        entries, _ = decode_record(data)
+        self.dedup.duplicates([entry.event_id for entry in entries if entry.kind != "clock"])
 
 
 def _rule(horizon: Horizon) -> str:

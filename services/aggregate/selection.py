@@ -34,15 +34,14 @@ class Selection:
         """Choose again by what the states hold now."""
         scores: dict[Key, list[float]] = {}
         for state in states:
-            counters = state.counters
-            for key in counters.keys(self.scope):
-                if key[1] and key not in self._tracked:  # an empty name is the sum over all
-                    score = scores.setdefault(key, [0.0, 0.0])
-                    score[1] += sum(counters.actions[key].values())
+            for name, count in state.counters.scopes[self.scope].counts.items():
+                subject: Key = (self.scope, *name[:-1])
+                if subject not in self._tracked:
+                    scores.setdefault(subject, [0.0, 0.0])[1] += count
             for number, count in state.windows.sums["24h"].items():
-                key = counters.pair(number)[0]
-                if key in scores:
-                    scores[key][0] += count
+                subject = state.counters.name(number)[:-1]
+                if subject in scores:
+                    scores[subject][0] += count
         for key in self._chosen & scores.keys():
             scores[key] = [value * HYSTERESIS for value in scores[key]]
         self._chosen = set(heapq.nlargest(self.top, scores, key=lambda key: (scores[key], key)))

@@ -36,17 +36,12 @@ class Level:
     lengths_ms: tuple[int, ...]
     coarser_ms: int  # buckets are given up in whole buckets of the next coarser level
     end_ms: int = 0
+    floor_ms: int = 0  # start of the oldest bucket that is held
     buckets: dict[int, Counts] = field(default_factory=dict)
     sums: list[Counts] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.sums = [{} for _ in self.lengths_ms]
-
-    @property
-    def floor_ms(self) -> int:
-        """Start of the oldest bucket that is held."""
-        oldest = self.end_ms - max(self.lengths_ms)
-        return oldest - oldest % self.coarser_ms
 
     def add(self, key: int, start_ms: int, count: int) -> None:
         """Count into a bucket that is held."""
@@ -70,8 +65,9 @@ class Level:
                 _subtract(sums, self.buckets[start_ms])
             for start_ms in self._starts(max(old_end, end - length_ms), end):
                 _add(sums, self.buckets[start_ms])
-        floor = self.floor_ms
-        gone = [start_ms for start_ms in self.buckets if start_ms < floor]
+        oldest = end - max(self.lengths_ms)
+        self.floor_ms = oldest - oldest % self.coarser_ms
+        gone = [start_ms for start_ms in self.buckets if start_ms < self.floor_ms]
         for start_ms in gone:
             del self.buckets[start_ms]
         return gone
@@ -115,8 +111,13 @@ class Windows:
         self._dirty: set[BucketId] = set()
         self._gone: set[BucketId] = set()
 
-    def add(self, key: int, at_ms: int, count: int) -> bool:
-        """Count an event; False if it is too late for every bucket."""
+    @property
+    def floor_ms(self) -> int:
+        """An event before this is too late for every bucket."""
+        return self.tens.floor_ms
+
+    def add(self, key: int, at_ms: int, count: int) -> None:
+        """Count an event; one that is too late for every bucket changes nothing."""
         home = True
         for level in self._levels:
             if at_ms >= level.floor_ms:
@@ -125,7 +126,6 @@ class Windows:
                 if home:
                     self._dirty.add((level.width_ms, start_ms))
                     home = False
-        return not home
 
     def advance(self, present_ms: int) -> None:
         """Move on to a later present; an earlier one changes nothing."""

@@ -88,10 +88,7 @@ def run(
 
 
 def rolling(state: PartitionState, window: str) -> dict[tuple[Any, ...], int]:
-    return {
-        (*state.counters.pair(number)[0], state.counters.pair(number)[1]): count
-        for number, count in state.windows.sums[window].items()
-    }
+    return {state.counters.name(number): count for number, count in state.windows.sums[window].items()}
 
 
 def stored(state: PartitionState, into: dict[bytes, bytes]) -> dict[bytes, bytes]:
@@ -120,10 +117,9 @@ def test_totals_equal_a_recount(log: list[list[dict[str, Any]]]) -> None:
             expected[(*subject, entry["action"])] += entry["quantity"]
     state = run(records)
     found = {
-        (*key, action): count
-        for key, actions in state.counters.actions.items()
-        if key not in (("account", ""), ("hashtag", ""))
-        for action, count in actions.items()
+        (scope, *name): count
+        for scope, counts in state.counters.scopes.items()
+        for name, count in counts.counts.items()
     }
     assert found == expected
     assert state.counted == len(counted(records))

@@ -41,7 +41,7 @@ class Service:
         }
         self.url = f"http://127.0.0.1:{port}"
         self.log = log
-        self._command = [sys.executable, "/tmp/scratch/runsvc.py", name]
+        self._command = [sys.executable, "-m", "fanpulse", name]
         self._process: subprocess.Popen[bytes] | None = None
 
     @property

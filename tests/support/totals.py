@@ -17,10 +17,14 @@ def entry(key: Key, **value: Any) -> Change:
     return encode_key(key), encode_value(value)
 
 
-def counted(*key: str, at_ms: int = START_MS, account: str | None = None, **actions: int) -> Change:
-    """An entry with gross counts: of an account, hashtag, campaign or post."""
-    about = {"account": account} if account else {}
-    return entry(key, actions=actions, last_ms=at_ms, **about)
+def counted(*key: str, at_ms: int = START_MS, **actions: int) -> Change:
+    """An entry with gross counts: of an account, hashtag or campaign."""
+    return entry(key, actions=actions, last_ms=at_ms)
+
+
+def post(platform: str, post_id: str, account: str, **actions: int) -> Change:
+    """An entry with gross counts of a post."""
+    return entry(("post", platform, post_id), actions=actions, last_ms=START_MS, account=account)
 
 
 def reading(platform: str, subject: str, metric: str, value: int, at_ms: int = START_MS) -> Change:

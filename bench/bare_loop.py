@@ -1,0 +1,68 @@
+"""The peer: a confluent-kafka loop that decodes and counts the same records, and guarantees nothing.
+
+``python -m bench.bare_loop BOOTSTRAP TOPIC PARTITIONS EVENTS`` prints one JSON line.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import Counter
+
+import confluent_kafka
+import msgspec
+
+
+class Event(msgspec.Struct):
+    kind: str
+    event_id: str = ""
+    occurred_at: int = 0
+    platform: str = ""
+    account: str = ""
+    action: str = ""
+    quantity: int = 1
+    hashtags: tuple[str, ...] = ()
+
+
+def main() -> None:
+    bootstrap, topic, partitions, events = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+    consumer = confluent_kafka.Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": "bare-loop",
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "fetch.queue.backoff.ms": 5,
+        }
+    )
+    consumer.assign([confluent_kafka.TopicPartition(topic, p, 0) for p in range(partitions)])
+    decode = msgspec.json.Decoder(list[Event]).decode
+    accounts: Counter[tuple[str, str, str]] = Counter()
+    hashtags: Counter[tuple[str, str]] = Counter()
+    seen: set[str] = set()
+    met, started = 0, 0.0
+    while met < events:
+        for message in consumer.consume(100, timeout=1.0):
+            started = started or time.perf_counter()
+            for event in decode(message.value()):
+                if event.kind == "clock":
+                    continue
+                met += 1
+                if event.event_id in seen:
+                    continue
+                seen.add(event.event_id)
+                accounts[event.platform, event.account, event.action] += event.quantity
+                for tag in event.hashtags:
+                    hashtags[tag, event.action] += event.quantity
+    seconds = time.perf_counter() - started
+    consumer.close()
+    figures = {
+        "accounts": sorted([*key, count] for key, count in accounts.items()),
+        "hashtags": sorted([*key, count] for key, count in hashtags.items()),
+    }
+    print(json.dumps({"seconds": seconds, "figures": figures}))
+
+
+if __name__ == "__main__":
+    main()
