@@ -65,7 +65,12 @@ def main() -> None:
     sent = arguments.events // arguments.batch * arguments.batch
     print(
         json.dumps(
-            {"events": sent, "seconds": seconds, "per_s": sent / seconds, "cpu_seconds": time.process_time() - cpu}
+            {
+                "events": sent,
+                "seconds": seconds,
+                "per_s": sent / seconds,
+                "cpu_seconds": time.process_time() - cpu,
+            }
         )
     )
 

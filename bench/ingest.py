@@ -193,7 +193,9 @@ def table(results: dict[str, Any]) -> str:
             f"{row['bare_events_per_s']:12,.0f}{row['ratio_bare']:8.2f}{row['p50_ms']:9.1f}{row['p99_ms']:9.1f}"
             f"{row['half_p50_ms']:10.1f}{row['half_p99_ms']:10.1f}{row['server_cores']:7.2f}"
         )
-    lines.append(f"memory of the service: {results['rss_idle_mb']} MB idle, {results['rss_after_mb']} MB after")
+    lines.append(
+        f"memory of the service: {results['rss_idle_mb']} MB idle, {results['rss_after_mb']} MB after"
+    )
     return "\n".join(lines)
 
 

@@ -54,6 +54,11 @@ class Milestone(Alert):
     total: int = Field(
         description="the figure when the crossing was seen, at `as_of`; at least the threshold"
     )
+    superseded_by: str | None = Field(
+        None,
+        description="id of the highest milestone of the series crossed at the same time; null if this is it. "
+        "Only that one is delivered, the others are there for the record",
+    )
 
 
 class Spike(Alert):

@@ -1,4 +1,4 @@
-"""One AsyncAPI 3 document of all topics: what they hold, how they are keyed and kept, who writes and reads."""
+"""One AsyncAPI 3 document of all topics: what they hold, how they are kept, who writes and reads."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from schemas.events import VERSION
-from schemas.topics import ALERTS, EVENTS, TOPICS, TOTALS, Topic
+from schemas.topics import ALERTS, EVENTS, POSTS, REJECTED, TOPICS, TOTALS, Topic
 from schemas.totals_schema import SCOPES, key_schema
 
 Document = dict[str, Any]
@@ -61,7 +61,7 @@ def _channel(topic: Topic) -> Document:
         "address": topic.name,
         "title": topic.holds,
         "description": f"Key: {topic.key}.{as_setting}",
-        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in _messages_of(topic)},
+        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in _MESSAGES_OF[topic.name]},
         "bindings": {
             "kafka": {
                 "topic": topic.name,
@@ -91,23 +91,27 @@ def _operations() -> Iterator[tuple[str, Document]]:
             )
 
 
-def _messages_of(topic: Topic) -> list[str]:
-    if topic is EVENTS:
-        return ["entries"]
-    if topic is TOTALS:
-        return [f"total-{scope}" for scope in SCOPES]
-    if topic is ALERTS:
-        return ["milestone", "spike"]
-    return []
+_MESSAGES_OF: dict[str, list[str]] = {
+    EVENTS.name: ["entries"],
+    REJECTED.name: ["dead-letter"],
+    POSTS.name: ["known-post"],
+    TOTALS.name: [f"total-{scope}" for scope in SCOPES],
+    ALERTS.name: ["milestone", "spike"],
+}
 
 
 def _messages() -> Document:
-    text_key = {"type": "string"}
-    messages = {"entries": _entries()}
+    text = {"type": "string"}
+    post_key = {"type": "array", "items": [text, text], "minItems": 2, "maxItems": 2}
+    messages = {
+        "entries": _entries(),
+        "dead-letter": _message("dead letter", "rejected", "dead_letter"),
+        "known-post": _message("known post", "posts", "known_post", post_key),
+    }
     for scope, key in zip(SCOPES, key_schema()["oneOf"], strict=True):
         messages[f"total-{scope}"] = _message(f"total of scope {scope}", "totals", scope, key)
     for kind in ("milestone", "spike"):
-        messages[kind] = _message(kind, "alert", kind, text_key)
+        messages[kind] = _message(kind, "alert", kind, text)
     return messages
 
 
@@ -123,10 +127,6 @@ def _entries() -> Document:
     }
 
 
-def _message(title: str, view: str, kind: str, key: Document) -> Document:
-    return {
-        "name": kind,
-        "title": title,
-        "payload": {"$ref": schema_file(view, kind)},
-        "bindings": {"kafka": {"key": key, "bindingVersion": _KAFKA_BINDING}},
-    }
+def _message(title: str, view: str, kind: str, key: Document | None = None) -> Document:
+    bindings = {"bindings": {"kafka": {"key": key, "bindingVersion": _KAFKA_BINDING}}} if key else {}
+    return {"name": kind, "title": title, "payload": {"$ref": schema_file(view, kind)}, **bindings}

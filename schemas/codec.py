@@ -72,7 +72,7 @@ def decode_one(raw: bytes) -> Event | Refusal:
 
 
 def _colons_kept(raw: bytes, decoded: Any) -> bool:
-    if b"u003a" in raw or b"u003A" in raw:
+    if b"\\" in raw and (b"u003a" in raw or b"u003A" in raw):
         return False
     return raw.count(b":") == _encode(decoded).count(b":")
 
@@ -148,3 +148,12 @@ def encode_entries(entries: list[Event]) -> bytes:
 def encode_clock(clock: Clock) -> bytes:
     """A clock record as the log holds it."""
     return clock.model_dump_json().encode()
+
+
+def is_json(raw: bytes) -> bool:
+    """Whether the bytes are one JSON value."""
+    try:
+        msgspec.json.decode(raw)
+    except _UNDECODED:
+        return False
+    return True

@@ -107,7 +107,8 @@ def event_schema(kind: str, view: View) -> Document:
 
 def alert_schema(kind: str) -> Document:
     """The schema of ``milestone`` or ``spike`` as kept in engagement.alerts.v1."""
-    document = _document({"milestone": Milestone, "spike": Spike}[kind], _LogGenerator)
+    models: dict[str, type[BaseModel]] = {"milestone": Milestone, "spike": Spike}
+    document = _document(models[kind], _LogGenerator)
     document["required"] = sorted({"v", "kind", *document["required"]})
     return _titled(document, f"{kind}, version {VERSION}, as kept in engagement.alerts.v1")
 
@@ -118,7 +119,8 @@ def _document(model: type[BaseModel], generator: type[GenerateJsonSchema]) -> Do
     inlined = _rewrite(
         document, lambda node: definitions[node["$ref"].split("/")[-1]] if "$ref" in node else node
     )
-    return _rewrite(inlined, _without_null_default)
+    changed: Document = _rewrite(inlined, _without_null_default)
+    return changed
 
 
 def _rewrite(node: Any, change: Callable[[Document], Document]) -> Any:

@@ -35,12 +35,13 @@ _REMEMBERED = 16_384
 
 
 class Remembered(dict[Any, Any]):
-    """The normal form of each value met lately: ``table[value]`` is ``clean(value)``, and raises as it does."""
+    """The normal form of each value met lately: ``table[value]`` is ``clean(value)``, or raises like it."""
 
-    __slots__ = ("_clean",)
+    __slots__ = ("_clean", "_most")
 
-    def __init__(self, clean: Clean) -> None:
+    def __init__(self, clean: Clean, most: int = _REMEMBERED) -> None:
         self._clean = clean
+        self._most = most
         self._reset()
 
     def _reset(self) -> None:
@@ -49,7 +50,7 @@ class Remembered(dict[Any, Any]):
 
     def __missing__(self, value: Any) -> Any:
         cleaned = self._clean(value)
-        if len(self) > _REMEMBERED:
+        if len(self) > self._most:
             self._reset()
         self[value] = cleaned
         return cleaned
@@ -57,7 +58,7 @@ class Remembered(dict[Any, Any]):
 
 def quick_text(value: str) -> str:
     """``fields.clean_text``, with a short way for plain ASCII."""
-    if value.isascii() and value.isprintable() and value[0] != " " and value[-1] != " ":
+    if value.isascii() and value.isprintable() and value.strip() == value:
         return value
     return fields.clean_text(value)
 
@@ -133,7 +134,7 @@ def _normaliser(hint: Any) -> Clean | None:
     """The one ``AfterValidator`` of a type, or of the member of an optional type."""
     origin, args = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        found = [note.func for note in args[1:] if isinstance(note, AfterValidator)]
+        found: list[Any] = [note.func for note in args[1:] if isinstance(note, AfterValidator)]
         assert len(found) <= 1, hint
         return found[0] if found else _normaliser(args[0])
     if origin in (Union, UnionType):
@@ -162,7 +163,9 @@ def _steps(model: type[BaseModel], scope: dict[str, Any]) -> Iterator[str]:
             yield "if value: value.normalise()"
             yield f"elif value is None: self.{name} = UNSET"
         elif clean:
-            scope[name] = _CALLED.get(name) or _QUICK.get(clean) or _TABLES.setdefault(clean, Remembered(clean))
+            scope[name] = (
+                _CALLED.get(name) or _QUICK.get(clean) or _TABLES.setdefault(clean, Remembered(clean))
+            )
             call = f"{name}[value]" if isinstance(scope[name], Remembered) else f"{name}(value)"
             yield f"{guard}self.{name} = {call}"
         elif optional:

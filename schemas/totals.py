@@ -9,7 +9,7 @@ an older one and is still right, since nothing of its subject came in between.
 
 | key | value, besides ``offset`` |
 |---|---|
-| ["account", platform, account] | actions: {action: gross count}, last_ms |
+| ["account", platform, account] | actions: {action: gross count}, last_ms (newest event time, cut to the second) |
 | ["hashtag", tag], ["campaign", name], ["country", code], ["format", format], ["vip"] | the same |
 | ["post", platform, post_id] | the same, with account |
 | ["broadcast", id] | the same, with phases: {phase: ms}, account and title once they are known |

@@ -96,7 +96,9 @@ def _flaw(value: Any, path: tuple[str | int, ...], depth: int) -> Refusal | None
     """What pydantic would not see: keys that occur twice, lone surrogates, and depth."""
     if isinstance(value, str):
         if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
-            return refusal(_dotted(path), Reason.NOT_UTF8, "has a lone surrogate, which no UTF-8 text can hold")
+            return refusal(
+                _dotted(path), Reason.NOT_UTF8, "has a lone surrogate, which no UTF-8 text can hold"
+            )
         return None
     if not isinstance(value, dict | list):
         return None

@@ -30,7 +30,7 @@ def ingest() -> None:
     """
     from services.ingest import service
 
-    asyncio.run(service.run(_settings()))
+    service.main(_settings())
 
 
 def aggregate() -> None:

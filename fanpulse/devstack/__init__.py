@@ -1,0 +1,1 @@
+"""The local stack: an embedded Kafka broker, the services, Prometheus and Grafana, under one supervisor."""

@@ -1,0 +1,7 @@
+"""A rehearsal of the day that the product is for: a seeded scenario, and the player that sends it.
+
+``scenario`` puts the day together from ``matrix`` (who and what), ``audience`` (who acts), ``content``
+(what is published), ``ceremony``, ``viral``, ``engagement`` and ``readings`` (what happens) and ``disorder``
+(what goes wrong on the way). All of these are pure and deterministic: see ``draw``. ``pacing`` and ``tally``
+are the pure half of the ``player``, which is an edge.
+"""

@@ -6,7 +6,7 @@ the totals, one a subject, are put together when they are stored, about once a s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,16 +25,16 @@ class ScopeCounts:
     """Counts of one scope."""
 
     counts: dict[Name, int] = field(default_factory=dict)
-    last_second: dict[Name, int] = field(default_factory=dict)  # by subject
-    dirty: set[Name] = field(default_factory=set)
+    last_second: dict[Name, int] = field(default_factory=dict)  # newest of a subject's events
+    dirty: set[Name] = field(default_factory=set)  # subjects
 
-    def add(self, groups: dict[Name, int], last_second: Iterable[tuple[Name, int]]) -> None:
-        """Add counts by name; ``last_second`` is, by subject, the second of the event counted last."""
-        counts, get = self.counts, self.counts.get
-        for name, count in groups.items():
-            counts[name] = get(name, 0) + count
-        self.last_second.update(last_second)
-        self.dirty.update(groups)
+    def add(self, name: Name, count: int, second: int) -> None:
+        """Count, at a second of event time."""
+        self.counts[name] = self.counts.get(name, 0) + count
+        subject = name[:-1]
+        if second > self.last_second.get(subject, 0):
+            self.last_second[subject] = second
+        self.dirty.add(subject)
 
     def actions(self, subject: Name) -> dict[str, int]:
         """Gross count of each action of a subject."""
@@ -51,12 +51,6 @@ class ScopeCounts:
             self.counts[*subject, action] = count
         if entry["actions"]:
             self.last_second[subject] = entry["last_ms"] // 1000
-
-    def take_dirty(self) -> set[Name]:
-        """Subjects changed since the last call."""
-        subjects = {name[:-1] for name in self.dirty}
-        self.dirty = set()
-        return subjects
 
 
 @dataclass
@@ -101,5 +95,6 @@ class Counters:
     def dirty_entries(self) -> Iterator[tuple[Key, dict[str, Any]]]:
         """(key, entry) of each subject changed since the last call."""
         for scope, counts in self.scopes.items():
-            for subject in counts.take_dirty():
+            dirty, counts.dirty = counts.dirty, set()
+            for subject in dirty:
                 yield (scope, *subject), counts.entry(subject)

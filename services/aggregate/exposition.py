@@ -44,6 +44,8 @@ class CountsCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         """All metric families."""
         states = self._ownership.states
+        for state in states:
+            state.fold()
         yield from _scope_metrics("account", ["platform", "account"], self._accounts.keys, states)
         yield from _scope_metrics("hashtag", ["hashtag"], self._hashtags.keys, states)
         yield _readings(states, set(self._accounts.keys))

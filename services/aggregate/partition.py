@@ -17,10 +17,10 @@ from schemas.events import subject_of
 from schemas.totals import COUNTED_SCOPES, Key, decode_key, decode_value, encode_key, encode_value
 from services.aggregate.broadcasts import Broadcasts
 from services.aggregate.buckets import BucketStore
-from services.aggregate.counters import ALL, Counters
+from services.aggregate.counters import ALL, Counters, Name
 from services.aggregate.decode import BadEntry, Entry, decode_record
 from services.aggregate.dedup import Deduplicator, GenerationStart, Horizon
-from services.aggregate.tally import Groups, Tally
+from services.aggregate.tally import Tally
 from services.aggregate.windows import Windows
 
 Change = tuple[bytes, bytes | None]
@@ -46,7 +46,8 @@ class PartitionState:
         self.broadcasts = Broadcasts()
         self.readings: dict[Key, tuple[int, int]] = {}
         self._dirty_readings: set[Key] = set()
-        self._post_accounts: dict[tuple[str | int, ...], str] = {}
+        self._post_accounts: dict[Name, str] = {}
+        self._tally = Tally()
         self._buckets = BucketStore()
         self.stored_offset = -1  # what the last `take_changes` or `restore` stands at
         self.stored_sequence = 0
@@ -77,6 +78,7 @@ class PartitionState:
 
     def _tick(self, present_ms: int) -> None:
         if present_ms > self.present_ms:
+            self.fold()
             self.present_ms = present_ms
             self.windows.advance(present_ms)
             self.broadcasts.advance(present_ms)
@@ -101,7 +103,7 @@ class PartitionState:
         floor_ms = self.windows.floor_ms
         self.late += sum(event.occurred_at < floor_ms for event in actions)
         if actions:
-            self._fold(Tally(actions))
+            self._tally.add(actions)
 
     def _read(self, event: Entry) -> None:
         subject = subject_of(event.account, event.post_id, event.broadcast_id)
@@ -115,27 +117,25 @@ class PartitionState:
         assert event.phase is not None
         self.broadcasts.enter(event.broadcast_id, event.account, event.phase, event.occurred_at, event.title)
 
-    def _fold(self, tally: Tally) -> None:
-        """Change the state, once a group."""
-        for scope, groups in tally.scopes.items():
-            if groups.timed:
-                self._fold_timed(scope, groups)
-            self.counters.scopes[scope].add(groups.counts, groups.last_second.items())
-        for subject, account in tally.post_accounts.items():
-            self._post_accounts.setdefault(subject, account)
+    def fold(self) -> None:
+        """Bring what has been tallied into the state; the counts are up to date only after this."""
+        self._post_accounts.update(self._tally.post_accounts)
+        self._tally.post_accounts.clear()
+        for scope, groups in self._tally.drain():
+            counts = self.counters.scopes[scope]
+            if scope in self.counters.sums:
+                self._fold_windows(scope, groups)
+            for name, count in groups:
+                counts.add(name[:-1], count, name[-1])
+                if scope == "broadcast":
+                    self.broadcasts.count(name[0], name[1], count, name[2] * 1000)
 
-    def _fold_timed(self, scope: str, groups: Groups) -> None:
-        """Groups that carry their second: into windows or minutes, and into the counts without it."""
-        counters, windows, counts = self.counters, self.windows, groups.counts
+    def _fold_windows(self, scope: str, groups: Iterable[tuple[tuple[Any, ...], int]]) -> None:
+        counters, windows = self.counters, self.windows
         sums: dict[tuple[str, int], int] = {}
-        for (*subject, action, second), count in groups.timed.items():
-            name = (*subject, action)
-            counts[name] = counts.get(name, 0) + count
-            if scope == "broadcast":
-                self.broadcasts.count(subject[0], action, count, second * 1000)
-                continue
-            windows.add(counters.number((scope, *name)), second * 1000, count)
-            total = (action, second)
+        for name, count in groups:
+            windows.add(counters.number((scope, *name[:-1])), name[-1] * 1000, count)
+            total = name[-2:]
             sums[total] = sums.get(total, 0) + count
         for (action, second), count in sums.items():
             counters.add_sum(scope, action, count)
@@ -150,6 +150,7 @@ class PartitionState:
 
     def take_changes(self) -> list[Change]:
         """Records to store, in order: (key, value, or None to remove). The position is the last."""
+        self.fold()
         changes: list[Change] = []
         for key, entry in self._changed_entries():
             changes.append((encode_key(key), encode_value({**entry, "offset": self.offset})))
@@ -166,7 +167,7 @@ class PartitionState:
         entered = {key for key in self.broadcasts.dirty if key[0] == "broadcast"}
         for key, entry in self.counters.dirty_entries():
             if key[0] == "post":
-                entry["account"] = self._post_accounts[key[1:]]
+                entry["account"] = self._post_accounts[str(key[1]), str(key[2])]
             elif key[0] == "broadcast":
                 entered.add(key)
                 continue

@@ -34,6 +34,7 @@ class Selection:
         """Choose again by what the states hold now."""
         scores: dict[Key, list[float]] = {}
         for state in states:
+            state.fold()
             for name, count in state.counters.scopes[self.scope].counts.items():
                 subject: Key = (self.scope, *name[:-1])
                 if subject not in self._tracked:

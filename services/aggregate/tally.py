@@ -1,44 +1,47 @@
-"""Summing up the events of a record before they touch the state.
+"""Summing up events before they touch the state.
 
-Most events of a record fall together: same account, same action, same second. Counting them in groups, with
-loops that run in C, is what makes the aggregator fast; the state is then changed once a group.
+Most events fall together: same account, same action, same second. They are counted into groups by loops that
+run in C, over as many records as come in between two folds; the state is then changed once a group. This is
+what makes the aggregator fast.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any
 
 from schemas.events import POST_ACTION
-from services.aggregate.counters import Name
+from schemas.totals import COUNTED_SCOPES
 from services.aggregate.decode import Entry
 
-_platform, _account, _post_id = attrgetter("platform"), attrgetter("account"), attrgetter("post_id")
-_broadcast, _campaign, _tags = attrgetter("broadcast_id"), attrgetter("campaign"), attrgetter("hashtags")
-_time, _format, _actor = attrgetter("occurred_at"), attrgetter("post_format"), attrgetter("actor")
+#: (*subject, action, second of event time) -> count
+Groups = Counter[tuple[Any, ...]]
 
-
-@dataclass
-class Groups:
-    """One scope: counts by name; with the second of event time where windows need it; newest seconds."""
-
-    counts: dict[Name, int] = field(default_factory=dict)
-    timed: dict[tuple[Any, ...], int] = field(default_factory=dict)  # (*subject, action, second)
-    last_second: dict[Name, int] = field(default_factory=dict)
+_platform, _account, _time = attrgetter("platform"), attrgetter("account"), attrgetter("occurred_at")
+_post_id, _tags, _actor = attrgetter("post_id"), attrgetter("hashtags"), attrgetter("actor")
+#: Scopes with one name, and where it stands in an event.
+_NAMED = {
+    "campaign": attrgetter("campaign"),
+    "format": attrgetter("post_format"),
+    "broadcast": attrgetter("broadcast_id"),
+}
 
 
 class Tally:
-    """Counts of interactions and posts, in groups per scope."""
+    """Counts of interactions and posts, in groups per scope, since the last ``drain``."""
 
-    def __init__(self, events: list[Entry]) -> None:
-        """``events`` are interactions and posts, none of them a duplicate."""
-        self.scopes: dict[str, Groups] = {}
-        self.post_accounts: dict[Name, str] = {}
-        single = [event for event in events if event.kind == "interaction" and event.quantity == 1]
+    def __init__(self) -> None:
+        self.post_accounts: dict[tuple[str, ...], str] = {}
+        self._tag_sets: Groups = Counter()
+        self._scopes: dict[str, Groups] = {scope: Counter() for scope in COUNTED_SCOPES}
+
+    def add(self, events: Sequence[Entry]) -> None:
+        """Count interactions and posts, none of them a duplicate. Posts are changed: give them up."""
+        single = [event for event in events if event.quantity == 1 and event.kind == "interaction"]
         if single:
-            self._add(single, [event.action or "" for event in single], 1)
+            self._add(single, [event.action or "" for event in single])
         if len(single) == len(events):
             return
         posts = [event for event in events if event.kind == "post"]
@@ -46,94 +49,60 @@ class Tally:
             event.post_format = event.format
             event.post_id = event.actor = None  # a post is no interaction with itself, and has no actor
         if posts:
-            self._add(posts, [POST_ACTION] * len(posts), 1)
+            self._add(posts, [POST_ACTION] * len(posts))
         for event in events:
-            if event.kind == "interaction" and event.quantity != 1:
-                self._add([event], [event.action or ""], event.quantity)
+            if event.quantity != 1 and event.kind == "interaction":
+                self._add_quantity(event)
 
-    def _add(self, events: list[Entry], actions: list[str], quantity: int) -> None:
-        """Every event stands for ``quantity`` of its action."""
+    def drain(self) -> Iterator[tuple[str, Iterable[tuple[tuple[Any, ...], int]]]]:
+        """(scope, groups) of all that was added; empties the tally as it is read."""
+        hashtags = self._scopes["hashtag"]
+        for (tags, action, second), count in self._tag_sets.items():
+            for tag in dict.fromkeys(tags or ()):
+                hashtags[tag, action, second] += count
+        self._tag_sets = Counter()
+        for scope, groups in self._scopes.items():
+            if groups:
+                self._scopes[scope] = Counter()
+                yield scope, groups.items()
+
+    def _add(self, events: Sequence[Entry], actions: list[str]) -> None:
         seconds = [at_ms // 1000 for at_ms in map(_time, events)]
         platforms, accounts = list(map(_platform, events)), list(map(_account, events))
-        groups = self._groups("account")
-        _merge(groups.timed, Counter(zip(platforms, accounts, actions, seconds, strict=True)), quantity)
-        groups.last_second.update(zip(zip(platforms, accounts, strict=True), seconds, strict=True))
-        self._add_tags(Counter(zip(map(_tags, events), actions, seconds, strict=True)), quantity)
-        for scope, read in (("campaign", _campaign), ("format", _format)):
-            self._add_named(scope, list(map(read, events)), actions, seconds, quantity)
-        self._add_broadcasts(list(map(_broadcast, events)), actions, seconds, quantity)
+        self._scopes["account"].update(zip(platforms, accounts, actions, seconds, strict=True))
+        self._tag_sets.update(zip(map(_tags, events), actions, seconds, strict=True))
+        for scope, read in _NAMED.items():
+            self._add_named(scope, list(map(read, events)), actions, seconds)
         posts = list(map(_post_id, events))
         if any(posts):
-            groups = self._groups("post")
-            subjects = list(zip(platforms, posts, strict=True))
-            _merge(groups.counts, Counter(zip(platforms, posts, actions, strict=True)), quantity)
-            groups.last_second.update(zip(subjects, seconds, strict=True))
-            self.post_accounts.update(zip(subjects, accounts, strict=True))
+            rows: Iterable[tuple[Any, ...]] = zip(platforms, posts, actions, seconds, strict=True)
             if not all(posts):
-                groups.counts = {name: n for name, n in groups.counts.items() if name[1]}
-                groups.last_second = {name: at for name, at in groups.last_second.items() if name[1]}
-                self.post_accounts = {name: by for name, by in self.post_accounts.items() if name[1]}
+                rows = [row for row in rows if row[1]]
+            self._scopes["post"].update(rows)
+            self.post_accounts.update(zip(zip(platforms, posts, strict=True), accounts, strict=True))
         actors = list(map(_actor, events))
         if any(actors):
-            countries = [actor.country if actor else None for actor in actors]
-            self._add_named("country", countries, actions, seconds, quantity)
-            self._add_vips(actors, actions, seconds, quantity)
+            countries = [actor and actor.country for actor in actors]
+            self._add_named("country", countries, actions, seconds)
+            marks = [actor and actor.verified for actor in actors]
+            if True in marks:
+                rows = zip(marks, actions, seconds, strict=True)
+                self._scopes["vip"].update([row[1:] for row in rows if row[0]])
 
-    def _add_named(
-        self,
-        scope: str,
-        names: list[str | None],
-        actions: list[str],
-        seconds: list[int],
-        quantity: int,
-    ) -> None:
-        if not any(names):
-            return
-        groups = self._groups(scope)
-        found: dict[tuple[Any, ...], int] = Counter(zip(names, actions, strict=True))
-        _merge(groups.counts, {name: n for name, n in found.items() if name[0]}, quantity)
-        last = dict(zip(names, seconds, strict=True))
-        groups.last_second.update({(name,): second for name, second in last.items() if name})
+    def _add_named(self, scope: str, names: list[Any], actions: list[str], seconds: list[int]) -> None:
+        if any(names):
+            rows: Iterable[tuple[Any, ...]] = zip(names, actions, seconds, strict=True)
+            if not all(names):
+                rows = [row for row in rows if row[0]]
+            self._scopes[scope].update(rows)
 
-    def _add_broadcasts(
-        self, names: list[str | None], actions: list[str], seconds: list[int], quantity: int
-    ) -> None:
-        if not any(names):
-            return
-        groups = self._groups("broadcast")
-        found: dict[tuple[Any, ...], int] = Counter(zip(names, actions, seconds, strict=True))
-        _merge(groups.timed, {name: n for name, n in found.items() if name[0]}, quantity)
-        last = dict(zip(names, seconds, strict=True))
-        groups.last_second.update({(name,): second for name, second in last.items() if name})
-
-    def _add_vips(self, actors: list[Any], actions: list[str], seconds: list[int], quantity: int) -> None:
-        marks = [actor.verified if actor else None for actor in actors]
-        if True not in marks:
-            return
-        groups = self._groups("vip")
-        rows = [row for row in zip(marks, actions, seconds, strict=True) if row[0]]
-        _merge(groups.counts, Counter((action,) for _, action, _ in rows), quantity)
-        groups.last_second[()] = rows[-1][2]
-
-    def _add_tags(self, sets: dict[tuple[Any, ...], int], quantity: int) -> None:
-        groups = self._groups("hashtag")
-        timed, last = groups.timed, groups.last_second
-        for (tags, action, second), n in sets.items():
-            for tag in dict.fromkeys(tags or ()):
-                name = (tag, action, second)
-                timed[name] = timed.get(name, 0) + n * quantity
-                last[tag,] = second
-
-    def _groups(self, scope: str) -> Groups:
-        groups = self.scopes.get(scope)
-        if groups is None:
-            groups = self.scopes[scope] = Groups()
-        return groups
-
-
-def _merge(into: dict[Any, int], groups: dict[Any, int], quantity: int) -> None:
-    if not into and quantity == 1:
-        into.update(groups)
-        return
-    for name, n in groups.items():
-        into[name] = into.get(name, 0) + n * quantity
+    def _add_quantity(self, event: Entry) -> None:
+        """One event that stands for several, such as 500 reads."""
+        many = Tally()
+        event_quantity, event.quantity = event.quantity, 1
+        many.add([event])
+        event.quantity = event_quantity
+        self.post_accounts.update(many.post_accounts)
+        for scope, groups in many.drain():
+            for name, count in groups:
+                self._scopes[scope][name] += count * event_quantity

@@ -8,40 +8,12 @@ from services.audit.differences import Difference, in_partitions, moment, named,
 from services.audit.engine import Engine
 from services.audit.manifest import Manifest
 
-_DIFFERING = """
-create or replace table differing as
-select partition, scope, s1, s2, metric, p.value as published, r.value as recounted
-from published as p full join recounted as r using (partition, scope, s1, s2, metric)
-where p.value is distinct from r.value
-"""
-
-# Sums over all partitions beside the partitions that differ: people know the sum, not its parts.
-_GROUPED = """
-with named as (select distinct scope, s1, s2, metric from differing),
-p as (select scope, s1, s2, metric, sum(value) as total from published
-    semi join named using (scope, s1, s2, metric) group by all),
-r as (select scope, s1, s2, metric, sum(value) as total from recounted
-    semi join named using (scope, s1, s2, metric) group by all)
-select d.scope, d.s1, d.s2, d.metric, p.total as published, r.total as recounted, d.parts
-from (select scope, s1, s2, metric, list({'partition': partition, 'published': published,
-    'recounted': recounted} order by partition) as parts from differing group by all) as d
-left join p using (scope, s1, s2, metric) left join r using (scope, s1, s2, metric)
-order by array_position(['position', 'account', 'hashtag', 'campaign', 'country', 'format', 'vip', 'post',
-    'broadcast', 'minute', 'reading'], d.scope) nulls first, d.s1, d.s2, d.metric
-"""
-
-# Entries of a record are numbered without gaps: a gap is an entry that was taken out of an export.
-_GAPS = """
-select partition, pos, count(*) as found, max(place) + 1 as expected from log
-group by all having count(*) <> max(place) + 1 order by partition, pos limit 100
-"""
-
 
 def compare_figures(engine: Engine) -> list[Difference]:
     """A difference per figure of engagement.totals.v1 that is not what the log says."""
-    engine.run(_DIFFERING)
-    found = [_figure(row) for row in engine.dicts(_GROUPED)]
-    for partition, broadcast_id, start_ms in engine.rows("select * from left_open order by all"):
+    engine.run("compare.differing")
+    found = [_figure(row) for row in engine.dicts("compare.differences")]
+    for partition, broadcast_id, start_ms in engine.rows("compare.left_open"):
         found.append(
             Difference(
                 kind="figure",
@@ -60,8 +32,8 @@ def compare_figures(engine: Engine) -> list[Difference]:
 def compare_positions(engine: Engine, manifest: Manifest) -> list[Difference]:
     """Positions that are missing or that the log does not have, records that cannot be read, and gaps."""
     found = []
-    positions = dict(engine.rows("select partition, last_offset from position"))
-    events = dict(engine.rows("select partition, count(*) from event group by all"))
+    positions = dict(engine.rows("compare.positions"))
+    events = dict(engine.rows("compare.events_by_partition"))
     for part in manifest.events.partitions:
         offset, count = positions.get(part.partition), events.get(part.partition, 0)
         if offset is None and count:
@@ -77,9 +49,26 @@ def compare_positions(engine: Engine, manifest: Manifest) -> list[Difference]:
     for partition in sorted(set(positions) - known):
         text = f"position of partition {partition}, which the log does not have"
         found.append(_position("EXTRA", text, partition, positions[partition], None))
-    for partition, key in engine.rows("select partition, key from unreadable order by all"):
-        text = f"record {key or 'without a key'} of engagement.totals.v1 cannot be read {in_partitions([partition])}"
+    for partition, key in engine.rows("compare.unreadable"):
+        name = f"record {key}" if key else "a record without a key"
+        text = f"{name} of engagement.totals.v1 cannot be read {in_partitions([partition])}"
         found.append(Difference("record", "DIFFERS", text, partitions=(partition,)))
+    return found
+
+
+def compare_entries(engine: Engine, manifest: Manifest) -> list[Difference]:
+    """Partitions of an export that do not hold as many entries as were exported."""
+    held = dict(engine.rows("compare.entries_by_partition"))
+    found = []
+    for part in manifest.events.partitions:
+        count = held.get(part.partition, 0)
+        if count != part.entries:
+            word = "MISSING" if count < part.entries else "EXTRA"
+            text = (
+                f"{abs(count - part.entries):,} of the {part.entries:,} entries exported from partition "
+                f"{part.partition} ({count - part.entries:+,})"
+            )
+            found.append(Difference("file", word, text, "", (), "", count, part.entries, (part.partition,)))
     return found
 
 
@@ -95,11 +84,13 @@ def find_gaps(engine: Engine) -> list[Difference]:
             recounted=expected,
             partitions=(partition,),
         )
-        for partition, offset, count, expected in engine.rows(_GAPS)
+        for partition, offset, count, expected in engine.rows("compare.gaps")
     ]
 
 
-def _position(word: str, text: str, partition: int, published: int | None, recounted: int | None) -> Difference:
+def _position(
+    word: str, text: str, partition: int, published: int | None, recounted: int | None
+) -> Difference:
     return Difference(
         "position", word, text, "position", (), "offset", published, recounted, partitions=(partition,)
     )
@@ -108,16 +99,17 @@ def _position(word: str, text: str, partition: int, published: int | None, recou
 def _figure(row: dict[str, Any]) -> Difference:
     scope, metric, parts = row["scope"], row["metric"], row["parts"]
     published, recounted = row["published"], row["recounted"]
-    if len(parts) == 1 and not _adds_up(scope, metric):
+    if not _adds_up(scope, metric):
         published, recounted = parts[0]["published"], parts[0]["recounted"]
     published, recounted = _whole(published), _whole(recounted)
     numbers = tuple(part["partition"] for part in parts)
     word = "MISSING" if published is None else "EXTRA" if recounted is None else "DIFFERS"
     subject = subject_of(row["s1"], row["s2"])
+    told = f"{_values(metric, published, recounted)} {_where(metric, parts)}"
     return Difference(
         kind="figure",
         word=word,
-        text=f"{_name(scope, subject, metric)}: {_values(metric, published, recounted)} {_where(metric, parts)}",
+        text=f"{_name(scope, subject, metric)}: {told}",
         scope=scope,
         subject=subject,
         metric=metric,
@@ -160,7 +152,7 @@ def _where(metric: str, parts: list[dict[str, Any]]) -> str:
     numbers = [part["partition"] for part in parts]
     if len(parts) == 1 or _is_time(metric):
         return in_partitions(numbers)
-    shares = [
-        f"{part['partition']} ({int(part['published'] or 0) - int(part['recounted'] or 0):+,})" for part in parts
-    ]
-    return f"in partitions {', '.join(shares)}"
+    shares = ", ".join(
+        f"{part['partition']} ({(part['published'] or 0) - (part['recounted'] or 0):+,})" for part in parts
+    )
+    return f"in partitions {shares}"

@@ -74,6 +74,7 @@ def in_partitions(numbers: Sequence[int]) -> str:
 def moment(at_ms: int) -> str:
     """A time for people: RFC 3339 in UTC, to the millisecond."""
     try:
-        return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        text = datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")
     except (ValueError, OverflowError, OSError):
         return f"{at_ms} ms"
+    return text.replace("+00:00", "Z")

@@ -7,7 +7,7 @@ what both say of the same bytes is compared, not assumed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import pyarrow as pa
@@ -56,100 +56,85 @@ class _Actor(msgspec.Struct):
     verified: bool | None = None
 
 
-class _Entry(msgspec.Struct, tag_field="kind"):
-    """Every attribute that a column asks for exists on every kind; a kind's own fields replace these."""
+class _Entry(msgspec.Struct, tag_field="kind", kw_only=True):
+    """Every attribute that a column asks for is there on every kind; a kind makes its own ones required."""
 
-    kind: ClassVar[str]
-    event_id: ClassVar[Any] = None
-    occurred_at: ClassVar[Any] = None
-    platform: ClassVar[Any] = None
-    account: ClassVar[Any] = None
-    action: ClassVar[Any] = None
-    quantity: ClassVar[Any] = None
-    post_id: ClassVar[Any] = None
-    broadcast_id: ClassVar[Any] = None
-    hashtags: ClassVar[Any] = None
-    campaign: ClassVar[Any] = None
-    post_format: ClassVar[Any] = None
-    actor: ClassVar[Any] = None
-    metric: ClassVar[Any] = None
-    value: ClassVar[Any] = None
-    phase: ClassVar[Any] = None
-    title: ClassVar[Any] = None
-    present: ClassVar[Any] = None
     v: Literal[1] = 1
-
-
-class _Interaction(_Entry, tag="interaction", kw_only=True):
-    kind: ClassVar[str] = "interaction"
-    event_id: _Text
-    occurred_at: _Positive
-    platform: _Text
-    account: _Text
-    action: Action
-    quantity: _Positive = 1
+    event_id: _Text | None = None
+    occurred_at: _Positive | None = None
+    platform: _Text | None = None
+    account: _Text | None = None
+    action: Action | None = None
+    quantity: _Positive | None = None
     post_id: str | None = None
     broadcast_id: str | None = None
     hashtags: list[str] | None = None
     campaign: str | None = None
     post_format: Format | None = None
     actor: _Actor | None = None
+    metric: Metric | None = None
+    value: _Natural | None = None
+    phase: Phase | None = None
+    title: str | None = None
+    present: _Positive | None = None
 
 
-class _Post(_Entry, tag="post", kw_only=True):
-    kind: ClassVar[str] = "post"
+class _Event(_Entry, kw_only=True):
     event_id: _Text
     occurred_at: _Positive
     platform: _Text
     account: _Text
+
+
+class _Interaction(_Event, tag="interaction", kw_only=True):
+    action: Action
+    quantity: _Positive = 1
+
+
+class _Post(_Event, tag="post", kw_only=True):
     post_id: _Text
-    broadcast_id: str | None = None
-    hashtags: list[str] | None = None
-    campaign: str | None = None
     post_format: Format | None = msgspec.field(name="format", default=None)
 
 
-class _Reading(_Entry, tag="reading", kw_only=True):
-    kind: ClassVar[str] = "reading"
-    event_id: _Text
-    occurred_at: _Positive
-    platform: _Text
-    account: _Text
+class _Reading(_Event, tag="reading", kw_only=True):
     metric: Metric
     value: _Natural
-    post_id: str | None = None
-    broadcast_id: str | None = None
 
 
-class _Broadcast(_Entry, tag="broadcast", kw_only=True):
-    kind: ClassVar[str] = "broadcast"
-    event_id: _Text
-    occurred_at: _Positive
-    platform: _Text
-    account: _Text
+class _Broadcast(_Event, tag="broadcast", kw_only=True):
     broadcast_id: _Text
     phase: Phase
-    title: str | None = None
-    hashtags: list[str] | None = None
-    campaign: str | None = None
 
 
 class _Clock(_Entry, tag="clock", kw_only=True):
-    kind: ClassVar[str] = "clock"
     present: _Positive
 
 
-class _Problem(_Entry):
+class _Problem(_Entry, tag="", kw_only=True):
     """An entry that is no event, and why."""
 
-    kind: ClassVar[str | None] = None  # type: ignore[assignment]
     problem: str = ""
 
 
+_KINDS: dict[type[_Entry], str | None] = {
+    _Interaction: "interaction",
+    _Post: "post",
+    _Reading: "reading",
+    _Broadcast: "broadcast",
+    _Clock: "clock",
+    _Problem: None,
+}
 _LogEntry = _Interaction | _Post | _Reading | _Broadcast | _Clock
 _many = msgspec.json.Decoder(list[_LogEntry])
 _one = msgspec.json.Decoder(_LogEntry)
 _raw = msgspec.json.Decoder(list[msgspec.Raw])
+_ADDRESS = ("partition", "offset", "index", "record_timestamp_ms")
+#: Columns that are an attribute of the entry, and its name.
+_ATTRIBUTES = {
+    "occurred_at_ms": "occurred_at",
+    "present_ms": "present",
+    **{name: name for name in SCHEMA.names if name in _Entry.__struct_fields__ and name != "kind"},
+}
 _ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -197,18 +182,14 @@ class Rows:
         """All rows so far, in the order they came; afterwards there are none."""
         entries, addresses = self._entries, self._addresses
         self._entries, self._addresses = [], []
-        columns = [
-            *([address[place] for address in addresses] for place in range(4)),
-            *([getattr(entry, name) for entry in entries] for name in _PLAIN),
-            [actor and actor.country for actor in (entry.actor for entry in entries)],
-            [actor and actor.verified for actor in (entry.actor for entry in entries)],
-            *([getattr(entry, name) for entry in entries] for name in _PLAIN_AFTER_ACTOR),
-            [entry.problem if isinstance(entry, _Problem) else None for entry in entries],
-        ]
-        arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
+        actors = [entry.actor for entry in entries]
+        columns: dict[str, list[Any]] = {
+            **{name: [address[place] for address in addresses] for place, name in enumerate(_ADDRESS)},
+            **{column: [getattr(entry, name) for entry in entries] for column, name in _ATTRIBUTES.items()},
+            "kind": [_KINDS[type(entry)] for entry in entries],
+            "country": [actor and actor.country for actor in actors],
+            "verified": [actor and actor.verified for actor in actors],
+            "problem": [entry.problem if isinstance(entry, _Problem) else None for entry in entries],
+        }
+        arrays = [pa.array(columns[field.name], field.type) for field in SCHEMA]
         return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
-
-
-_ATTRIBUTE = {"occurred_at_ms": "occurred_at", "present_ms": "present"}
-_PLAIN = [_ATTRIBUTE.get(name, name) for name in SCHEMA.names[4:16]]
-_PLAIN_AFTER_ACTOR = [_ATTRIBUTE.get(name, name) for name in SCHEMA.names[18:23]]

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import structlog
 
 from schemas.topics import ALERTS, EVENTS, TOTALS, qualified
-from services.audit.engine import open_engine, quoted
+from services.audit.engine import open_engine
 from services.audit.entries import SCHEMA, Rows
 from services.audit.errors import ExportRefusedError, NotAnExportError
 from services.audit.manifest import (
@@ -82,7 +82,7 @@ async def write_export(
     The folder appears at once and complete, or not at all. Raises ExportRefusedError if the folder holds
     anything else than an export, and what the reader raises.
     """
-    with _fresh_folder(directory.resolve()) as folder:
+    with _fresh_folder(directory) as folder:
         exporter = _Exporter(settings, reader, folder, progress or (lambda done, total: None))
         manifest = await exporter.run()
         write_manifest(folder, manifest)
@@ -115,6 +115,7 @@ class _Exporter:
             tool_version=version("fanpulse"),
             created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
             namespace=self._settings.namespace,
+            hashtag_aliases=self._settings.hashtag_aliases,
             events=events,
             totals=totals,
             alerts=alerts,
@@ -228,11 +229,7 @@ def _keep_latest(file: Path, memory_mb: int) -> int:
     """Reduce a file of records to the latest of each key; returns how many are left."""
     reduced = file.with_suffix(".latest")
     with open_engine(memory_mb) as engine:
-        engine.run(
-            f"copy (select * from read_parquet({quoted(file)}) qualify row_number() over "
-            f"(partition by partition, key order by \"offset\" desc) = 1 order by partition, \"offset\") "
-            f"to {quoted(reduced)} (format parquet, compression zstd)"
-        )
+        engine.save("export.latest", reduced, file=str(file))
     reduced.replace(file)
     return int(pq.read_metadata(file).num_rows)
 
@@ -266,6 +263,7 @@ def _now_ms() -> int:
 @contextmanager
 def _fresh_folder(directory: Path) -> Iterator[Path]:
     """A new folder beside ``directory`` that takes its place if the block ends well."""
+    directory = directory.resolve()
     _refuse_foreign(directory)
     directory.parent.mkdir(parents=True, exist_ok=True)
     folder = directory.with_name(f".{directory.name}.unfinished-{secrets.token_hex(6)}")

@@ -18,7 +18,7 @@ EVENTS_FOLDER = "events"
 TOTALS_FILE = "totals.parquet"
 ALERTS_FILE = "alerts.parquet"
 RULES_FILE = "rules.toml"
-FORMAT = "fanpulse-export/1"
+FORMAT: Literal["fanpulse-export/1"] = "fanpulse-export/1"
 
 
 class _Part(BaseModel):
@@ -59,6 +59,7 @@ class Manifest(_Part):
     tool_version: str
     created_at: str
     namespace: str
+    hashtag_aliases: dict[str, tuple[str, ...]] = {}
     events: TopicRange
     totals: TopicRange
     alerts: TopicRange

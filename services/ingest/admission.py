@@ -18,7 +18,8 @@ class TooManyEventsError(ValueError):
     """More events in one request than the settings allow."""
 
 
-class Refused(NamedTuple):
+@dataclass(slots=True)
+class Refused:
     """An event of a request that was refused, with its bytes as sent."""
 
     index: int
@@ -26,8 +27,7 @@ class Refused(NamedTuple):
     refusal: Refusal
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(NamedTuple):
     """What a request holds: the good events, where each stood in it, and the bad ones."""
 
     events: list[Event]

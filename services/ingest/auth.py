@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import ipaddress
 from collections.abc import Iterable, Mapping
 
 from services.ingest.problems import Problem
+from services.runtime.settings import Settings, SettingsError
 
 
 class ApiKeys:
@@ -32,3 +34,26 @@ class ApiKeys:
                 close=True,
                 headers={"www-authenticate": 'Bearer realm="fanpulse"'},
             )
+
+
+def check_access(settings: Settings) -> None:
+    """Raises SettingsError if anybody on the network could send events, or a hash is none."""
+    ingest = settings.ingest
+    for each in ingest.api_key_hashes:
+        if len(each) != 64 or not all(digit in "0123456789abcdefABCDEF" for digit in each):
+            raise SettingsError(
+                "ingest.api_key_hashes: each is the SHA-256 of a key in 64 hex digits; "
+                "make one with `printf %s KEY | sha256sum`"
+            )
+    if not ingest.api_key_hashes and not _is_loopback(ingest.host):
+        raise SettingsError(
+            f"ingest.host is {ingest.host}, which others can reach, and there is no API key; set "
+            "FANPULSE_INGEST_API_KEY_HASHES (SHA-256 of each key), or FANPULSE_INGEST_HOST=127.0.0.1"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, NamedTuple
 
 from services.ingest.budget import Budget
+from services.ingest.deadlines import Deadlines
 from services.ingest.problems import Problem
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
+MAX_MEMBERS = 1000
 _GZIP = 31  # zlib's window bits for a gzip wrapper
+#: Unpacked in slices, since what follows a member's end is copied for each member.
+_SLICE = 16 * 1024
 _JSON = frozenset({b"application/json", b"text/json", b"text/plain", b""})
 _LINES = frozenset(
     {
@@ -49,14 +52,19 @@ def shape_of(headers: Mapping[bytes, bytes]) -> Shape:
     lines = media in _LINES
     if not lines and media not in _JSON and not media.endswith(b"+json"):
         raise Problem(
-            415, "send application/json or application/x-ndjson", close=True, headers={"accept-post": _ACCEPTED}
+            415,
+            "send application/json or application/x-ndjson",
+            close=True,
+            headers={"accept-post": _ACCEPTED},
         )
     charset = parameters.partition(b"charset=")[2].partition(b";")[0].strip(b' "')
     if charset not in (b"", b"utf-8", b"utf8", b"us-ascii"):
         raise Problem(415, "events are UTF-8", close=True)
     encoding = headers.get(b"content-encoding", b"identity").lower().strip()
     if encoding not in (b"gzip", b"x-gzip", b"identity", b""):
-        raise Problem(415, "send the body plain or with gzip", close=True, headers={"accept-encoding": "gzip"})
+        raise Problem(
+            415, "send the body plain or with gzip", close=True, headers={"accept-encoding": "gzip"}
+        )
     return Shape(lines, encoding in (b"gzip", b"x-gzip"))
 
 
@@ -95,7 +103,7 @@ def overloaded(*, close: bool = False) -> Problem:
 
 
 async def read(
-    receive: Receive, headers: Mapping[bytes, bytes], *, limit: int, timeout_seconds: float, held: Held
+    receive: Receive, headers: Mapping[bytes, bytes], *, limit: int, deadlines: Deadlines, held: Held
 ) -> bytes | None:
     """The body as it came; None if the client went away.
 
@@ -109,10 +117,9 @@ async def read(
             raise too_large(limit)
         held.take(announced)
     try:
-        async with asyncio.timeout(timeout_seconds):
-            return await _collect(receive, limit, None if length is not None else held)
+        return await deadlines.within(_collect(receive, limit, None if length is not None else held))
     except TimeoutError:
-        raise Problem(408, f"the body took longer than {timeout_seconds:g} s", close=True) from None
+        raise Problem(408, "the body took too long", close=True) from None
 
 
 async def _collect(receive: Receive, limit: int, held: Held | None) -> bytes | None:
@@ -142,21 +149,30 @@ def unpack(body: bytes, *, limit: int) -> bytes:
     """The content of a gzip body of one or more members.
 
     Stops at `limit` bytes, however much is packed into it: raises Problem (413). Raises BadEncodingError if
-    it is not gzip or ends early.
+    it is not gzip, ends early, or has more than MAX_MEMBERS members.
     """
     parts: list[bytes] = []
-    size, rest = 0, body
+    size = members = 0
+    member = None
     try:
-        while rest or not parts:
-            member = zlib.decompressobj(_GZIP)
-            part = member.decompress(rest, limit - size + 1)
-            size += len(part)
-            if size > limit:
-                raise Problem(413, f"a body has at most {limit} bytes, also once unpacked; send it in parts")
-            if not member.eof:
-                raise BadEncodingError("the gzip body ends early", body)
-            parts.append(part)
-            rest = member.unused_data
+        for start in range(0, len(body), _SLICE):
+            rest = body[start : start + _SLICE]
+            while rest:
+                if member is None:
+                    members += 1
+                    member = zlib.decompressobj(_GZIP)
+                part = member.decompress(rest, limit - size + 1)
+                parts.append(part)
+                size += len(part)
+                if size > limit:
+                    raise too_large(limit)
+                rest = member.unused_data
+                if member.eof:
+                    member = None
+            if members > MAX_MEMBERS:
+                raise BadEncodingError(f"the gzip body has more than {MAX_MEMBERS} members", body)
     except zlib.error as error:
         raise BadEncodingError(f"the body is not gzip: {error}", body) from None
+    if member is not None or not members:
+        raise BadEncodingError("the gzip body ends early", body)
     return b"".join(parts)

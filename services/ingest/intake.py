@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
+from operator import attrgetter
 from typing import NamedTuple
 
 from schemas.reasons import Reason, Refusal
@@ -21,7 +23,8 @@ from services.ingest.publisher import Parcel, Publisher
 WHOLE_BODY = -1
 
 
-class Rejected(NamedTuple):
+@dataclass(slots=True)
+class Rejected:
     """A refused event by its place in the request."""
 
     index: int
@@ -35,11 +38,11 @@ class Outcome(NamedTuple):
     rejected: list[Rejected]
 
 
-class _Submitted(NamedTuple):
+class Submitted(NamedTuple):
     """What is remembered of a request while it waits: no event, so that a stall holds little memory."""
 
     acknowledged: asyncio.Future[None]
-    accepted: Counter[type]
+    accepted: dict[type, int]
     rejected: list[Rejected]
 
 
@@ -65,7 +68,7 @@ class Intake:
         self._max_events = max_events
         self._wall_ms = wall_ms
 
-    def submit(self, body: bytes, *, lines: bool, source: str) -> _Submitted | Refusal:
+    def submit(self, body: bytes, *, lines: bool, source: str) -> Submitted | Refusal:
         """Judge a body's events (`lines`: NDJSON) and hand them to the publisher.
 
         Refused events go as dead letters. A Refusal: the body as a whole is no JSON, and nothing was handed
@@ -78,23 +81,24 @@ class Intake:
         events, refused = admitted.events, admitted.refused
         learned = self._enrichment.enrich(events)
         packed = pack(events, self._publisher.partitions, self._caps)
-        accepted = Counter(map(type, events))
+        accepted = {type(events[0]): 1} if len(events) == 1 else Counter(map(type, events))
         if packed.oversize:
-            accepted -= Counter(map(type, packed.oversize))
-            refused = sorted([*refused, *self._oversize(body, lines, admitted, packed.oversize)])
+            accepted = Counter(accepted) - Counter(map(type, packed.oversize))
+            refused = [*refused, *self._oversize(body, lines, admitted, packed.oversize)]
+            refused.sort(key=attrgetter("index"))
         letters = self._letters(refused, source) if refused else ()
         future = self._publisher.submit(Parcel(packed.fragments, learned, letters))
         self._present.saw(gate.newest)
-        return _Submitted(future, accepted, [Rejected(each.index, each.refusal) for each in refused])
+        return Submitted(future, accepted, [Rejected(each.index, each.refusal) for each in refused])
 
-    async def acknowledged(self, submitted: _Submitted) -> Outcome:
+    async def acknowledged(self, submitted: Submitted) -> Outcome:
         """Wait until all of it is in the log. Raises PublishError."""
         await submitted.acknowledged
         for kind, count in submitted.accepted.items():
             self._metrics.accepted_of[KINDS[kind]].inc(count)
         for each in submitted.rejected:
             self._metrics.rejected_of[each.refusal.reason].inc()
-        return Outcome(submitted.accepted.total(), submitted.rejected)
+        return Outcome(sum(submitted.accepted.values()), submitted.rejected)
 
     async def refuse(self, body: bytes, refusal: Refusal, *, source: str) -> None:
         """Write a whole body as a dead letter. Raises PublishError."""
@@ -110,9 +114,7 @@ class Intake:
             for each in refused
         ]
 
-    def _oversize(
-        self, body: bytes, lines: bool, admitted: Admitted, oversize: list[Event]
-    ) -> list[Refused]:
+    def _oversize(self, body: bytes, lines: bool, admitted: Admitted, oversize: list[Event]) -> list[Refused]:
         """Events that turned out, once complete, to be larger than a record may be."""
         raws = members(body, lines=lines)
         refusal = Refusal("", Reason.TOO_LARGE, f"more than {self._caps.bytes} bytes in the log")

@@ -19,7 +19,10 @@ class IngestMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.requests = Counter(
-            "fanpulse_ingest_requests", "Answers to POST /v1/events, by status.", ["status"], registry=registry
+            "fanpulse_ingest_requests",
+            "Answers to POST /v1/events, by status.",
+            ["status"],
+            registry=registry,
         )
         self.accepted = Counter(
             "fanpulse_ingest_events_accepted",
@@ -42,7 +45,9 @@ class IngestMetrics:
             "fanpulse_ingest_known_posts", "Posts whose interactions can be completed.", registry=registry
         )
         self.records = Counter(
-            "fanpulse_ingest_records", "Kafka records written and acknowledged, all topics.", registry=registry
+            "fanpulse_ingest_records",
+            "Kafka records written and acknowledged, all topics.",
+            registry=registry,
         )
         self.request_seconds = Histogram(
             "fanpulse_ingest_request_seconds",
@@ -59,6 +64,11 @@ class IngestMetrics:
         self.accepted_of = {kind: self.accepted.labels(kind) for kind in MODELS}
         self.rejected_of = {reason: self.rejected.labels(reason.value) for reason in Reason}
         self.requests_of = {status: self.requests.labels(str(status)) for status in STATUSES}
+
+    def answered(self, status: int, seconds: float) -> None:
+        """A request was answered."""
+        self.requests_of[status].inc()
+        self.request_seconds.observe(seconds)
 
     def flushed(self, seconds: float, records: int) -> None:
         """A group of records was acknowledged."""

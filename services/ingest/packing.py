@@ -7,6 +7,7 @@ once, into one fragment a partition; fragments of many requests are then joined 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 from zlib import crc32
 
@@ -24,7 +25,8 @@ class Caps(NamedTuple):
     bytes: int
 
 
-class Fragment(NamedTuple):
+@dataclass(slots=True)
+class Fragment:
     """Some events of one partition, as members of a JSON array without its brackets."""
 
     partition: int
@@ -96,7 +98,7 @@ class Piece(Protocol):
 
 
 def next_record(pieces: Sequence[Piece], start: int, caps: Caps) -> tuple[int, bytes]:
-    """The record made of as many pieces from `start` on as the caps allow (at least one), and their number."""
+    """The record made of as many pieces from `start` on as fit (at least one), and their number."""
     parts = [pieces[start].data]
     size, count = _BRACKETS + len(parts[0]), pieces[start].count
     for at in range(start + 1, len(pieces)):

@@ -16,14 +16,15 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError
-from aiokafka.producer.message_accumulator import BatchBuilder
 
+from services.ingest.batches import BATCH_BYTES, Batch, Draft
 from services.ingest.budget import Budget
 from services.ingest.known_posts import PostRecord
 from services.ingest.metrics import IngestMetrics
@@ -31,9 +32,8 @@ from services.ingest.packing import Caps, Fragment, next_record
 
 #: One flush on its way to the broker, and one made ready meanwhile.
 FLUSHES_UNDER_WAY = 2
-#: Uncompressed bytes of one producer batch. A flush takes one batch of each partition, so that after a stall
-#: the backlog goes out in portions. Brokers refuse batches over 1,048,588 bytes by default.
-BATCH_BYTES = 1_000_000
+#: A flush of more bytes is compressed in a thread; for a smaller one the way there would take longer.
+_THREAD_BYTES = 64 * 1024
 #: How often waiting requests are looked through for those that have waited too long.
 SWEEP_SECONDS = 0.25
 
@@ -64,8 +64,7 @@ class Topics(NamedTuple):
     rejected: str
 
 
-@dataclass(frozen=True, slots=True)
-class Parcel:
+class Parcel(NamedTuple):
     """What one request writes. It is acknowledged as a whole."""
 
     fragments: Sequence[Fragment] = ()
@@ -83,8 +82,9 @@ class _Ticket:
         self.future = future
 
 
-class _Item(NamedTuple):
-    """Something that waits: a fragment of a record (``count`` events), or a record of its own (``count`` 0)."""
+@dataclass(slots=True)
+class _Item:
+    """What waits: a fragment of a record (``count`` events), or a record of its own (``count`` 0)."""
 
     ticket: _Ticket
     data: bytes
@@ -103,17 +103,14 @@ class _Lane:
 
 @dataclass(slots=True)
 class _Flush:
-    """What one flush writes, at most a batch a lane."""
+    """What one flush writes: at most a batch a lane, so that a backlog goes out in portions."""
 
-    batches: list[tuple[_Lane, BatchBuilder]] = field(default_factory=list)
+    drafts: list[tuple[_Lane, Draft]] = field(default_factory=list)
     items: list[_Item] = field(default_factory=list)
 
 
 class Publisher:
-    """Writes parcels through one producer. Not thread-safe; belongs to the event loop that made it.
-
-    `producer` must have ``max_batch_size=BATCH_BYTES``, which is more than a record of `caps` may have.
-    """
+    """Writes parcels through one producer. Not thread-safe; belongs to the event loop that made it."""
 
     def __init__(
         self,
@@ -139,6 +136,7 @@ class Publisher:
         self._deadlines: deque[tuple[float, asyncio.Future[None]]] = deque()
         self._flushes: set[asyncio.Task[None]] = set()
         self._scheduled = False
+        self._compressor = ThreadPoolExecutor(1, thread_name_prefix="compress")
         # Flushes hand their batches over one after the other, so that a partition's order is kept.
         self._hand_over = asyncio.Lock()
         self._sweeper: asyncio.Task[None] | None = None
@@ -172,6 +170,8 @@ class Publisher:
                 await self._producer.stop()
         except TimeoutError:
             return False
+        finally:
+            self._compressor.shutdown(wait=False)
         return True
 
     def submit(self, parcel: Parcel) -> asyncio.Future[None]:
@@ -204,8 +204,8 @@ class Publisher:
         # Posts go first: what is written of a post must not be missing when its event is there.
         for key, value in parcel.posts:
             self._posts.items.append(_Item(ticket, value, 0, key))
-        for partition, data, count in parcel.fragments:
-            self._events[partition].items.append(_Item(ticket, data, count))
+        for each in parcel.fragments:
+            self._events[each.partition].items.append(_Item(ticket, each.data, each.count))
         for letter in parcel.letters:
             self._letters.items.append(_Item(ticket, letter, 0))
         if not left:
@@ -238,7 +238,7 @@ class Publisher:
 
     def _fill(self, flush: _Flush, lane: _Lane) -> None:
         """Move as many items of a lane into the flush as one batch holds."""
-        builder = self._producer.create_batch()
+        draft = Draft()
         taken = 0
         while taken < len(lane.items):
             first = lane.items[taken]
@@ -246,11 +246,10 @@ class Publisher:
                 number, record = next_record(lane.items, taken, self._caps)
             else:
                 number, record = 1, first.data
-            if builder.append(timestamp=None, key=first.key, value=record) is None:
+            if not draft.append(first.key, record):
                 break
             taken += number
-        builder.close()
-        flush.batches.append((lane, builder))
+        flush.drafts.append((lane, draft))
         flush.items += lane.items[:taken]
         del lane.items[:taken]
 
@@ -258,7 +257,11 @@ class Publisher:
         started = self._loop.time()
         try:
             async with self._hand_over:
-                acks = [await self._send(lane, builder) for lane, builder in flush.batches]
+                batches = await self._finish([draft for _, draft in flush.drafts])
+                acks = [
+                    await self._send(lane, batch)
+                    for (lane, _), batch in zip(flush.drafts, batches, strict=True)
+                ]
             await asyncio.gather(*acks)
         except KafkaError as error:
             self._fail(error)
@@ -269,21 +272,28 @@ class Publisher:
             ticket.left -= 1
             if not ticket.left and not ticket.future.done():
                 ticket.future.set_result(None)
-        self._metrics.flushed(
-            self._loop.time() - started, sum([builder.record_count() for _, builder in flush.batches])
-        )
+        self._metrics.flushed(self._loop.time() - started, sum([draft.count for _, draft in flush.drafts]))
         while self._deadlines and self._deadlines[0][1].done():
             self._deadlines.popleft()
 
-    async def _send(self, lane: _Lane, builder: BatchBuilder) -> Awaitable[object]:
+    async def _finish(self, drafts: list[Draft]) -> list[Batch]:
+        if sum([draft.size() for draft in drafts]) < _THREAD_BYTES:
+            return [draft.finish() for draft in drafts]
+        return await self._loop.run_in_executor(
+            self._compressor, lambda: [draft.finish() for draft in drafts]
+        )
+
+    async def _send(self, lane: _Lane, batch: Batch) -> Awaitable[object]:
         while True:
             try:
                 ack: Awaitable[object] = await self._producer.send_batch(
-                    builder, lane.topic, partition=lane.partition
+                    batch, lane.topic, partition=lane.partition
                 )
                 return ack
             except KafkaTimeoutError:  # the batch before it still waits; this one has not been taken
-                _log.warning("broker_slow", topic=lane.topic, partition=lane.partition, held=self._budget.held)
+                _log.warning(
+                    "broker_slow", topic=lane.topic, partition=lane.partition, held=self._budget.held
+                )
 
     def _fail(self, error: KafkaError) -> None:
         if self.failed.done():

@@ -17,7 +17,7 @@ from services.runtime.settings import Settings
 STALL_SECONDS = 30.0
 
 
-class TopicMissingError(RuntimeError):
+class TopicMissingError(BrokerUnavailableError):
     """The broker has no such topic."""
 
 
@@ -58,7 +58,7 @@ class TopicReader:
         cluster = await self._consumer._client.fetch_all_metadata()
         numbers = cluster.partitions_for_topic(topic)
         if not numbers:
-            raise TopicMissingError(f"topic {topic} does not exist; is the namespace right, and has it run yet?")
+            raise TopicMissingError(f"topic {topic} does not exist; is the namespace right? has it run yet?")
         await self._consumer._client.add_topic(topic)  # so that the leaders of its partitions are known
         partitions = [TopicPartition(topic, number) for number in sorted(numbers)]
         begins = await self._consumer.beginning_offsets(partitions)

@@ -100,6 +100,11 @@ class IngestSettings(Section):
     max_ahead_seconds: int = Field(
         300, ge=1, description="an event further ahead of the present than this is refused"
     )
+    known_posts: int = Field(
+        1_000_000,
+        ge=1000,
+        description="most posts remembered, to complete the interactions with them; about 250 bytes each",
+    )
     actor_key: SecretStr | None = Field(
         None, description="key of the actor pseudonyms; unset: made once and kept in the state folder"
     )
@@ -198,6 +203,9 @@ class Settings(BaseSettings):
     alerts: AlertsSettings = AlertsSettings()
     audit: AuditSettings = AuditSettings()
     stack: StackSettings = StackSettings()
+    api_key: SecretStr | None = Field(
+        None, description="API key that `fanpulse load` and `dead-letters redrive` send to ingest"
+    )
     hashtag_aliases: dict[str, tuple[str, ...]] = Field(
         default_factory=dict,
         description="display name -> hashtags that count as that one, e.g. the pair of two languages",

@@ -46,8 +46,9 @@ def test_dead_letters_of_the_aggregator_are_as_published() -> None:
 def test_a_known_post_is_kept_as_published() -> None:
     """What ingest keeps of a post satisfies the schema of engagement.posts.v1."""
     post = {
-        "kind": "post", "event_id": "p1", "occurred_at": NOW_MS, "platform": "facebook", "account": "VisitGansu",
-        "post_id": "122098431760", "format": "live", "language": "zh-Hans", "hashtags": ["#伏羲大典"],
+        "kind": "post", "event_id": "p1", "occurred_at": NOW_MS, "platform": "facebook",
+        "account": "VisitGansu", "post_id": "122098431760",
+        "format": "live", "language": "zh-Hans", "hashtags": ["#伏羲大典"],
         "campaign": "fuxi-ceremony-2026", "broadcast_id": "fuxi-2026",
     }  # fmt: skip
     for fields in (post, {key: value for key, value in post.items() if key not in ("hashtags", "campaign")}):

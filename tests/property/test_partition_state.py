@@ -84,6 +84,7 @@ def run(
     state = state or PartitionState(0, HORIZON)
     for offset, record in enumerate(records, first):
         assert state.apply(offset, json.dumps(record).encode()) == []
+    state.fold()
     return state
 
 
@@ -174,6 +175,7 @@ def test_restored_state_is_the_live_state(log: list[list[dict[str, Any]]], resta
                 assert json.loads(kept[key])["sequence"] == state.dedup.sequence
     stored(live, live_stored)
     stored(state, kept)
+    state.fold()
     assert state.position() == live.position()
     for window in WINDOWS:
         assert rolling(state, window) == rolling(live, window), window

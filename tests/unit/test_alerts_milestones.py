@@ -7,7 +7,7 @@ from schemas.hashtags import AliasTable
 from services.alerts.figures import Figures
 from services.alerts.milestones import Milestones
 from services.alerts.rules import parse_rules
-from tests.support.totals import START_MS, Change, counted, reading, transaction
+from tests.support.totals import START_MS, Change, counted, post, reading, transaction
 
 NOW_MS = START_MS + 11 * 60_000
 NO_IDS: frozenset[str] = frozenset()
@@ -161,7 +161,7 @@ def test_posts_hashtags_and_campaigns_have_names() -> None:
         rule(scope, "like", "thresholds = [1]", scope) for scope in ("post", "hashtag", "campaign")
     )
     found = Stream(rules).add(
-        counted("post", "facebook", "p1", account="VisitGansu", like=1),
+        post("facebook", "p1", "VisitGansu", like=1),
         counted("hashtag", "fuxiceremony", like=1),
         counted("campaign", "heritage-day-2026", like=1),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -21,13 +22,13 @@ def milestone(**keys: object) -> MilestoneRule:
 
 
 def steps(rule: MilestoneRule, count: int) -> list[int]:
-    def walk() -> object:
+    def walk() -> Iterator[int]:
         at = rule.first
         while at is not None:
             yield at
             at = rule.after(at)
 
-    return list(islice(walk(), count))  # type: ignore[call-overload, no-any-return]
+    return list(islice(walk(), count))
 
 
 @pytest.mark.parametrize(

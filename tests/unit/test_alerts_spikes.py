@@ -115,6 +115,17 @@ def test_a_minute_is_judged_when_every_partition_has_closed_it() -> None:
     assert spike.observed == 100
 
 
+def test_the_series_begins_with_the_first_count_of_any_partition() -> None:
+    """A partition that lags may hold the first minute: the history is not fixed before it has been seen."""
+    started = broadcast("fuxi-2026", started=at(11))
+    counts = minutes([20, 20, 90], first=9)
+    live = Live(partitions=2)
+    assert live.see(started, *counts, present_ms=closed(11)) == []
+    assert live.see(present_ms=closed(0), partition=1) == []
+    (spike,) = live.see(*minutes([1], first=1), present_ms=closed(11), partition=1)
+    assert spike.window_minutes == 10
+
+
 def test_only_the_live_phase_has_spikes() -> None:
     """The minute in which it starts is live, a minute that begins at or after the end is not."""
     ended = broadcast("fuxi-2026", preheat=at(0), started=at(12) + 30_000, ended=at(20))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
@@ -22,7 +23,7 @@ _HEAD_BYTES = 2**20
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Every row before a place has been acknowledged. ``end`` and ``lines`` are those of the last such row."""
+    """Every row up to a place has been answered; ``end`` and ``lines`` are those of the last such row."""
 
     end: int = 0
     lines: int = 0
@@ -61,19 +62,36 @@ class CheckpointFile:
             self._file.unlink()
 
 
-def checkpoints(folder: Path, paths: Sequence[str], rules: Rules, destination: str) -> list[CheckpointFile]:
-    """The checkpoint of each file of a command. Raises OSError if a file cannot be read."""
+def checkpoints(
+    folder: Path, paths: Sequence[str], rules: Rules, destination: str
+) -> list[CheckpointFile | None]:
+    """The checkpoint of each file of a command; None for a pipe, which cannot be read again.
+
+    Raises OSError if a file cannot be read.
+    """
     identities = [_identity(path) for path in paths]
     rest = [rules.kind, dict(rules.maps), dict(rules.sets), rules.time_unit, rules.zone, destination]
     common = json.dumps([identities, rest], sort_keys=True, default=str)
     return [
         CheckpointFile(folder, blake2b(f"{index} {common}".encode(), digest_size=16).hexdigest(), path)
+        if is_regular(path)
+        else None
         for index, path in enumerate(paths)
     ]
 
 
+def is_regular(path: str) -> bool:
+    """Whether a path is a file that can be read again."""
+    try:
+        return stat.S_ISREG(Path(path).stat().st_mode)
+    except OSError:
+        return False
+
+
 def _identity(path: str) -> list[object]:
-    """What tells a file from others and from itself after a change: size, time of change, and how it begins."""
+    """What tells a file from others, and from itself after a change: size, time of change, how it begins."""
+    if not is_regular(path):
+        return [path]
     with Path(path).open("rb") as file:
         status = os.fstat(file.fileno())
         return [

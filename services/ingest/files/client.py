@@ -27,6 +27,8 @@ _LONGEST_RETRY_AFTER_SECONDS = 60.0
 #: Longer than ingest itself waits for the broker.
 _SOCKET_TIMEOUT_SECONDS = 90.0
 _SLICE_SECONDS = 0.1
+#: Of a longer name, ingest takes no notice.
+_SOURCE_LENGTH = 200
 
 
 class IngestUnavailableError(RuntimeError):
@@ -42,9 +44,9 @@ class GivenUpError(RuntimeError):
 
 
 class Rejected(NamedTuple):
-    """An event of a batch that ingest refused."""
+    """An event of a batch that ingest refused; ``at`` counts from 0."""
 
-    index: int
+    at: int
     field: str
     reason: str
     detail: str
@@ -60,9 +62,9 @@ class Answer(NamedTuple):
 class IngestClient:
     """A client of one ingest service, for several threads: each has a connection of its own.
 
-    ``patience_seconds`` is how long a batch is tried again when nothing gets through; ``on_wait(problem, seconds)``
-    hears of each wait; ``give_up()`` is asked before each further try. Events with an event_id may be sent
-    again without harm: an answer that was lost does not count them twice.
+    ``patience_seconds`` is how long a batch is tried again when nothing gets through; ``on_wait(problem,
+    seconds)`` hears of each wait; ``give_up()`` is asked while it waits, and may be set later. Events with an
+    event_id may be sent again without harm: an answer that was lost does not count them twice.
     """
 
     def __init__(
@@ -84,7 +86,7 @@ class IngestClient:
         self._key = api_key
         self._patience = patience_seconds
         self._on_wait = on_wait
-        self._give_up = give_up
+        self.give_up = give_up
         self._local = threading.local()
         self._connections: list[http.client.HTTPConnection] = []
 
@@ -113,7 +115,7 @@ class IngestClient:
             return Answer(0, (Rejected(0, "", Reason.TOO_LARGE, detail),))
         middle = len(lines) // 2
         first, second = self.post(lines[:middle], source), self.post(lines[middle:], source)
-        moved = tuple(item._replace(index=item.index + middle) for item in second.rejected)
+        moved = tuple(item._replace(at=item.at + middle) for item in second.rejected)
         return Answer(first.accepted + second.accepted, first.rejected + moved)
 
     def _exchange(self, body: bytes, source: str) -> tuple[int, bytes]:
@@ -144,7 +146,7 @@ class IngestClient:
     def _wait(self, seconds: float) -> None:
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
-            if self._give_up():
+            if self.give_up():
                 raise GivenUpError
             time.sleep(min(left, _SLICE_SECONDS))
 
@@ -155,7 +157,7 @@ class IngestClient:
             "Content-Encoding": "gzip",
             "Accept": "application/json",
             # A header holds ASCII; what is not is percent-encoded.
-            "X-Fanpulse-Source": quote(source, safe=" !#$&'()*+,/:;=?@[]~"),
+            "X-Fanpulse-Source": quote(source, safe=" !#$&'()*+,/:;=?@[]~")[:_SOURCE_LENGTH].strip(),
         }
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
@@ -197,7 +199,8 @@ class IngestClient:
 def _delay(tries: int, retry_after: str | None) -> float:
     asked = _seconds(retry_after) if retry_after else 0.0
     # Spread by chance, so that several loaders do not come back at the same instant.
-    own = min(_LONGEST_DELAY_SECONDS, _FIRST_DELAY_SECONDS * 2**tries) * random.uniform(0.7, 1.3)  # noqa: S311
+    own = min(_LONGEST_DELAY_SECONDS, _FIRST_DELAY_SECONDS * 2.0**tries)
+    own *= random.uniform(0.7, 1.3)  # noqa: S311
     return max(own, min(asked, _LONGEST_RETRY_AFTER_SECONDS))
 
 
@@ -220,7 +223,7 @@ def _read_answer(reply: bytes, events: int) -> Answer:
         answer = Answer(found["accepted"], rejected)
     except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError):
         raise IngestRefusedError(f"this is not the answer of ingest: {reply[:80]!r}") from None
-    if answer.accepted + len(rejected) != events or any(not 0 <= item.index < events for item in rejected):
+    if answer.accepted + len(rejected) != events or any(not 0 <= item.at < events for item in rejected):
         raise IngestRefusedError(f"ingest answers for other events than the {events} sent: {reply[:80]!r}")
     return answer
 

@@ -11,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from schemas.reasons import Refusal
 from services.ingest.files.checkpoint import Checkpoint
@@ -27,8 +27,8 @@ from services.ingest.files.mapped import Mapped
 from services.ingest.files.opening import StoppedError
 from services.ingest.files.pace import Pace
 
-#: Ingest completes an interaction with what it knows of its post, and the last word on a phase stands: a batch
-#: with the kind on the left waits until batches with the kinds on the right have been acknowledged.
+#: Ingest completes an interaction with what it knows of its post, and the last word on a phase stands: a
+#: batch with the kind on the left waits until batches with the kinds on the right have been acknowledged.
 _WAITS_FOR = {"interaction": frozenset({"post"}), "broadcast": frozenset({"broadcast"})}
 _SLICE_SECONDS = 0.1
 #: At a recorded speed, rows due within this time travel together.
@@ -47,7 +47,7 @@ class RejectedRow(NamedTuple):
 class Mapper(Protocol):
     """Rows to events: a TableMapper or an ObjectMapper."""
 
-    def map(self, value: object) -> Mapped: ...
+    def map(self, value: Any, /) -> Mapped: ...
 
 
 class Listener(Protocol):
@@ -232,8 +232,8 @@ class Loader:
 
 
 def _rejected_row(batch: _Batch, item: Rejected) -> RejectedRow:
-    number = batch.numbers[item.index]
-    for known in batch.known.get(item.index, ()):
+    number = batch.numbers[item.at]
+    for known in batch.known.get(item.at, ()):
         # Of a cell that we could not read, we know better than ingest what is wrong with it.
         if known.field in ("", item.field):
             return RejectedRow(number, known.field, known.reason.value, known.detail)

@@ -8,9 +8,10 @@ import select
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, cast
 
 from services.ingest.files.delimited import Delimited
@@ -53,12 +54,12 @@ class Waiting(Protocol):
 
 
 class OpenFile:
-    """An open file: ``reader`` gives its rows. To be closed."""
+    """An open file: ``reader`` gives its rows. To be closed, or used as ``with``."""
 
     def __init__(self, path: str, waiting: Waiting, place: tuple[int, int] | None = None) -> None:
         """Open a path, or `-`; ``place`` is (end, lines) of the last row that is not wanted any more.
 
-        Raises OpeningError, DelimitedError, and DamagedFileError.
+        Raises OpeningError, DelimitedError and DamagedFileError, and StoppedError out of ``waiting``.
         """
         self._stack = ExitStack()
         self.path = path
@@ -68,7 +69,7 @@ class OpenFile:
             mode = os.fstat(self._raw.fileno())
             self.size: int | None = mode.st_size if stat.S_ISREG(mode.st_mode) else None
             source: io.RawIOBase = self._raw if self.size is not None else _Patient(self._raw, waiting)
-            self.compression, self._stream = unpacked(source)
+            self.compression, self._stream, self._progress = unpacked(source)
             self._stack.callback(self._stream.close)
             self.format: Format = judge_format(self._stream.peek(1), self.name)
             self.reader: Reader = self._open_reader(place)
@@ -76,16 +77,26 @@ class OpenFile:
             self._stack.close()
             raise
 
-    def bytes_read(self) -> int:
-        """How much of the file, as it lies on the disk, has been read; of a Parquet file, about."""
-        return self._bytes_read()
+    def progress(self) -> tuple[int, int | None]:
+        """How far reading is: so much of so much (None: not known), of the file as it lies on the disk or,
+        where that cannot be told, of what is in it."""
+        if self._progress:
+            return self._progress()
+        return (self._raw.tell() if self.size is not None else 0), self.size
 
     def close(self) -> None:
         """Close what was opened."""
         self._stack.close()
 
+    def __enter__(self) -> OpenFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
     def _open_reader(self, place: tuple[int, int] | None) -> Reader:
-        self._bytes_read: Callable[[], int] = lambda: self._raw.tell() if self.size is not None else 0
         if self.format == "parquet":
             return self._open_parquet(place)
         if self.format == "jsonl":
@@ -122,8 +133,7 @@ class OpenFile:
         except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
             raise OpeningError(f"is damaged Parquet: {_first_line(error)}") from error
         counted = _Counted(rows)
-        size = self.size or 0
-        self._bytes_read = lambda: size * counted.number // max(1, rows.count)
+        self._progress = lambda: (counted.number, rows.count)
         return counted
 
 

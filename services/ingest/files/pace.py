@@ -18,7 +18,7 @@ class SpeedError(ValueError):
 
 
 def parse_speed(text: str) -> float | None:
-    """How many recorded seconds pass in one second (``60x``: 60.0), or None for ``max``. Raises SpeedError."""
+    """How many recorded seconds pass in a second (``60x``: 60.0), or None for ``max``. Raises SpeedError."""
     if text == "max":
         return None
     match = _SPEED.fullmatch(text.strip())

@@ -6,11 +6,16 @@ import bz2
 import gzip
 import io
 import lzma
+import mmap
 import os
+import shutil
+import stat
+import tempfile
 import threading
 import zlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 import cramjam
 
@@ -18,28 +23,55 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 _CHUNK_BYTES = 256 * 1024
-_LONGEST_MAGIC = 6
+_MAGIC_BYTES = 6
+_ZSTANDARD_HEAD_BYTES = 18
 
 
 class DamagedFileError(ValueError):
     """A compressed file is cut short or damaged. The message is one line."""
 
 
-def unpacked(raw: io.RawIOBase | BinaryIO) -> tuple[str | None, io.BufferedReader]:
+class Unpacked(NamedTuple):
     """How a stream is compressed (None: it is plain), and a stream of what is in it.
 
-    Reading raises DamagedFileError where the compressed data ends too early or makes no sense.
+    ``progress`` gives bytes read and all bytes (None: not known), where that cannot be told from the position
+    in the packed file.
     """
-    head = _read_head(raw, _LONGEST_MAGIC)
-    whole = _Prefixed(head, raw)
+
+    compression: str | None
+    stream: io.BufferedReader[Any]
+    progress: Callable[[], tuple[int, int | None]] | None = None
+
+
+def unpacked(raw: io.RawIOBase) -> Unpacked:
+    """Unpack a stream. Reading raises DamagedFileError where packed data ends too early or makes no sense."""
+    head = _read_head(raw, _MAGIC_BYTES)
+    if head.startswith(_ZSTANDARD):
+        head += _read_head(raw, _ZSTANDARD_HEAD_BYTES - _MAGIC_BYTES)
+    whole = io.BufferedReader(_Prefixed(head, raw), _CHUNK_BYTES)
     for magic, (name, opener) in _OPENERS.items():
         if head.startswith(magic):
-            packed = cast(BinaryIO, io.BufferedReader(whole, _CHUNK_BYTES))
-            return name, io.BufferedReader(_Checked(name, opener(packed)), _CHUNK_BYTES)
-    return None, io.BufferedReader(whole, _CHUNK_BYTES)
+            checked = _Checked(name, opener(cast(BinaryIO, whole)))
+            return Unpacked(name, io.BufferedReader(checked, _CHUNK_BYTES))
+    if head.startswith(_ZSTANDARD):
+        checked = _Checked("zstd", _Zstandard(raw, cast(BinaryIO, whole)))
+        total = content_size(head)
+        return Unpacked("zstd", io.BufferedReader(checked, _CHUNK_BYTES), lambda: (checked.given, total))
+    return Unpacked(None, whole)
 
 
-def _read_head(raw: io.RawIOBase | BinaryIO, size: int) -> bytes:
+def content_size(head: bytes) -> int | None:
+    """The unpacked size that the head of a zstd frame states, if it does (RFC 8878, 3.1.1.1)."""
+    descriptor = head[4] if len(head) > 4 else 0
+    flag, single = descriptor >> 6, descriptor >> 5 & 1
+    width = (single, 2, 4, 8)[flag]
+    start = 5 + (not single) + (0, 1, 2, 4)[descriptor & 3]
+    if not width or len(head) < start + width:
+        return None
+    return int.from_bytes(head[start : start + width], "little") + (256 if width == 2 else 0)
+
+
+def _read_head(raw: io.RawIOBase, size: int) -> bytes:
     head = b""
     while len(head) < size and (more := raw.read(size - len(head))):
         head += more
@@ -49,7 +81,7 @@ def _read_head(raw: io.RawIOBase | BinaryIO, size: int) -> bytes:
 class _Prefixed(io.RawIOBase):
     """Bytes that were read already, then the rest of the stream."""
 
-    def __init__(self, head: bytes, rest: io.RawIOBase | BinaryIO) -> None:
+    def __init__(self, head: bytes, rest: io.RawIOBase) -> None:
         self._head = head
         self._rest = rest
 
@@ -65,20 +97,23 @@ class _Prefixed(io.RawIOBase):
 
 
 class _Checked(io.RawIOBase):
-    """A decompressor whose errors of many types become one."""
+    """A decompressor whose errors of many types become one. ``given``: bytes that it has unpacked."""
 
     def __init__(self, name: str, inner: io.IOBase) -> None:
         self._name = name
         self._inner: Any = inner
+        self.given = 0
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int:
         try:
-            return int(self._inner.readinto(buffer) or 0)
+            count = int(self._inner.readinto(buffer) or 0)
         except (EOFError, OSError, zlib.error, lzma.LZMAError, cramjam.DecompressionError) as error:
             raise DamagedFileError(f"its {self._name} data is damaged or cut short: {error}") from error
+        self.given += count
+        return count
 
     def close(self) -> None:
         self._inner.close()
@@ -88,26 +123,29 @@ class _Checked(io.RawIOBase):
 class _Zstandard(io.RawIOBase):
     """zstd frames as a stream.
 
-    cramjam unpacks whole buffers or from file to file; between two pipes the latter is a stream. One thread
-    feeds the packed bytes in, one unpacks (without the interpreter lock), and the reader takes them out.
+    cramjam unpacks a whole buffer to a file. Here the buffer is the file mapped into memory, which the system
+    reads as it goes on, and the file is a pipe, whose other end is read: so memory stays bounded. What is no
+    file (a pipe) is put onto the disk first, as packed as it is.
     """
 
-    def __init__(self, packed: BinaryIO) -> None:
+    def __init__(self, raw: io.RawIOBase, packed: BinaryIO) -> None:
         self._error: Exception | None = None
-        feed_out, feed_in = os.pipe()
-        take_out, take_in = os.pipe()
-        # Opened here, so that the order of the threads does not matter; our own ends are closed at once.
-        source = cramjam.File(f"/dev/fd/{feed_out}", read=True)
-        target = cramjam.File(f"/dev/fd/{take_in}", write=True, append=True)
-        os.close(feed_out)
-        os.close(take_in)
-        self._out = os.fdopen(take_out, "rb", buffering=0)
-        feeder = os.fdopen(feed_in, "wb", buffering=0)
-        files = [source, target]
-        del source, target
-        threading.Thread(target=self._feed, args=(packed, feeder), daemon=True).start()
-        self._unpacker = threading.Thread(target=self._unpack, args=(files,), daemon=True)
-        self._unpacker.start()
+        with ExitStack() as stack:
+            if isinstance(raw, io.FileIO) and stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
+                number = raw.fileno()
+            else:
+                file = stack.enter_context(tempfile.TemporaryFile())
+                shutil.copyfileobj(packed, file, _CHUNK_BYTES)
+                file.flush()
+                number = file.fileno()
+            self._map = mmap.mmap(number, 0, access=mmap.ACCESS_READ)
+        out, into = os.pipe()
+        # By name, since cramjam opens files itself; our own end is closed, so that its end is the only one.
+        target = [cramjam.File(f"/dev/fd/{into}", read=False, write=True, append=True)]
+        os.close(into)
+        self._out = os.fdopen(out, "rb", buffering=0)
+        self._thread = threading.Thread(target=self._unpack, args=(target,), daemon=True)
+        self._thread.start()
 
     def readable(self) -> bool:
         return True
@@ -115,38 +153,30 @@ class _Zstandard(io.RawIOBase):
     def readinto(self, buffer: WriteableBuffer) -> int:
         count = self._out.readinto(buffer)
         if not count:
-            self._unpacker.join()
+            self._thread.join()
             if self._error:
                 raise self._error
         return count or 0
 
     def close(self) -> None:
-        self._out.close()
+        if not self.closed:
+            self._out.close()
+            self._thread.join()  # it ends at its next write
+            self._map.close()
         super().close()
 
-    def _feed(self, packed: BinaryIO, feeder: BinaryIO) -> None:
+    def _unpack(self, target: list[cramjam.File]) -> None:
         try:
-            with feeder:
-                while data := packed.read(_CHUNK_BYTES):
-                    view = memoryview(data)
-                    while view:
-                        view = view[feeder.write(view) :]
-        except (OSError, ValueError) as error:  # the other end is closed: it failed, or nobody reads any more
-            self._error = self._error or error
-
-    def _unpack(self, files: list[cramjam.File]) -> None:
-        target, source = files.pop(), files.pop()
-        try:
-            cramjam.zstd.decompress_into(source, target)
+            cramjam.zstd.decompress_into(self._map, target[0])
         except (OSError, ValueError, cramjam.DecompressionError) as error:
             self._error = error
         finally:
-            del source, target  # closes both pipes: the reader sees the end, and the feeder stops
+            target.clear()  # closes the pipe, and the reader sees the end
 
 
+_ZSTANDARD = b"\x28\xb5\x2f\xfd"
 _OPENERS: dict[bytes, tuple[str, Callable[[BinaryIO], io.IOBase]]] = {
     b"\x1f\x8b": ("gzip", lambda packed: gzip.GzipFile(fileobj=packed, mode="rb")),
-    b"\x28\xb5\x2f\xfd": ("zstd", _Zstandard),
     b"BZh": ("bzip2", bz2.BZ2File),
     b"\xfd7zXZ\x00": ("xz", lzma.LZMAFile),
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import stat
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,12 +11,12 @@ from types import TracebackType
 from typing import Protocol, TextIO
 
 from services.ingest.files.cells import Times
-from services.ingest.files.checkpoint import Checkpoint, CheckpointFile, checkpoints
+from services.ingest.files.checkpoint import Checkpoint, CheckpointFile, checkpoints, is_regular
 from services.ingest.files.client import IngestClient
 from services.ingest.files.delimited import DelimitedError
 from services.ingest.files.loading import Limits, Loader, RejectedRow
 from services.ingest.files.objects import ObjectMapper
-from services.ingest.files.opening import STANDARD_INPUT, OpenFile, OpeningError
+from services.ingest.files.opening import STANDARD_INPUT, OpenFile, OpeningError, StoppedError
 from services.ingest.files.pace import Pace
 from services.ingest.files.packed import DamagedFileError
 from services.ingest.files.rules import Rules, RulesError
@@ -35,7 +34,7 @@ class Options:
     """How to load. ``speed``: recorded seconds per second, or None for as fast as ingest acknowledges."""
 
     rules: Rules
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     speed: float | None = None
     restart: bool = False
     errors: Path | None = None
@@ -48,7 +47,6 @@ class FileReport:
     path: str
     name: str
     kind_of_file: str = ""
-    size: int | None = None
     resumed: Checkpoint | None = None
     result: Checkpoint = field(default_factory=Checkpoint)
     ignored: list[str] = field(default_factory=list)
@@ -61,8 +59,8 @@ class Display(Protocol):
     def begin(self, report: FileReport) -> None:
         """A file is open."""
 
-    def progress(self, report: FileReport, bytes_read: int) -> None:
-        """More of it has been answered."""
+    def progress(self, report: FileReport, done: int, total: int | None) -> None:
+        """More of it has been answered; reading it is so far of so much (None: not known)."""
 
     def rejected(self, report: FileReport, rows: Sequence[RejectedRow]) -> None:
         """These rows were rejected, in order of the file."""
@@ -92,6 +90,7 @@ class Session:
         self._stop = stop
         self._errors: TextIO | None = None
         self._loader: Loader | None = None
+        client.give_up = lambda: stop() or self.failed
         self._checkpoints = self._find_checkpoints(folder, destination)
         self.reports: list[FileReport] = []
 
@@ -108,12 +107,9 @@ class Session:
     def check(self) -> None:
         """Hold the options against each file, before anything is sent. Raises FileError."""
         for path in self._paths:
-            if _is_regular(path):
-                file = self._open(path, None)
-                try:
+            if is_regular(path) or not (path == STANDARD_INPUT or Path(path).exists()):
+                with self._open(path, None) as file:
                     self._mapper(file)
-                finally:
-                    file.close()
 
     def run(self) -> bool:
         """Load every file; whether all were loaded to their ends.
@@ -146,14 +142,10 @@ class Session:
             self._errors.close()
 
     def _find_checkpoints(self, folder: Path, destination: str) -> list[CheckpointFile | None]:
-        regular = [path for path in self._paths if _is_regular(path)]
         try:
-            found = dict(
-                zip(regular, checkpoints(folder, regular, self._options.rules, destination), strict=True)
-            )
+            return checkpoints(folder, self._paths, self._options.rules, destination)
         except OSError as error:
-            raise FileError(f"{error.filename}: cannot be read: {(error.strerror or '').lower()}") from error
-        return [found.get(path) for path in self._paths]
+            raise FileError(f"{error.filename} cannot be read: {(error.strerror or '').lower()}") from error
 
     def _load(self, path: str, kept: CheckpointFile | None) -> bool:
         if kept and self._options.restart:
@@ -165,18 +157,18 @@ class Session:
             self._display.begin(report)
             self._display.end(report)
             return True
-        file = self._open(path, (before.end, before.lines) if before else None)
         try:
+            file = self._open(path, (before.end, before.lines) if before else None)
+        except StoppedError:
+            return False
+        with file:
             report.name = file.name
             report.kind_of_file = f"{file.format}, {file.compression}" if file.compression else file.format
-            report.size = file.size
             mapper = self._mapper(file)
             report.times = mapper.times
             self._display.begin(report)
             ended = self._load_rows(file, mapper, report, kept, before)
             report.ignored = mapper.ignored
-        finally:
-            file.close()
         if ended:
             self._display.end(report)
         return ended
@@ -205,9 +197,8 @@ class Session:
         try:
             ended = loader.run(file.reader.rows())
         except (OpeningError, DamagedFileError) as error:
-            raise FileError(
-                f"{file.name}: {error}; the {loader.checkpoint.rows:,} rows before that are loaded"
-            )
+            done = loader.checkpoint.rows
+            raise FileError(f"{file.name}: {error}; the {done:,} rows before that are loaded") from error
         finally:
             report.result = replace(loader.checkpoint, done=ended)
             if kept:
@@ -238,11 +229,11 @@ class Session:
                 )
             self._errors.flush()
 
-    def show(self, report: FileReport, rejected: list[RejectedRow], bytes_read: int) -> None:
+    def show(self, report: FileReport, rejected: list[RejectedRow], done: tuple[int, int | None]) -> None:
         """Pass on to the display."""
         if rejected:
             self._display.rejected(report, rejected)
-        self._display.progress(report, bytes_read)
+        self._display.progress(report, *done)
 
 
 class _Record:
@@ -264,11 +255,4 @@ class _Record:
         if self._kept and now - self._saved >= _SAVE_SECONDS:
             self._kept.write(checkpoint)
             self._saved = now
-        self._session.show(self._report, rejected, self._file.bytes_read())
-
-
-def _is_regular(path: str) -> bool:
-    try:
-        return path != STANDARD_INPUT and stat.S_ISREG(Path(path).stat().st_mode)
-    except OSError:
-        return False
+        self._session.show(self._report, rejected, self._file.progress())

@@ -70,7 +70,9 @@ class TableMapper:
             cell = cells[index]
             if cell.__class__ is str:
                 cell = cell.strip()
-            if cell == "" or is_absent(cell):
+                if not cell:
+                    continue
+            elif is_absent(cell):
                 continue
             try:
                 event[path] = read(cell)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import zlib
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -163,7 +164,7 @@ def count(
     def add(key: tuple[Any, ...], action: str, number: int, at: int, **more: Any) -> None:
         entry = entries.setdefault(key, {"actions": {}, "last_ms": 0, **more})
         entry["actions"][action] = entry["actions"].get(action, 0) + number
-        entry["last_ms"] = max(entry["last_ms"], at)
+        entry["last_ms"] = max(entry["last_ms"], at // 1000 * 1000)
 
     for record in records:
         try:
@@ -220,7 +221,8 @@ def count(
         entry["offset"] = len(records) - 1
     if records:
         entries["position",] = {
-            "partition": partition, "offset": len(records) - 1, "present_ms": present, "watermark_ms": watermark,
+            "partition": partition, "offset": len(records) - 1, "present_ms": present,
+            "watermark_ms": watermark,
             "counted": counted, "duplicates": duplicates, "late": 0, "refused": refused, "sequence": sequence,
             "generation_events": horizon[0], "generations": horizon[1],
         }  # fmt: skip
@@ -275,6 +277,12 @@ def random_event(draw: random.Random, number: int, at: int) -> dict[str, Any]:
     return event
 
 
+def partition_of(event: dict[str, Any], partitions: int) -> int:
+    """Where ingest puts what belongs to one series."""
+    name = event.get("broadcast_id") or event.get("post_id") or f"{event['platform']} {event['account']}"
+    return zlib.crc32(name.encode()) % partitions
+
+
 def random_stream(
     seed: int, events: int = 2000, partitions: int = 3, horizon: tuple[int, int] = (1000, 2)
 ) -> Stream:
@@ -284,9 +292,14 @@ def random_stream(
         partition = draw.randrange(partitions)
         batch = []
         for _ in range(draw.randrange(1, 30)):
-            batch.append(random_event(draw, number, at))
+            event = random_event(draw, number, at)
             number += 1
             at += draw.randrange(2000)
+            if event["kind"] in ("reading", "broadcast"):
+                stream.append(partition_of(event, partitions), event, at)  # each series in one partition
+            else:
+                batch.append(event)
+        batch = batch or [{"kind": "clock", "v": 1, "present": at, "source": "event"}]
         if draw.random() < 0.3:
             batch.insert(
                 draw.randrange(len(batch)), {"kind": "clock", "v": 1, "present": at, "source": "event"}

@@ -1,0 +1,6 @@
+"""`python -m fanpulse`."""
+
+from fanpulse.cli import main
+
+if __name__ == "__main__":
+    main()

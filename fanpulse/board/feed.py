@@ -1,0 +1,78 @@
+"""Reads the totals and alerts topics into the board, from their start and on, like any other reader."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from fanpulse.board.model import AlertLine, Board
+from schemas.topics import ALERTS, TOTALS, qualified
+from services.runtime.kafka import BrokerUnavailableError, caught_up, make_consumer, partitions_of
+from services.runtime.settings import Settings
+
+_POLL_MS = 100
+_BATCH = 5_000
+
+
+class Feed:
+    """Keeps a board up to date while ``run`` runs. ``loaded`` is set once it has read all that was there."""
+
+    def __init__(
+        self, settings: Settings, board: Board, on_alert: Callable[[AlertLine], None] | None = None
+    ) -> None:
+        """``on_alert`` is told of each alert that comes after what was there at first."""
+        self.loaded = asyncio.Event()
+        self._settings = settings
+        self._board = board
+        self._on_alert = on_alert
+        self._totals = qualified(settings.namespace, TOTALS.name)
+        self._alerts = qualified(settings.namespace, ALERTS.name)
+
+    async def run(self) -> None:
+        """Read until cancelled; a broker that is away for a while is waited for.
+
+        Raises BrokerUnavailableError if it is away at the start, or a topic does not exist.
+        """
+        consumer = make_consumer(self._settings, fetch_max_wait_ms=_POLL_MS, retry_backoff_ms=200)
+        try:
+            await consumer.start()
+        except KafkaError as error:
+            raise BrokerUnavailableError(f"{self._settings.kafka.bootstrap}: {error}") from error
+        try:
+            partitions = [*await partitions_of(consumer, self._totals)]
+            partitions += await partitions_of(consumer, self._alerts)
+            consumer.assign(partitions)
+            ends = await consumer.end_offsets(partitions)
+            while True:
+                await self._poll(consumer, ends)
+        finally:
+            # A broker that is gone cannot be told goodbye.
+            with contextlib.suppress(KafkaError, TimeoutError):
+                await asyncio.wait_for(consumer.stop(), 5)
+
+    async def _poll(self, consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int]) -> None:
+        try:
+            batches = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_BATCH)
+            done = self.loaded.is_set() or await caught_up(consumer, ends)
+        except KafkaError:
+            await asyncio.sleep(_POLL_MS / 1000)  # the client connects again by itself
+            return
+        for partition, records in batches.items():
+            for record in records:
+                if record.key is None:
+                    continue
+                if partition.topic == self._totals:
+                    self._board.take_total(record.partition, record.key, record.value, record.timestamp)
+                else:
+                    self._alert(record.key, record.value)
+        if done:
+            self.loaded.set()
+
+    def _alert(self, key: bytes, value: bytes | None) -> None:
+        line = self._board.take_alert(key, value)
+        if line is not None and self._on_alert is not None and self.loaded.is_set():
+            self._on_alert(line)

@@ -1,0 +1,45 @@
+"""Ctrl-C that lets a command finish what it has begun."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from types import FrameType, TracebackType
+
+
+class Interrupt:
+    """While it is entered, the first SIGINT or SIGTERM asks to stop; a second raises KeyboardInterrupt.
+
+    ``asked()`` tells whether a stop is asked for; ``code`` is the exit code then, 128 plus the signal.
+    """
+
+    def __init__(self, on_first: Callable[[], None]) -> None:
+        self._on_first = on_first
+        self._number = 0
+        self._before: dict[int, object] = {}
+
+    def asked(self) -> bool:
+        """Whether a stop is asked for."""
+        return self._number != 0
+
+    @property
+    def code(self) -> int:
+        """The exit code of a command that was stopped."""
+        return 128 + self._number
+
+    def __enter__(self) -> Interrupt:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._number:
+            raise KeyboardInterrupt
+        self._number = number
+        self._on_first()

@@ -1,0 +1,190 @@
+"""`fanpulse load`: recorded events from files into ingest."""
+
+from __future__ import annotations
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from fanpulse.cli import context
+from fanpulse.cli.context import Exit, stderr
+from fanpulse.cli.interrupt import Interrupt
+from fanpulse.cli.load_display import LoadDisplay
+from services.ingest.files.client import IngestClient, IngestRefusedError, IngestUnavailableError
+from services.ingest.files.loading import Limits
+from services.ingest.files.opening import STANDARD_INPUT
+from services.ingest.files.pace import SpeedError, parse_speed
+from services.ingest.files.rules import RulesError, parse_rules
+from services.ingest.files.session import FileError, Options, Session
+from services.runtime.settings import Settings
+
+
+class Kind(StrEnum):
+    """Kinds of events, for the help page."""
+
+    INTERACTION = "interaction"
+    POST = "post"
+    READING = "reading"
+    BROADCAST = "broadcast"
+
+
+class TimeUnitChoice(StrEnum):
+    """What a time that is a number counts."""
+
+    AUTO = "auto"
+    SECONDS = "s"
+    MILLISECONDS = "ms"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(help=_HELP, epilog=_EPILOG, no_args_is_help=True)(load)
+
+
+#: Not the docstring, since its line breaks would be kept.
+_HELP = (
+    "Load recorded events from files.\n\n"
+    "Columns named like fields (occurred_at, platform, account, post_id, actor.id, hashtags, ...) map by "
+    "themselves; other columns are ignored. A row without an event_id gets a hash of its content, so a file "
+    "that is loaded twice counts once. A row that cannot be used is reported with its line and kept as a "
+    "dead letter; the rest goes on. An interrupted load goes on where it stood."
+)
+_EPILOG = "\n\n".join(
+    (
+        "[bold]Examples[/bold]",
+        "[cyan]fanpulse load events.jsonl[/cyan]",
+        "[cyan]fanpulse load posts.csv.gz --kind post --map occurred_at=published_at "
+        "--map post_id=post[/cyan]",
+        "[cyan]fanpulse load likes-*.parquet --kind interaction --set platform=facebook "
+        "--set account=VisitGansu --set action=like --errors rejected.jsonl[/cyan]",
+        "[cyan]kcat -C -t my-topic | fanpulse load -[/cyan]",
+        "[bold]Exit codes[/bold]  0 every row was accepted · 1 some rows were rejected · 2 wrong options, or "
+        "a file that cannot be read · 3 ingest cannot be reached or refuses us · 130 interrupted. After 3 "
+        "and 130, the same command goes on where it stood. More: docs/load.md",
+    )
+)
+
+
+def load(
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE...",
+            help="JSON lines, CSV, TSV or Parquet, plain or compressed (gzip, zstd, bzip2, xz), judged by "
+            "their content; - is standard input.",
+            show_default=False,
+        ),
+    ],
+    kind: Annotated[
+        Kind | None, typer.Option(help="What a row is, unless it says so itself.", show_default=False)
+    ] = None,
+    maps: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="FIELD=COLUMN", help="Which column fills a field.", show_default=False),
+    ] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="FIELD=VALUE", help="A field's value in every row.", show_default=False
+        ),
+    ] = None,
+    speed: Annotated[
+        str, typer.Option(metavar="max|1x|60x", help="How fast: as fast as it goes, or by recorded time.")
+    ] = "max",
+    time_unit: Annotated[
+        TimeUnitChoice, typer.Option(help="Times that are numbers: auto takes those below 10^11 as seconds.")
+    ] = TimeUnitChoice.AUTO,
+    timezone: Annotated[str, typer.Option(help="Zone of times that have no offset.")] = "UTC",
+    batch: Annotated[int, typer.Option(min=1, max=20_000, help="Most rows in one request.")] = 2000,
+    in_flight: Annotated[int, typer.Option(min=1, max=32, help="Most requests on their way at once.")] = 4,
+    patience: Annotated[
+        float, typer.Option(min=0, help="Seconds to go on trying while ingest takes nothing.")
+    ] = 60.0,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Begin anew, though a load was interrupted.")
+    ] = False,
+    errors: Annotated[
+        Path | None, typer.Option(help="Write every rejected row here, as JSON lines.", show_default=False)
+    ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(help="Address of ingest; default: that of the local stack.", show_default=False),
+    ] = None,
+    api_key: Annotated[
+        str | None,
+        typer.Option(
+            help="Key for ingest; better in FANPULSE_API_KEY, unseen by others.", show_default=False
+        ),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")] = False,
+) -> None:
+    """Load recorded events from files."""
+    settings = context.settings()
+    try:
+        rules = parse_rules(kind, maps or (), sets or (), time_unit.value, timezone)
+        options = Options(
+            rules, Limits(batch, in_flight=in_flight), parse_speed(speed), restart=restart, errors=errors
+        )
+    except (RulesError, SpeedError) as error:
+        raise _failure(error, Exit.USAGE) from None
+    display = LoadDisplay(Console(highlight=False), stderr, quiet=quiet)
+    with Interrupt(lambda: _say_stopping(quiet)) as interrupt:
+        try:
+            client = connect(settings, url, api_key, patience, display)
+            with Session(
+                files,
+                options,
+                client,
+                display,
+                folder=settings.state_dir / "load",
+                destination=url or f"namespace {settings.namespace}",
+                stop=interrupt.asked,
+            ) as session:
+                session.check()
+                with display:
+                    finished = session.run()
+        except FileError as error:
+            raise _failure(error, Exit.USAGE) from None
+        except (IngestUnavailableError, IngestRefusedError) as error:
+            raise _failure(f"{error}. {_how_to_go_on(files)}", Exit.UNAVAILABLE) from None
+        except KeyboardInterrupt:
+            # Threads may hang in a request; what has been settled is in the checkpoint.
+            sys.stdout.flush()
+            os._exit(interrupt.code)
+    if not finished:
+        stderr.print(f"Interrupted. {_how_to_go_on(files)}", markup=False, soft_wrap=True)
+        raise typer.Exit(interrupt.code)
+    rejected = any(report.result.rejected for report in session.reports)
+    raise typer.Exit(Exit.FAILED if rejected else Exit.OK)
+
+
+def connect(
+    settings: Settings, url: str | None, api_key: str | None, patience: float, display: LoadDisplay
+) -> IngestClient:
+    """A client of ingest. Raises IngestRefusedError for what is no address."""
+    key = api_key or (settings.api_key.get_secret_value() if settings.api_key else None)
+    return IngestClient(
+        url or context.ingest_url(settings), api_key=key, patience_seconds=patience, on_wait=display.waiting
+    )
+
+
+def _say_stopping(quiet: bool) -> None:
+    if not quiet:
+        stderr.print("Stopping when what is on its way has arrived; once more to stop at once.")
+
+
+def _how_to_go_on(files: list[str]) -> str:
+    if STANDARD_INPUT in files:
+        return "Standard input cannot be gone on with: send it again, and rows loaded before count once."
+    return "What was acknowledged is kept: run the same command again to go on from there."
+
+
+def _failure(reason: object, code: Exit) -> typer.Exit:
+    stderr.print(f"[bold red]fanpulse load:[/bold red] {escape(str(reason))}", soft_wrap=True)
+    return typer.Exit(code)

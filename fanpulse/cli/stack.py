@@ -1,0 +1,205 @@
+"""`fanpulse up`, `down` and `status`: the local stack."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from enum import StrEnum
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from fanpulse.cli.context import Exit, stderr
+from fanpulse.devstack.state import Status
+from services.runtime.kafka import BrokerUnavailableError
+from services.runtime.settings import Settings, SettingsError, load_settings
+
+_PANEL = "Local stack"
+console = Console(highlight=False)
+
+
+class StatusFormat(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (up, down, status):
+        app.command(rich_help_panel=_PANEL)(command)
+
+
+def up(
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Return when all is ready; `fanpulse down` ends it.")
+    ] = False,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, max=64, help="Number of aggregator processes.")
+    ] = 1,
+    link: Annotated[int, typer.Option("--link", hidden=True, help="Descriptor of `up --detach`.")] = -1,
+) -> None:
+    """Start Kafka, ingest, aggregate, alerts, and Prometheus and Grafana if they are installed.
+
+    A service that dies is started again. Ctrl-C ends all of it in order. With FANPULSE_KAFKA_BOOTSTRAP
+    set, that broker is used and none is started.
+
+    [bold]Examples[/bold]
+
+    [cyan]fanpulse up[/cyan]                                      in this terminal
+
+    [cyan]fanpulse up --detach && fanpulse status[/cyan]          in the background
+
+    [cyan]FANPULSE_NAMESPACE=trial fanpulse up --detach[/cyan]    beside it, sharing nothing
+
+    Exit codes: 0 ready, or ended by Ctrl-C · 1 it did not start · 2 a setting is wrong · 3 the broker
+    cannot be reached · 4 it runs already (with --detach this is no error).
+    """
+    settings = load_settings()
+    if link >= 0:
+        _run_detached(settings, workers, link)
+    elif detach:
+        _up_detached(settings, workers)
+    else:
+        _up_here(settings, workers)
+
+
+def down() -> None:
+    """End the stack of `fanpulse up`, and return when all of its processes are gone.
+
+    The data stays; the next `fanpulse up` goes on with it. Nothing to end is no error.
+
+    [bold]Example[/bold]
+
+    [cyan]fanpulse down[/cyan]
+    """
+    from fanpulse.devstack.places import Places
+    from fanpulse.devstack.takedown import TakedownError, take_down
+
+    try:
+        with stderr.status("stopping"):
+            ran = take_down(Places.of(load_settings()))
+    except TakedownError as error:
+        _fail(error, Exit.FAILED)
+    console.print("[green]✓[/green] the stack is down" if ran else "nothing runs")
+
+
+def status(
+    format: Annotated[
+        StatusFormat, typer.Option("--format", help="How to print it; json is for programs.")
+    ] = StatusFormat.TABLE,
+) -> None:
+    """Show what runs, where it listens and how it is.
+
+    [bold]Examples[/bold]
+
+    [cyan]fanpulse status[/cyan]
+
+    [cyan]fanpulse status --format json | jq -r '.ingest\\[0].url'[/cyan]
+
+    Exit codes: 0 the stack is up · 3 it is not.
+    """
+    from fanpulse.devstack.overview import overview
+
+    up, found = asyncio.run(overview(load_settings()))
+    if format is StatusFormat.JSON:
+        typer.echo(json.dumps(found, indent=2))
+    elif up:
+        console.print(_table(found))
+    if not up:
+        stderr.print("no stack is up; start one with `fanpulse up --detach`", soft_wrap=True)
+        raise typer.Exit(Exit.UNAVAILABLE)
+
+
+def _up_here(settings: Settings, workers: int) -> None:
+    """The stack in this terminal, until a signal."""
+    from fanpulse.devstack.narration import DownloadProgress, narrator
+    from fanpulse.devstack.run import until_signal
+    from fanpulse.devstack.stack import AlreadyUpError, StackError
+
+    console.print(_headline(settings), soft_wrap=True)
+    try:
+        asyncio.run(
+            until_signal(settings, workers, narrator(console), DownloadProgress(console), _tell_ready)
+        )
+    except AlreadyUpError as error:
+        _fail(error, Exit.ALREADY_UP)
+    except StackError as error:
+        _fail(error, Exit.FAILED)
+
+
+def _up_detached(settings: Settings, workers: int) -> None:
+    """Start the supervisor in a process of its own."""
+    from fanpulse.devstack import state
+    from fanpulse.devstack.detach import DetachError, start
+    from fanpulse.devstack.narration import DownloadProgress, narrator
+    from fanpulse.devstack.places import Places
+
+    places = Places.of(settings)
+    running = state.read(places)
+    if running is not None and running["alerts"]:
+        console.print("it runs already")
+        console.print(_table(running))
+        return
+    console.print(_headline(settings), soft_wrap=True)
+    try:
+        status = start(places, ["--workers", str(workers)], narrator(console), DownloadProgress(console))
+    except DetachError as error:
+        _fail(error, error.code)
+    _tell_ready(status)
+    console.print("[cyan]fanpulse down[/cyan] ends it")
+
+
+def _run_detached(settings: Settings, workers: int, descriptor: int) -> None:
+    """In that process."""
+    from fanpulse.devstack.detach import Link
+    from fanpulse.devstack.run import detached
+    from fanpulse.devstack.stack import AlreadyUpError, StackError
+
+    with contextlib.closing(Link(descriptor)) as link:
+        try:
+            asyncio.run(detached(settings, workers, link))
+        except AlreadyUpError as error:
+            link.failed(str(error), Exit.ALREADY_UP)
+        except BrokerUnavailableError as error:
+            link.failed(str(error), Exit.UNAVAILABLE)
+        except SettingsError as error:
+            link.failed(str(error), Exit.USAGE)
+        except StackError as error:
+            link.failed(str(error), Exit.FAILED)
+
+
+def _fail(error: Exception, code: int) -> NoReturn:
+    stderr.print(f"[bold red]fanpulse:[/bold red] {escape(str(error))}", soft_wrap=True)
+    raise typer.Exit(code) from error
+
+
+def _headline(settings: Settings) -> str:
+    name = f"[bold]{settings.namespace}[/bold]" if settings.namespace else "the stack"
+    return f"starting {name}, its state in {escape(str(settings.state_dir))}"
+
+
+def _tell_ready(status: Status) -> None:
+    ingest = status["ingest"][0]["url"]
+    console.print("[bold green]ready[/bold green]: send events to", f"{ingest}/v1/events", soft_wrap=True)
+
+
+def _table(status: Status) -> Table:
+    """One line for each process."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in ("service", "pid", "address", "health"):
+        table.add_column(heading, overflow="fold")
+    for group in ("kafka", "ingest", "aggregate", "alerts", "prometheus", "grafana"):
+        entries = status[group] if isinstance(status[group], list) else [status[group]]
+        for entry in filter(None, entries):
+            address = entry.get("bootstrap") or entry.get("url") or entry.get("metrics") or ""
+            pid = "" if entry["pid"] is None else str(entry["pid"])
+            table.add_row(group, pid, address, _health(entry.get("health", "")))
+    return table
+
+
+def _health(health: str) -> str:
+    return f"[green]{health}[/green]" if health == "ready" else f"[yellow]{health}[/yellow]"

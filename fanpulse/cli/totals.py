@@ -1,0 +1,158 @@
+"""`fanpulse totals`: what has been counted, read from engagement.totals.v1."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import json
+import sys
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from fanpulse.cli import context
+from fanpulse.cli.context import stderr
+from schemas.hashtags import AliasTable
+from schemas.topics import TOTALS, qualified
+from schemas.totals import Key, TotalsView
+from services.runtime.reading import open_reader
+from services.runtime.settings import Settings
+
+
+class Format(StrEnum):
+    """How totals are written."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(help=_HELP, epilog=_EPILOG)(totals)
+
+
+_HELP = (
+    "Show what has been counted so far, per account and per hashtag, and the latest readings.\n\n"
+    "Figures are gross, and exact as of the offsets that are shown with them: a recount of the log up to "
+    "there gives the same."
+)
+_EPILOG = "\n\n".join(
+    (
+        "[bold]Examples[/bold]",
+        "[cyan]fanpulse totals[/cyan]",
+        "[cyan]fanpulse totals --format csv > totals.csv[/cyan]",
+        "[cyan]fanpulse totals --format json | jq '.accounts[] | select(.action == \"like\")'[/cyan]",
+    )
+)
+
+
+def totals(
+    format_: Annotated[
+        Format, typer.Option("--format", "-f", help="For people, for programs, or for a spreadsheet.")
+    ] = Format.TABLE,
+) -> None:
+    """Show the totals."""
+    settings = context.settings()
+    view, unreadable = asyncio.run(_read(settings))
+    found = as_json(view, AliasTable(settings.hashtag_aliases))
+    if format_ is Format.JSON:
+        typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
+    elif format_ is Format.CSV:
+        csv.writer(sys.stdout, lineterminator="\n").writerows(_csv_rows(found))
+    else:
+        _print_tables(found)
+    if unreadable:
+        stderr.print(f"{unreadable} records of the totals could not be read and are left out", style="yellow")
+
+
+async def _read(settings: Settings) -> tuple[TotalsView, int]:
+    """The totals as of now, and how many records could not be read."""
+    view, unreadable = TotalsView(), 0
+    topic = qualified(settings.namespace, TOTALS.name)
+    async with open_reader(settings) as reader:
+        async for records in reader.stream(topic, await reader.spans(topic)):
+            for record in records:
+                try:
+                    view.apply(record.partition, record.key or b"", record.value)
+                except msgspec.MsgspecError:
+                    unreadable += 1
+    return view, unreadable
+
+
+def as_json(view: TotalsView, aliases: AliasTable) -> dict[str, list[dict[str, Any]]]:
+    """Totals for programs: lists in the order of their names, the same for the same totals."""
+    return {
+        "accounts": [
+            {"platform": key[1], "account": key[2], "action": action, "total": total}
+            for key, action, total in _actions(view, "account")
+        ],
+        "hashtags": [
+            {
+                "hashtag": key[1],
+                "display": aliases.display(str(key[1])),
+                "action": action,
+                "total": total,
+            }
+            for key, action, total in _actions(view, "hashtag")
+        ],
+        "readings": [
+            {"platform": key[1], "subject": key[2], "metric": key[3], "value": _latest(view, key)}
+            for key in sorted(view.keys("reading"))
+        ],
+        "as_of": list(view.as_of()),
+    }
+
+
+def _actions(view: TotalsView, scope: str) -> Iterator[tuple[Key, str, int]]:
+    for key in sorted(view.keys(scope)):
+        for action, total in sorted(view.actions(key).items()):
+            yield key, action, total
+
+
+def _latest(view: TotalsView, key: Key) -> int:
+    """The newest value of a reading; of two of the same time, that of the higher partition."""
+    entries = sorted(view.partials[key].items())
+    newest: dict[str, int] = max((entry for _, entry in reversed(entries)), key=lambda entry: entry["at_ms"])
+    return newest["value"]
+
+
+def _csv_rows(found: dict[str, list[dict[str, Any]]]) -> Iterator[list[Any]]:
+    yield ["scope", "platform", "name", "display", "metric", "value"]
+    for row in found["accounts"]:
+        yield ["account", row["platform"], row["account"], row["account"], row["action"], row["total"]]
+    for row in found["hashtags"]:
+        yield ["hashtag", "", row["hashtag"], row["display"], row["action"], row["total"]]
+    for row in found["readings"]:
+        yield ["reading", row["platform"], row["subject"], row["subject"], row["metric"], row["value"]]
+
+
+def _print_tables(found: dict[str, list[dict[str, Any]]]) -> None:
+    console = Console(highlight=False)
+    accounts = [[r["platform"], r["account"], r["action"], r["total"]] for r in found["accounts"]]
+    hashtags = [[f"#{r['display']}", r["action"], r["total"]] for r in found["hashtags"]]
+    readings = [[r["platform"], r["subject"], r["metric"], r["value"]] for r in found["readings"]]
+    _print_table(console, "Accounts", ["platform", "account", "action"], accounts)
+    _print_table(console, "Hashtags", ["hashtag", "action"], hashtags)
+    _print_table(console, "Readings", ["platform", "subject", "metric"], readings)
+    as_of = ", ".join(f"partition {each['partition']}: offset {each['offset']:,}" for each in found["as_of"])
+    console.print(f"as of {as_of}" if as_of else "nothing is counted yet", style="dim")
+
+
+def _print_table(console: Console, title: str, columns: list[str], rows: list[list[Any]]) -> None:
+    if not rows:
+        return
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    table.add_column("total" if title != "Readings" else "value", justify="right")
+    for *names, value in rows:
+        table.add_row(*map(escape, names), f"{value:,}")
+    console.print(table)
+    console.print()

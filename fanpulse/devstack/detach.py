@@ -1,0 +1,156 @@
+"""A supervisor that goes on when the command that started it has returned.
+
+The command and the supervisor share a socket until the stack is ready. The supervisor tells what happens, a
+JSON object a line: ``event``, ``progress``, then ``ready`` with the status or ``failed`` with a reason and an
+exit code. The command answers ``detach``; if it goes away without, by Ctrl-C or kill, the supervisor stops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import logging.handlers
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.text import Text
+
+from fanpulse.devstack.child import tail
+from fanpulse.devstack.events import Happening, OnEvent, StackEvent
+from fanpulse.devstack.jars import Progress
+from fanpulse.devstack.narration import line
+from fanpulse.devstack.places import Places
+from fanpulse.devstack.state import Status
+
+LOG_BYTES = 2**20
+
+
+class DetachError(RuntimeError):
+    """The detached stack did not start; `code` is the exit code for it."""
+
+    def __init__(self, reason: str, code: int) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+def start(places: Places, arguments: list[str], on_event: OnEvent, progress: Progress) -> Status:
+    """Run ``fanpulse up`` with these arguments in a process of its own; the status once it is ready; blocks.
+
+    Raises DetachError; nothing is left running then, nor if interrupted.
+    """
+    ours, theirs = socket.socketpair()
+    errors = places.log("supervisor.err")
+    errors.parent.mkdir(parents=True, exist_ok=True)
+    with ours, theirs, errors.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "fanpulse", "up", *arguments, "--link", str(theirs.fileno())],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            pass_fds=(theirs.fileno(),),
+        )
+        theirs.close()
+        try:
+            status = _follow(ours, on_event, progress)
+            if status is not None:
+                ours.sendall(b"detach\n")
+                return status
+        except BaseException:
+            ours.close()
+            process.wait()
+            raise
+        code = process.wait()
+    raise DetachError(f"the supervisor ended with status {code}\n{tail(errors)}", 1)
+
+
+def _follow(link: socket.socket, on_event: OnEvent, progress: Progress) -> Status | None:
+    """What the supervisor tells, until it is ready; None if it goes away. Raises DetachError."""
+    with link.makefile("rb") as lines:
+        for each in lines:
+            message = json.loads(each)
+            match message:
+                case {"event": event}:
+                    on_event(StackEvent(**event | {"happening": Happening(event["happening"])}))
+                case {"progress": [name, *arguments]}:
+                    getattr(progress, name)(*arguments)
+                case {"ready": status}:
+                    return dict(status)
+                case {"failed": reason, "code": code}:
+                    raise DetachError(reason, code)
+    return None
+
+
+class Link:
+    """The supervisor's side of the socket; also a Progress."""
+
+    def __init__(self, descriptor: int) -> None:
+        os.set_inheritable(descriptor, False)
+        self._socket = socket.socket(fileno=descriptor)
+        self._socket.setblocking(True)
+
+    def event(self, event: StackEvent) -> None:
+        self._send({"event": asdict(event)})
+
+    def ready(self, status: Status) -> None:
+        self._send({"ready": status})
+
+    def failed(self, reason: str, code: int) -> None:
+        self._send({"failed": reason, "code": code})
+
+    def start(self, total_bytes: int) -> None:
+        self._send({"progress": ["start", total_bytes]})
+
+    def advance(self, count: int) -> None:
+        self._send({"progress": ["advance", count]})
+
+    def stop(self) -> None:
+        self._send({"progress": ["stop"]})
+
+    async def lost(self) -> None:
+        """Return when the command has gone away; never if it said ``detach`` before."""
+        answer = await asyncio.to_thread(self._receive)
+        if answer == b"detach\n":
+            await asyncio.Event().wait()
+
+    def close(self) -> None:
+        """Tell no more; ends a wait for the other side."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+    def _receive(self) -> bytes:
+        with contextlib.suppress(OSError):
+            return self._socket.recv(64)
+        return b""
+
+    def _send(self, message: dict[str, Any]) -> None:
+        with contextlib.suppress(OSError):
+            self._socket.sendall(json.dumps(message).encode() + b"\n")
+
+
+@contextlib.contextmanager
+def event_log(path: Path) -> Iterator[OnEvent]:
+    """A bounded log of what happens, a line an event."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.handlers.RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+
+    def tell(event: StackEvent) -> None:
+        text = line(event)
+        if text is not None:
+            plain = Text.from_markup(text).plain
+            handler.emit(logging.makeLogRecord({"msg": plain, "levelno": logging.INFO}))
+
+    try:
+        yield tell
+    finally:
+        handler.close()

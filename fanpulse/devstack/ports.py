@@ -1,0 +1,85 @@
+"""Free ports on the loopback address, chosen once and remembered."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import socket
+from pathlib import Path
+
+HOST = "127.0.0.1"
+# Below the ports that Linux, macOS and Windows hand out to outgoing connections, so that a remembered port
+# is not taken by chance between two starts.
+RANGE = (20_000, 30_000)
+
+
+class PortTakenError(RuntimeError):
+    """A port that the settings ask for is taken by another process."""
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on the port now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+class Ports:
+    """Names and their ports, kept in a JSON file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def remembered(self) -> dict[str, int]:
+        """What was chosen so far; nothing if the file is missing or unreadable."""
+        try:
+            data = json.loads(self.path.read_bytes())
+        except (OSError, ValueError):
+            return {}
+        if not isinstance(data, dict):
+            return {}
+        return {name: port for name, port in data.items() if isinstance(port, int) and 0 < port < 65536}
+
+    def choose(self, *names: str, fixed: dict[str, int] | None = None) -> dict[str, int]:
+        """A free port for each name: the fixed one, else the remembered one, else a new one.
+
+        Raises PortTakenError if a fixed port (0 is none) is taken.
+        """
+        known = self.remembered()
+        chosen: dict[str, int] = {}
+        for name in names:
+            if wanted := (fixed or {}).get(name, 0):
+                if not is_free(wanted):
+                    raise PortTakenError(
+                        f"port {wanted} for {name} is taken; stop what listens there, or set another"
+                    )
+                chosen[name] = wanted
+            elif (port := known.get(name)) and is_free(port) and port not in chosen.values():
+                chosen[name] = port
+            else:
+                chosen[name] = _new(set(known.values()) | set(chosen.values()))
+        if any(known.get(name) != port for name, port in chosen.items()):
+            self._write(known | chosen)
+        return chosen
+
+    def forget(self) -> None:
+        """Choose anew next time."""
+        self.path.unlink(missing_ok=True)
+
+    def _write(self, ports: dict[str, int]) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = self.path.with_name(f"{self.path.name}.{os.getpid()}")
+        fresh.write_text(json.dumps(ports, indent=1) + "\n")
+        fresh.replace(self.path)
+
+
+def _new(avoid: set[int]) -> int:
+    while True:
+        port = random.randrange(*RANGE)  # noqa: S311 - not a secret
+        if port not in avoid and is_free(port):
+            return port

@@ -1,0 +1,88 @@
+"""The processes of fanpulse itself, as parts of a stack."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+from fanpulse.devstack.environment import as_environment
+from fanpulse.devstack.places import Places
+from fanpulse.devstack.ports import Ports
+from fanpulse.devstack.unit import HttpUnit
+from services.runtime.settings import Section, Settings
+
+
+class ServiceUnits:
+    """Makes the units of ingest, aggregate and alerts, which differ in a few names."""
+
+    def __init__(
+        self, settings: Settings, *, extra_env: Mapping[str, str], held: Sequence[int], workers: int
+    ) -> None:
+        """`settings` must name the broker. `extra_env` comes on top of what the settings say."""
+        self._settings = settings
+        self._places = Places.of(settings)
+        self._held = tuple(held)
+        self._env = {**os.environ, "PYTHONUNBUFFERED": "1", **as_environment(settings), **extra_env}
+        self._workers = ["aggregate", *(f"aggregate-{number}" for number in range(2, workers + 1))]
+        self._ports = Ports(self._places.ports).choose(
+            "ingest",
+            *self._workers,
+            "alerts",
+            fixed={
+                "ingest": _explicit(settings.ingest, "port"),
+                "alerts": _explicit(settings.alerts, "metrics_port"),
+                **self._fixed_of_workers(),
+            },
+        )
+
+    def all(self) -> list[HttpUnit]:
+        """In the order in which they are started."""
+        return [
+            self._unit("ingest", "ingest", "FANPULSE_INGEST_PORT", self._settings.ingest.host),
+            *(
+                self._unit(
+                    name,
+                    "aggregate",
+                    "FANPULSE_AGGREGATE_METRICS_PORT",
+                    self._settings.aggregate.metrics_host,
+                )
+                for name in self._workers
+            ),
+            self._unit(
+                "alerts", "alerts", "FANPULSE_ALERTS_METRICS_PORT", self._settings.alerts.metrics_host
+            ),
+        ]
+
+    def _fixed_of_workers(self) -> dict[str, int]:
+        """A port that is set is the first worker's; the next ones take those after it."""
+        first = _explicit(self._settings.aggregate, "metrics_port")
+        return {name: first + index for index, name in enumerate(self._workers)} if first else {}
+
+    def _unit(self, name: str, service: str, port_variable: str, host: str) -> HttpUnit:
+        port = self._ports[name]
+        url = f"http://{reachable(host)}:{port}"
+        return HttpUnit(
+            name,
+            service,
+            [sys.executable, "-P", "-m", "fanpulse", service],
+            url=url,
+            entry={"url": url} if service == "ingest" else {"metrics": f"{url}/metrics"},
+            log=self._places.log(name),
+            env={**self._env, port_variable: str(port)},
+            held=self._held,
+        )
+
+
+def reachable(host: str) -> str:
+    """An address to connect to, for one that is listened on."""
+    if host in ("0.0.0.0", ""):  # noqa: S104 - it is compared, not listened on
+        return "127.0.0.1"
+    if host == "::":
+        return "[::1]"
+    return f"[{host}]" if ":" in host else host
+
+
+def _explicit(section: Section, key: str) -> int:
+    """A port that the settings give, 0 if they leave it to us."""
+    return int(getattr(section, key)) if key in section.model_fields_set else 0

@@ -1,0 +1,252 @@
+"""The whole stack under one supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from fanpulse.devstack import monitoring, state
+from fanpulse.devstack.events import Happening, OnEvent, StackEvent
+from fanpulse.devstack.jars import Progress
+from fanpulse.devstack.kafka import EmbeddedKafka
+from fanpulse.devstack.keeper import Keeper
+from fanpulse.devstack.lock import FileLock, LockedError
+from fanpulse.devstack.places import Places
+from fanpulse.devstack.ports import PortTakenError
+from fanpulse.devstack.services import ServiceUnits
+from fanpulse.devstack.state import Status
+from fanpulse.devstack.unit import HttpUnit, KafkaUnit, Unit, UnitError
+from services.runtime.kafka import create_topics
+from services.runtime.settings import Settings
+
+#: An earlier stack whose supervisor was killed is ended by its guards within this time.
+TAKE_OVER_SECONDS = 30.0
+#: Readers of what others write stop first, the broker last.
+_STOP_ORDER = ("alerts", "aggregate", "ingest", "grafana", "prometheus", "kafka")
+
+
+class StackError(RuntimeError):
+    """The stack did not start; the message says why, with the tail of a log on further lines."""
+
+
+class AlreadyUpError(RuntimeError):
+    """A stack of this state folder and namespace runs already."""
+
+
+class Stack:
+    """Kafka, ingest, aggregate, alerts, and Prometheus and Grafana where they are installed.
+
+    All run from `start` to `stop`; one that dies or hangs is started again. Nothing outlives this process,
+    whatever ends it, and nothing is left by a start that fails or is cancelled. Use as ``async with``.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        extra_env: Mapping[str, str] | None = None,
+        workers: int = 1,
+        on_event: OnEvent | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        """A broker that the settings name is used; without one an embedded broker is part of the stack.
+
+        `extra_env` are further variables for the services, `workers` the number of aggregator processes,
+        `progress` is told about a download of the broker.
+        """
+        self._given = settings
+        self._settings = settings
+        self._extra_env = dict(extra_env or {})
+        self._workers = workers
+        self._on_event = on_event
+        self._progress = progress
+        self._places = Places.of(settings)
+        self._supervisor = FileLock(self._places.supervisor_lock)
+        self._processes = FileLock(self._places.processes_lock)
+        self._units: list[Unit] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def settings(self) -> Settings:
+        """The settings with the broker's address, once started."""
+        return self._settings
+
+    @property
+    def ingest_url(self) -> str:
+        """Base address of ingest, once started."""
+        return str(self.status()["ingest"][0]["url"])
+
+    async def start(self) -> None:
+        """Return when all do their job.
+
+        Raises AlreadyUpError, BrokerUnavailableError if the broker that the settings name cannot be
+        reached, and StackError.
+        """
+        await self._take_locks()
+        try:
+            await self._start()
+        except (UnitError, PortTakenError) as error:
+            await self.stop()
+            raise StackError(str(error)) from error
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def wait(self) -> None:
+        """For ever; raises what made the supervision of a part end, which should not happen."""
+        await asyncio.gather(*self._tasks)
+
+    async def stop(self) -> None:
+        """End all, readers first; safe to repeat. If it is cancelled, what is left is ended by force."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        try:
+            for group in _STOP_ORDER:
+                await asyncio.gather(*(self._stop(unit) for unit in self._units if unit.group == group))
+        finally:
+            for unit in self._units:
+                if unit.child is not None:  # we were cancelled
+                    unit.child.abandon()
+            self._units.clear()
+            if self._supervisor.held:
+                state.clear(self._places)
+            self._supervisor.release()
+            self._processes.release()
+
+    def status(self) -> Status:
+        """What runs and where; see the state module for its shape."""
+        status = state.nothing_runs(self._settings.namespace, self._settings.kafka.bootstrap)
+        for unit in self._units:
+            child = unit.child
+            if child is None:
+                continue  # not started yet, or about to be started again
+            entry = {"pid": unit.pid, **unit.describe()}
+            if isinstance(status[unit.group], list):
+                status[unit.group].append(entry)
+            else:
+                status[unit.group] = entry
+        return status
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def _take_locks(self) -> None:
+        try:
+            self._supervisor.acquire(wait_seconds=0.3)  # a command that looks holds it for a moment
+        except LockedError:
+            raise AlreadyUpError(f"the stack of {self._places.state_dir} runs already") from None
+        waiting = StackEvent(Happening.WAITING, "stack", "for the processes of an earlier one to end")
+        loop = asyncio.get_running_loop()
+        try:
+            await asyncio.to_thread(
+                self._processes.acquire,
+                wait_seconds=TAKE_OVER_SECONDS,
+                on_wait=lambda: loop.call_soon_threadsafe(self._tell, waiting),
+            )
+        except LockedError as error:
+            self._supervisor.release()
+            raise StackError(f"processes of an earlier stack do not end ({error})") from error
+        except BaseException:
+            self._supervisor.release()
+            raise
+
+    async def _start(self) -> None:
+        self._write_state()
+        held = (self._processes.descriptor,)
+        if self._given.kafka.bootstrap is None:
+            await self._start_broker(held)
+        await create_topics(self._settings)
+        units = ServiceUnits(
+            self._settings, extra_env=self._extra_env, held=held, workers=self._workers
+        ).all()
+        await self._start_units(units)
+        await self._start_monitoring(units, held)
+        self._write_state()
+
+    async def _start_broker(self, held: tuple[int, ...]) -> None:
+        broker = EmbeddedKafka(
+            self._places.kafka,
+            port=self._given.stack.kafka_port,
+            log=self._places.log("kafka"),
+            progress=self._progress,
+            held=held,
+        )
+        await self._start_units([KafkaUnit(broker)])
+        kafka = self._given.kafka.model_copy(update={"bootstrap": broker.bootstrap})
+        self._settings = self._given.model_copy(update={"kafka": kafka})
+
+    async def _start_units(self, units: Sequence[Unit]) -> None:
+        """Start them at once, and keep them from then on."""
+        keepers = [Keeper(unit, self._tell) for unit in units]
+        self._units.extend(units)
+        await _all([keeper.start() for keeper in keepers])
+        for keeper in keepers:
+            self._tasks.append(asyncio.create_task(keeper.keep()))
+
+    async def _start_monitoring(self, services: list[HttpUnit], held: tuple[int, ...]) -> None:
+        """What is installed; it is no reason to fail if it does not start."""
+        stack = self._given.stack
+        units: list[Unit] = []
+        prometheus_url = None
+        if binary := monitoring.prometheus_binary():
+            prometheus = monitoring.prometheus_unit(binary, self._places, stack, services, held)
+            prometheus_url = prometheus.url
+            units.append(prometheus)
+        else:
+            self._tell(StackEvent(Happening.ABSENT, "prometheus", monitoring.HOW_TO_GET["prometheus"]))
+        if home := monitoring.grafana_home():
+            units.append(monitoring.grafana_unit(home, self._places, stack, prometheus_url, held))
+        else:
+            self._tell(StackEvent(Happening.ABSENT, "grafana", monitoring.HOW_TO_GET["grafana"]))
+        self._units.extend(units)
+        await asyncio.gather(*(self._start_optional(unit) for unit in units))
+
+    async def _start_optional(self, unit: Unit) -> None:
+        keeper = Keeper(unit, self._tell)
+        try:
+            await keeper.start()
+            ready = True
+        except UnitError as error:
+            self._tell(StackEvent(Happening.FAILED, unit.name, str(error)))
+            ready = False
+        self._tasks.append(asyncio.create_task(keeper.keep(started=ready)))
+
+    async def _stop(self, unit: Unit) -> None:
+        running = unit.pid is not None
+        if running:
+            self._tell(StackEvent(Happening.STOPPING, unit.name, pid=unit.pid))
+        await unit.stop()
+        if running:
+            self._tell(StackEvent(Happening.STOPPED, unit.name))
+
+    def _tell(self, event: StackEvent) -> None:
+        if event.happening is not Happening.STOPPED:
+            self._write_state()
+        if self._on_event is not None:
+            self._on_event(event)
+
+    def _write_state(self) -> None:
+        if self._supervisor.held:
+            state.write(self._places, self.status())
+
+
+async def _all(coroutines: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Run them at once; the first error ends the others and is raised."""
+    tasks = [asyncio.create_task(each) for each in coroutines]
+    try:
+        await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise

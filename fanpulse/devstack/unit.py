@@ -1,0 +1,196 @@
+"""A part of the stack that runs as a process: how it is started, asked and stopped."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fanpulse.devstack.child import Child, ChildError, tail
+from fanpulse.devstack.kafka import EmbeddedKafka, KafkaStartError
+from fanpulse.devstack.probes import http_status, kafka_answers
+
+
+class UnitError(RuntimeError):
+    """A part cannot be started; the message says why, with the tail of its log on further lines."""
+
+
+class Unit(ABC):
+    """A part of the stack; `group` is its key in the status."""
+
+    name: str
+    group: str
+    #: From SIGTERM to SIGKILL.
+    stop_seconds: float = 10.0
+    #: From launch to ready; a start that takes longer has failed.
+    start_seconds: float = 60.0
+
+    @property
+    @abstractmethod
+    def child(self) -> Child | None:
+        """Its process, from launch to stop; it may have ended."""
+
+    @property
+    def pid(self) -> int | None:
+        child = self.child
+        return child.pid if child is not None and child.returncode is None else None
+
+    @abstractmethod
+    async def launch(self) -> None:
+        """Start the process. Raises UnitError."""
+
+    @abstractmethod
+    async def ready(self) -> bool:
+        """Whether it does its job."""
+
+    @abstractmethod
+    async def healthy(self) -> bool:
+        """Whether it answers at all."""
+
+    @abstractmethod
+    async def stop(self) -> None:
+        """End it in an orderly way; by force after `stop_seconds`. Safe to repeat."""
+
+    @abstractmethod
+    async def kill(self) -> None:
+        """End it by force."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """Its entry in the status, without the pid."""
+
+    @property
+    @abstractmethod
+    def address(self) -> str:
+        """Where it is reached, for people."""
+
+    @property
+    @abstractmethod
+    def log(self) -> Path:
+        """Where its output goes."""
+
+    def why_it_ended(self) -> str:
+        """The exit status and the last of the log."""
+        status = self.child.returncode if self.child else None
+        how = f"by signal {-status}" if status is not None and status < 0 else f"with status {status}"
+        return f"{self.name} ended {how}; its log {self.log}:\n{tail(self.log)}"
+
+
+class HttpUnit(Unit):
+    """A process that tells its state by HTTP."""
+
+    def __init__(
+        self,
+        name: str,
+        group: str,
+        command: Sequence[str],
+        *,
+        url: str,
+        entry: Mapping[str, Any],
+        log: Path,
+        env: Mapping[str, str],
+        cwd: Path | None = None,
+        held: Sequence[int] = (),
+        health_path: str = "/healthz",
+        ready_path: str = "/readyz",
+    ) -> None:
+        """`entry` is its entry in the status; `held`: see Child."""
+        self.name = name
+        self.group = group
+        self.url = url
+        self._command = tuple(command)
+        self._entry = dict(entry)
+        self._log = log
+        self._env = dict(env)
+        self._cwd = cwd
+        self._held = tuple(held)
+        self._health_path = health_path
+        self._ready_path = ready_path
+        self._child: Child | None = None
+
+    @property
+    def child(self) -> Child | None:
+        return self._child
+
+    @property
+    def log(self) -> Path:
+        return self._log
+
+    async def launch(self) -> None:
+        try:
+            self._child = Child(
+                self._command,
+                log=self._log,
+                env=self._env,
+                cwd=self._cwd,
+                grace_seconds=self.stop_seconds,
+                held=self._held,
+            )
+        except (ChildError, OSError) as error:
+            raise UnitError(f"{self.name}: {error}") from error
+
+    async def ready(self) -> bool:
+        return await http_status(self.url + self._ready_path) == 200
+
+    async def healthy(self) -> bool:
+        return await http_status(self.url + self._health_path) == 200
+
+    async def stop(self) -> None:
+        if self._child is not None:
+            await self._child.stop(self.stop_seconds)
+            self._child = None
+
+    async def kill(self) -> None:
+        if self._child is not None:
+            await self._child.kill()
+
+    def describe(self) -> dict[str, Any]:
+        return dict(self._entry)
+
+    @property
+    def address(self) -> str:
+        return self.url
+
+
+class KafkaUnit(Unit):
+    """The embedded broker."""
+
+    name = "kafka"
+    group = "kafka"
+
+    def __init__(self, broker: EmbeddedKafka) -> None:
+        self.broker = broker
+
+    @property
+    def child(self) -> Child | None:
+        return self.broker.child
+
+    @property
+    def log(self) -> Path:
+        return self.broker.log
+
+    async def launch(self) -> None:
+        try:
+            await self.broker.start()
+        except KafkaStartError as error:
+            raise UnitError(f"kafka: {error}") from error
+
+    async def ready(self) -> bool:
+        return await self.healthy()  # launch waits until it is
+
+    async def healthy(self) -> bool:
+        return await kafka_answers(self.broker.bootstrap)
+
+    async def stop(self) -> None:
+        await self.broker.stop()
+
+    async def kill(self) -> None:
+        await self.broker.kill()
+
+    def describe(self) -> dict[str, Any]:
+        return {"bootstrap": self.broker.address}
+
+    @property
+    def address(self) -> str:
+        return self.broker.address or ""

@@ -1,0 +1,70 @@
+"""What a demo prints at its end. Pure: rich text from figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from fanpulse.simulate.verdict import Outcome
+
+
+def closing(outcome: Outcome) -> RenderableType:
+    """The figures, and the verdict with the reasons if it is not good."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim")
+    table.add_column(justify="right", style="bold")
+    table.add_column(style="dim")
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in outcome.rejected.items())
+    rows = (
+        ("sent", outcome.sent, "events, through HTTP ingest"),
+        ("accepted", outcome.accepted, ""),
+        ("rejected", sum(outcome.rejected.values()), reasons),
+        ("duplicates", outcome.duplicates, "accepted, and left out of every count"),
+        ("counted", outcome.counted, "distinct events"),
+        ("milestones", outcome.milestones, ""),
+        ("spikes", outcome.spikes, ""),
+    )
+    for name, count, note in rows:
+        table.add_row(name, f"{count:,}", note)
+    if outcome.retries:
+        note = f"requests sent again after a lost answer; {outcome.resent:,} events are in the log twice"
+        table.add_row("retries", f"{outcome.retries:,}", note)
+    table.add_row("seconds", f"{outcome.seconds:.1f}", "")
+    return Group("", Padding(table, (0, 0, 0, 2)), "", *_verdict(outcome), "")
+
+
+def _verdict(outcome: Outcome) -> list[Text]:
+    if outcome.good:
+        line = Text.assemble(
+            ("  VERDICT ", "bold"),
+            (outcome.verdict, "bold green"),
+            ("  every figure was counted again from the log, and is the one published", "dim"),
+        )
+        return [line]
+    head = Text.assemble(("  VERDICT ", "bold"), ("NOT GOOD", "bold red"), f"  the audit: {outcome.verdict}")
+    return [head, *(Text.assemble(("  ✗ ", "bold red"), problem) for problem in outcome.problems)]
+
+
+def addresses(status: Mapping[str, Any], absent: Mapping[str, str]) -> RenderableType:
+    """Where to look while the stack stays up; ``absent`` tells how to get what is not installed."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    ingest = status["ingest"][0]["url"]
+    table.add_row("send events", f"{ingest}/docs")
+    table.add_row("metrics", f"{ingest}/metrics")
+    for service in ("aggregate", "alerts"):
+        for entry in status[service]:
+            table.add_row("", entry["metrics"])
+    for name in ("prometheus", "grafana"):
+        entry = status[name]
+        table.add_row(name, entry["url"] if entry else Text(absent.get(name, "does not run"), "dim"))
+    table.add_row("kafka", status["kafka"]["bootstrap"])
+    table.add_row("board", "fanpulse watch --namespace demo")
+    head = Text("  The stack stays up; Ctrl-C ends it.", "bold")
+    return Group(head, "", Padding(table, (0, 0, 0, 2)), "")

@@ -1,0 +1,111 @@
+"""Makes the demo's stream a new one, and sees to it that there is one demo at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError, NonEmptyGroup, UnknownTopicOrPartitionError, for_code
+from aiokafka.protocol.admin import DeleteGroupsRequest
+
+from fanpulse.devstack import state
+from fanpulse.devstack.lock import FileLock, LockedError
+from fanpulse.devstack.places import Places
+from fanpulse.devstack.stack import TAKE_OVER_SECONDS
+from schemas.topics import TOPICS, qualified
+from services.runtime.kafka import BrokerUnavailableError, client_options
+from services.runtime.settings import Settings
+
+_GONE_SECONDS = 30.0
+
+
+class BusyError(RuntimeError):
+    """Another demo runs. The message says where, and what to do."""
+
+
+@contextmanager
+def only_demo(places: Places) -> Iterator[None]:
+    """Held while a demo runs; raises BusyError if another one of this state folder does."""
+    lock = FileLock(places.state_dir / "stack" / f"{places.name}.rehearsal.lock")
+    try:
+        lock.acquire()
+    except LockedError:
+        pid = state.supervisor_pid(places)
+        where = f" (process {pid})" if pid else ""
+        raise BusyError(
+            f"a demo runs already{where}; wait for its end, stop it with Ctrl-C there, "
+            "or give this one a state folder of its own with FANPULSE_STATE_DIR"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+async def fresh_broker(places: Places) -> None:
+    """Forget what the embedded broker of an earlier demo holds. Blocks while its processes still end.
+
+    Raises BusyError if something else runs in the demo's namespace.
+    """
+    if state.is_up(places):
+        raise BusyError(f"a stack runs in the namespace {places.name}; stop it with `fanpulse down` first")
+    lock = FileLock(places.processes_lock)
+    try:
+        await asyncio.to_thread(lock.acquire, wait_seconds=TAKE_OVER_SECONDS)
+    except LockedError as error:
+        raise BusyError(f"processes of an earlier demo do not end ({error})") from error
+    try:
+        if places.kafka.exists():
+            await asyncio.to_thread(shutil.rmtree, places.kafka)
+    finally:
+        lock.release()
+
+
+async def fresh_topics(settings: Settings) -> None:
+    """Delete the consumer groups and topics of the namespace on an existing broker.
+
+    Raises BusyError if someone still reads with one of the groups, and BrokerUnavailableError.
+    """
+    admin = AIOKafkaAdminClient(**client_options(settings.kafka))
+    try:
+        await admin.start()
+        await _delete_groups(admin, qualified(settings.namespace, "fanpulse-"))
+        await _delete_topics(admin, [qualified(settings.namespace, topic.name) for topic in TOPICS])
+    except KafkaError as error:
+        raise BrokerUnavailableError(f"{settings.kafka.bootstrap}: {error}") from error
+    finally:
+        await admin.close()
+
+
+async def _delete_groups(admin: AIOKafkaAdminClient, prefix: str) -> None:
+    """Delete our groups of the namespace: for a new topic, offsets of the old one would mislead."""
+    for group in sorted(name for name, *_ in await admin.list_consumer_groups() if name.startswith(prefix)):
+        node = await admin.find_coordinator(group)
+        response = await admin._send_request(DeleteGroupsRequest([group]), node)
+        for _, code in response.results:
+            if code == NonEmptyGroup.errno:
+                raise BusyError(
+                    f"the consumer group {group} of this broker has members: another demo runs there; "
+                    "wait for its end"
+                )
+            if code:
+                raise for_code(code)(f"group {group} cannot be deleted")
+
+
+async def _delete_topics(admin: AIOKafkaAdminClient, topics: list[str]) -> None:
+    """Delete the topics that exist, and return once they are gone."""
+    existing = set(await admin.list_topics()) & set(topics)
+    if not existing:
+        return
+    response = await admin.delete_topics(sorted(existing))
+    for name, code, *_ in response.topic_error_codes:
+        if code not in (0, UnknownTopicOrPartitionError.errno):
+            raise for_code(code)(f"topic {name} cannot be deleted")
+    deadline = asyncio.get_running_loop().time() + _GONE_SECONDS
+    while set(await admin.list_topics()) & existing:
+        if asyncio.get_running_loop().time() > deadline:
+            raise BrokerUnavailableError(f"topics of {existing} are still there after {_GONE_SECONDS:.0f} s")
+        await asyncio.sleep(0.2)

@@ -1,0 +1,127 @@
+"""Plays the scenario to ingest over HTTP, in time, and does not give up when ingest or its broker is away."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections import deque
+from collections.abc import Sequence
+
+import httpx
+import structlog
+
+from fanpulse.simulate.disorder import Item
+from fanpulse.simulate.pacing import Batch, batches
+from fanpulse.simulate.tally import AnswerError, Tally
+
+#: Requests under way at a time. The oldest is waited for before another is sent, so that the order in the
+#: log is the scenario's but for a few seconds of event time.
+WINDOW = 4
+#: Longest time that one request is tried again and again.
+PATIENCE_SECONDS = 120.0
+_FIRST_PAUSE_SECONDS = 0.05
+_LONGEST_PAUSE_SECONDS = 1.0
+_TIMEOUT = httpx.Timeout(40.0, connect=2.0)  # ingest itself waits for its broker for 30 s
+_TRY_AGAIN = frozenset({408, 429, 502, 503, 504})
+_ANSWERS = frozenset({202, 422})
+
+log = structlog.get_logger(__name__)
+
+
+class PlayError(RuntimeError):
+    """Ingest answered what it must not, or did not answer for too long. One line for people."""
+
+
+class Player:
+    """Sends items to ``POST /v1/events`` of ``url``. Use ``run`` once; the attributes tell where it stands.
+
+    ``speed`` is event time by real time, 0 is as fast as ingest takes it. A request without an answer, or
+    with one that says to try again, is sent again with the same event ids: what was stored in spite of it
+    is then a duplicate, and counts once.
+    """
+
+    def __init__(self, url: str, items: Sequence[Item], speed: float) -> None:
+        self.tally = Tally()
+        self.now_ms = items[0].send_at_ms if items else 0  # event time played so far
+        self.trouble: str | None = None  # why a request is being sent again, while it is
+        self._url = url.rstrip("/") + "/v1/events"
+        self._items = items
+        self._speed = speed
+        self._began = 0.0
+
+    async def run(self) -> Tally:
+        """Play everything; returns when every request has its final answer. Raises PlayError."""
+        limits = httpx.Limits(max_connections=WINDOW, max_keepalive_connections=WINDOW)
+        under_way: deque[asyncio.Task[None]] = deque()
+        self._began = asyncio.get_running_loop().time()
+        async with httpx.AsyncClient(timeout=_TIMEOUT, limits=limits, trust_env=False) as client:
+            try:
+                for batch in batches(self._items, self._speed):
+                    await self._until(batch.due_ms)
+                    while under_way and (len(under_way) >= WINDOW or under_way[0].done()):
+                        await under_way.popleft()
+                    under_way.append(asyncio.create_task(self._deliver(client, batch)))
+                    if batch.first:
+                        while under_way:
+                            await under_way.popleft()
+                while under_way:
+                    await under_way.popleft()
+            finally:
+                for task in under_way:
+                    task.cancel()
+                await asyncio.gather(*under_way, return_exceptions=True)
+        return self.tally
+
+    async def _until(self, due_ms: int) -> None:
+        """Wait for the real time that belongs to an event time."""
+        if self._speed and self._items:
+            due = self._began + (due_ms - self._items[0].send_at_ms) / 1000 / self._speed
+            await asyncio.sleep(max(0.0, due - asyncio.get_running_loop().time()))
+        self.now_ms = max(self.now_ms, due_ms)
+
+    async def _deliver(self, client: httpx.AsyncClient, batch: Batch) -> None:
+        """Send a batch until it is answered for good, and tally the answer."""
+        deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+        pause = _FIRST_PAUSE_SECONDS
+        while True:
+            response, problem = await self._attempt(client, batch)
+            if response is not None and response.status_code not in _TRY_AGAIN:
+                break
+            if asyncio.get_running_loop().time() > deadline:
+                raise PlayError(f"ingest at {self._url} took nothing for {PATIENCE_SECONDS:.0f} s: {problem}")
+            self.trouble = problem
+            self.tally.retries += 1
+            log.debug("request sent again", problem=problem, events=len(batch.items))
+            # S311: jitter, so that requests do not come back all at once.
+            await asyncio.sleep(max(pause * random.uniform(0.5, 1.0), _retry_after(response)))  # noqa: S311
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+        self.trouble = None
+        self._record(batch, response)
+
+    async def _attempt(self, client: httpx.AsyncClient, batch: Batch) -> tuple[httpx.Response | None, str]:
+        headers = {"Content-Type": batch.content_type}
+        try:
+            response = await client.post(self._url, content=batch.body, headers=headers)
+        except httpx.TransportError as error:
+            return None, type(error).__name__
+        return response, f"status {response.status_code}"
+
+    def _record(self, batch: Batch, response: httpx.Response) -> None:
+        self.tally.requests += 1
+        if response.status_code not in _ANSWERS:
+            raise PlayError(
+                f"ingest answered {response.status_code}: {' '.join(response.text.split())[:300]}"
+            )
+        try:
+            self.tally.record(batch.items, json.loads(response.content))
+        except (AnswerError, ValueError) as error:
+            raise PlayError(f"ingest answered {response.status_code}, but {error}") from error
+
+
+def _retry_after(response: httpx.Response | None) -> float:
+    """Seconds that the answer asks to wait, at most the longest pause; 0 if it does not say."""
+    if response is None:
+        return 0.0
+    asked = response.headers.get("retry-after", "")
+    return min(float(asked), _LONGEST_PAUSE_SECONDS) if asked.isdigit() else 0.0

@@ -1,0 +1,134 @@
+"""What came of a rehearsal, and whether that is what had to come of it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from fanpulse.simulate.scenario import Expectation
+from fanpulse.simulate.tally import Tally
+
+
+class Audited(Protocol):
+    """The part of an audit's result that is needed here."""
+
+    @property
+    def verdict(self) -> str:
+        """In words."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether everything published is right to the unit."""
+
+    @property
+    def events(self) -> int:
+        """Events in the log, duplicates included."""
+
+    @property
+    def counted(self) -> int:
+        """Events that count."""
+
+    @property
+    def milestones(self) -> Sequence[object]:
+        """One for each."""
+
+    @property
+    def spikes(self) -> Sequence[object]:
+        """One for each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The figures of a rehearsal. ``problems`` is empty if all is as it has to be; one line each."""
+
+    sent: int
+    accepted: int
+    rejected: dict[str, int]
+    duplicates: int
+    counted: int
+    milestones: int
+    spikes: int
+    exact: bool
+    seconds: float
+    verdict: str
+    #: Events that are in the log twice or more since their answer was lost and they were sent again.
+    resent: int
+    retries: int
+    problems: tuple[str, ...]
+
+    @property
+    def good(self) -> bool:
+        """Whether the audit agrees and every figure is the scenario's."""
+        return not self.problems
+
+    def as_json(self) -> dict[str, Any]:
+        """The report."""
+        return {
+            "sent": self.sent,
+            "accepted": self.accepted,
+            "rejected": self.rejected,
+            "duplicates": self.duplicates,
+            "counted": self.counted,
+            "milestones": self.milestones,
+            "spikes": self.spikes,
+            "exact": self.exact,
+            "seconds": round(self.seconds, 1),
+            "verdict": self.verdict,
+            "good": self.good,
+            "problems": list(self.problems),
+            "resent": self.resent,
+            "retries": self.retries,
+        }
+
+
+def judge(expected: Expectation, tally: Tally, audited: Audited, seconds: float) -> Outcome:
+    """Hold answers and audit against the scenario.
+
+    An event whose answer was lost and that was sent again may be in the log twice; ``accepted`` counts it
+    once, by its final answer. What the log has beyond ``accepted`` is that, and no duplicate of the scenario.
+    """
+    resent = audited.events - tally.accepted
+    duplicates = tally.accepted - audited.counted
+    return Outcome(
+        sent=tally.sent,
+        accepted=tally.accepted,
+        rejected=dict(sorted(tally.rejected.items())),
+        duplicates=duplicates,
+        counted=audited.counted,
+        milestones=len(audited.milestones),
+        spikes=len(audited.spikes),
+        exact=audited.exact,
+        seconds=seconds,
+        verdict=audited.verdict,
+        resent=resent,
+        retries=tally.retries,
+        problems=tuple(_problems(expected, tally, audited, duplicates, resent)),
+    )
+
+
+def _problems(
+    expected: Expectation, tally: Tally, audited: Audited, duplicates: int, resent: int
+) -> list[str]:
+    problems = []
+    if not audited.exact:
+        problems.append(f"the audit's verdict is {audited.verdict}")
+    for name, got, wanted in (
+        ("sent", tally.sent, expected.sent),
+        ("accepted", tally.accepted, expected.accepted),
+        ("duplicates", duplicates, expected.duplicates),
+        ("counted", audited.counted, expected.counted),
+    ):
+        if got != wanted:
+            problems.append(f"{name} is {got:,}, but the scenario has {wanted:,}")
+    for reason in sorted(expected.rejected.keys() | tally.rejected.keys()):
+        got, wanted = tally.rejected.get(reason, 0), expected.rejected.get(reason, 0)
+        if got != wanted:
+            problems.append(f"rejected as {reason} are {got:,}, but the scenario has {wanted:,}")
+    if tally.mismatched:
+        problems.append(f"{tally.mismatched:,} events were judged otherwise, such as: {tally.mismatches[0]}")
+    if resent < 0:
+        problems.append(f"the log lacks {-resent:,} of the events that were acknowledged")
+    if resent > 0 and not tally.retries:
+        problems.append(f"the log has {resent:,} more events than were acknowledged, though none was resent")
+    return problems

@@ -1,0 +1,1 @@
+"""Dashboards as code: builders here, the JSON that Grafana is given in dashboards/. See grafana.build."""

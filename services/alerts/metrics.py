@@ -1,0 +1,83 @@
+"""The metrics of the alerts service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from services.alerts.rules import Rules
+
+
+class AlertsMetrics:
+    """Each is described where it is made, and starts at 0."""
+
+    def __init__(self, registry: CollectorRegistry, rules: Rules) -> None:
+        self.decided = Counter(
+            "fanpulse_alerts_decided_total",
+            "Alerts written to engagement.alerts.v1, by kind and the rule that decided them.",
+            ["kind", "rule"],
+            registry=registry,
+        )
+        self.delivered = Counter(
+            "fanpulse_alerts_delivered_total",
+            "Alerts that a channel has taken. After a crash one may be delivered, and counted, again.",
+            ["channel"],
+            registry=registry,
+        )
+        self.withheld = Counter(
+            "fanpulse_alerts_withheld_total",
+            "Milestones not sent to a channel, since a higher one of the same series was crossed with them.",
+            ["channel"],
+            registry=registry,
+        )
+        self.failures = Counter(
+            "fanpulse_alerts_delivery_failures_total",
+            "Alerts given up: the channel refused them, or did not take them in the time there is.",
+            ["channel"],
+            registry=registry,
+        )
+        self.retries = Counter(
+            "fanpulse_alerts_delivery_retries_total",
+            "Deliveries that are tried again after an error that may pass.",
+            ["channel"],
+            registry=registry,
+        )
+        self.ledger_size = Gauge(
+            "fanpulse_alerts_ledger_size",
+            "Alerts known to be decided: they will not be decided again.",
+            registry=registry,
+        )
+        self.unreadable = Counter(
+            "fanpulse_alerts_unreadable_records_total",
+            "Records of engagement.totals.v1 or engagement.alerts.v1 that were left out: not readable.",
+            ["topic"],
+            registry=registry,
+        )
+        self.lag_records = Gauge(
+            "fanpulse_alerts_totals_lag_records",
+            "Offsets of engagement.totals.v1 that are committed and not read yet, over all partitions.",
+            registry=registry,
+        )
+        self.lag_seconds = Gauge(
+            "fanpulse_alerts_totals_lag_seconds",
+            "Seconds since the end of engagement.totals.v1 was last reached; nothing is decided meanwhile.",
+            registry=registry,
+        )
+        self.evaluation_seconds = Histogram(
+            "fanpulse_alerts_evaluation_seconds",
+            "Seconds taken to hold the changed totals against the rules and record what was decided.",
+            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+            registry=registry,
+        )
+        for kind, several in (("milestone", rules.milestone), ("spike", rules.spike)):
+            for rule in several:
+                self.decided.labels(kind, rule.name)
+        for topic in ("totals", "alerts"):
+            self.unreadable.labels(topic)
+
+    def begin(self, channels: Iterable[str]) -> None:
+        """Let the counters of these channels start at 0."""
+        for channel in channels:
+            for counter in (self.delivered, self.withheld, self.failures, self.retries):
+                counter.labels(channel)

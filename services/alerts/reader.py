@@ -1,0 +1,98 @@
+"""Follows engagement.totals.v1: all partitions, from the start, committed records only."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from schemas.topics import TOTALS, qualified
+from services.runtime.kafka import BrokerUnavailableError, make_consumer, partitions_of
+from services.runtime.settings import Settings
+
+#: Longest wait for news. It bounds how late a minute without counts is judged, not how late a total is.
+POLL_MS = 250
+MAX_RECORDS = 10_000
+
+
+class Change(NamedTuple):
+    """One record of the totals."""
+
+    partition: int
+    offset: int
+    key: bytes
+    value: bytes | None
+
+
+class TotalsReader:
+    """Reads the totals in the order of each partition. Use as ``async with``."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._consumer: AIOKafkaConsumer = make_consumer(
+            settings, fetch_max_wait_ms=POLL_MS, max_partition_fetch_bytes=4 * 2**20
+        )
+        self._partitions: list[TopicPartition] = []
+        self._ends: dict[TopicPartition, int] = {}
+        self._positions: dict[TopicPartition, int] = {}
+        self._reached_end = time.monotonic()
+
+    async def __aenter__(self) -> Self:
+        """Connect. Raises BrokerUnavailableError."""
+        try:
+            await self._consumer.start()
+            topic = qualified(self._settings.namespace, TOTALS.name)
+            self._partitions = await partitions_of(self._consumer, topic)
+            self._consumer.assign(self._partitions)
+            self._ends = await self._consumer.end_offsets(self._partitions)
+            self._positions = await self._consumer.beginning_offsets(self._partitions)
+            for partition, begin in self._positions.items():
+                self._consumer.seek(partition, begin)
+        except KafkaError as error:
+            await self._consumer.stop()
+            raise BrokerUnavailableError(f"{self._settings.kafka.bootstrap}: {error}") from error
+        except BaseException:
+            await self._consumer.stop()
+            raise
+        self._reached_end = time.monotonic()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._consumer.stop()
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions the totals have."""
+        return len(self._partitions)
+
+    async def poll(self) -> list[Change]:
+        """The next records, perhaps none; waits at most POLL_MS for the first."""
+        batches = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=MAX_RECORDS)
+        for partition in self._partitions:
+            self._positions[partition] = await self._consumer.position(partition)
+            # What the broker said with its last answer; none yet: what it said at the start.
+            stable = self._consumer.last_stable_offset(partition)
+            self._ends[partition] = max(self._ends[partition], stable if stable is not None else -1)
+        if self.lag_records() == 0:
+            self._reached_end = time.monotonic()
+        return [
+            Change(record.partition, record.offset, record.key or b"", record.value)
+            for records in batches.values()
+            for record in records
+        ]
+
+    def lag_records(self) -> int:
+        """Committed offsets not read yet, as far as is known; 0 once the end has been reached.
+
+        By position, not by last record: a log may end in transaction markers.
+        """
+        return sum(max(0, end - self._positions[partition]) for partition, end in self._ends.items())
+
+    def lag_seconds(self) -> float:
+        """Seconds since the end was last reached; 0 when it is reached now."""
+        return time.monotonic() - self._reached_end if self.lag_records() else 0.0

@@ -1,0 +1,197 @@
+"""Composition root of the alerts service.
+
+engagement.totals.v1 -> TotalsReader -> Figures -> Milestones, Spikes -> Ledger -> engagement.alerts.v1
+engagement.alerts.v1 -> Courier -> Channel (terminal, webhook), one courier per channel
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Never
+
+import structlog
+
+from schemas.alerts import Milestone, Spike
+from schemas.hashtags import AliasTable
+from schemas.topics import ALERTS, TOTALS
+from services.alerts.delivery import Channel
+from services.alerts.delivery.courier import Courier
+from services.alerts.delivery.terminal import TerminalChannel
+from services.alerts.delivery.webhook import WebhookChannel, WebhookSetupError
+from services.alerts.figures import Figures
+from services.alerts.ledger import Ledger
+from services.alerts.metrics import AlertsMetrics
+from services.alerts.milestones import Milestones
+from services.alerts.reader import TotalsReader
+from services.alerts.rules import Rules, RulesError, parse_rules
+from services.alerts.spikes import Spikes
+from services.runtime.kafka import create_topics
+from services.runtime.lifecycle import stop_event
+from services.runtime.metrics import NamespacedRegistry
+from services.runtime.settings import AlertsSettings, Settings, SettingsError
+from services.runtime.web import Endpoint
+
+log = structlog.get_logger(__name__)
+
+
+class AlertsService:
+    """One alerts service. Exactly one of a namespace decides: a second one shuts the first out."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Put the parts together; nothing is connected yet. Raises SettingsError."""
+        self._settings = settings
+        self._rules = load_rules(settings.alerts.rules)
+        self.registry = NamespacedRegistry(settings.namespace)
+        self.metrics = AlertsMetrics(self.registry, self._rules)
+        self._channels = make_channels(settings.alerts, self.metrics)
+        self.metrics.begin(channel.name for channel in self._channels)
+        self.endpoint = Endpoint(
+            self.registry,
+            self.impediment,
+            host=settings.alerts.metrics_host,
+            port=settings.alerts.metrics_port,
+        )
+        self._impediment: str | None = "connecting to the broker"
+
+    def impediment(self) -> str | None:
+        """Why alerts are not decided yet; None from when the totals have been read to their end."""
+        return self._impediment
+
+    async def run(self) -> None:
+        """Decide and deliver until cancelled, which is safe at any moment.
+
+        Raises SettingsError if the address of the endpoint cannot be had, BrokerUnavailableError if the
+        broker cannot be reached or another service has taken over (FencedError), and KafkaError if it
+        is not known whether an alert was written: the next start finds out.
+        """
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self.endpoint)
+            await create_topics(self._settings, (TOTALS, ALERTS))
+            couriers = [Courier(self._settings, channel, self.metrics) for channel in self._channels]
+            for courier in couriers:
+                stack.push_async_callback(courier.close)
+                await courier.open()
+            self._impediment = "reading what has been decided"
+            ledger = Ledger(self._settings)
+            stack.push_async_callback(ledger.close)
+            await ledger.open()
+            self.metrics.ledger_size.set(len(ledger.ids))
+            self.metrics.unreadable.labels("alerts").inc(ledger.unreadable)
+            reader = await stack.enter_async_context(TotalsReader(self._settings))
+            self._impediment = "reading the totals"
+            log.info("alerts_start", decided=len(ledger.ids), metrics=self.endpoint.url)
+            await _together(self._decide(reader, ledger), *(courier.run() for courier in couriers))
+
+    async def _decide(self, reader: TotalsReader, ledger: Ledger) -> Never:
+        figures = Figures(reader.partitions)
+        milestones = Milestones(self._rules.milestone, ledger.ids, AliasTable(self._settings.hashtag_aliases))
+        spikes = Spikes(self._rules.spike, ledger.last_spikes)
+        while True:
+            for change in await reader.poll():
+                unreadable = figures.feed(change.partition, change.key, change.value)
+                if unreadable:
+                    self.metrics.unreadable.labels("totals").inc(unreadable)
+                    log.warning(
+                        "totals_unreadable",
+                        partition=change.partition,
+                        up_to_offset=change.offset,
+                        records=unreadable,
+                    )
+            self.metrics.lag_records.set(reader.lag_records())
+            self.metrics.lag_seconds.set(reader.lag_seconds())
+            # Only at the end: further back, compaction may already have taken entries of the state that a
+            # position belongs to, and a figure would not be the one of a recount.
+            if reader.lag_records() == 0:
+                await self._evaluate(figures, milestones, spikes, ledger)
+                self._impediment = None
+            elif self._impediment is not None:
+                self._impediment = f"reading the totals: {reader.lag_records():,} records to go"
+
+    async def _evaluate(
+        self, figures: Figures, milestones: Milestones, spikes: Spikes, ledger: Ledger
+    ) -> None:
+        """Hold what has changed against the rules, and record what is decided."""
+        began, now_ms = time.perf_counter(), time.time_ns() // 1_000_000
+        changed = figures.take_changed()
+        alerts: list[Milestone | Spike] = [
+            *milestones.decide(figures, changed, now_ms),
+            *spikes.decide(figures, now_ms),
+        ]
+        alerts.sort(key=lambda alert: alert.occurred_at)
+        if alerts:
+            await ledger.record(alerts)
+            for alert in alerts:
+                self.metrics.decided.labels(alert.kind, alert.rule).inc()
+            self.metrics.ledger_size.set(len(ledger.ids))
+            log.info("alerts_decided", alerts=len(alerts), last=alerts[-1].text)
+        if changed or alerts:
+            self.metrics.evaluation_seconds.observe(time.perf_counter() - began)
+
+
+async def _together(*work: Coroutine[Any, Any, Never]) -> None:
+    """Run until cancelled, or until one of them fails: then end the others, and raise what it raised."""
+    tasks = [asyncio.create_task(each) for each in work]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, Exception):
+            raise outcome
+
+
+def load_rules(path: Path | None) -> Rules:
+    """The rules of a file, or those that come with fanpulse. Raises SettingsError."""
+    try:
+        if path is None:
+            packaged = files("services.alerts").joinpath("rules.toml")
+            return parse_rules(packaged.read_text(encoding="utf-8"), "rules.toml of fanpulse")
+        return parse_rules(path.read_text(encoding="utf-8"), str(path))
+    except RulesError as error:
+        raise SettingsError(f"alerts.rules: {error}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise SettingsError(f"alerts.rules: {path} cannot be read ({reason}); correct the path") from error
+
+
+def make_channels(alerts: AlertsSettings, metrics: AlertsMetrics) -> list[Channel]:
+    """The channels that are set up. Raises SettingsError."""
+    channels: list[Channel] = [TerminalChannel()] if alerts.terminal else []
+    if alerts.webhook_url is None:
+        if alerts.webhook_secret is not None:
+            raise SettingsError("alerts.webhook_secret is set, but alerts.webhook_url is not; set both")
+        return channels
+    if alerts.webhook_secret is None:
+        raise SettingsError(
+            "alerts.webhook_url is set, but a webhook is always signed: set FANPULSE_ALERTS_WEBHOOK_SECRET"
+        )
+    on_retry = metrics.retries.labels(WebhookChannel.name).inc
+    try:
+        secret = alerts.webhook_secret.get_secret_value()
+        channels.append(WebhookChannel(alerts.webhook_url, secret, on_retry=on_retry))
+    except WebhookSetupError as error:
+        raise SettingsError(str(error)) from error
+    return channels
+
+
+async def run(settings: Settings) -> None:
+    """Run until SIGTERM, SIGINT, or cancelled. Raises what AlertsService and its run raise."""
+    service = AlertsService(settings)
+    told = asyncio.create_task(stop_event().wait())
+    running = asyncio.create_task(service.run())
+    try:
+        await asyncio.wait({told, running}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        told.cancel()
+        running.cancel()
+        outcome, *_ = await asyncio.gather(running, return_exceptions=True)
+    if isinstance(outcome, Exception):
+        raise outcome
+    log.info("alerts_stopped")

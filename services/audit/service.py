@@ -1,0 +1,112 @@
+"""The audit as one call: of an export, or of a running stream by way of a temporary one."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+
+from schemas.topics import ALERTS, EVENTS, TOTALS, qualified
+from services.audit.examine import audit_export
+from services.audit.export import LogReader, Progress, write_export
+from services.audit.manifest import Manifest
+from services.audit.result import AuditResult, Window
+from services.runtime.reading import Span, open_reader
+from services.runtime.settings import Settings
+
+POLL_SECONDS = 0.25
+_POSITION_KEY = b'["position"'
+
+
+async def export(settings: Settings, directory: Path, progress: Progress | None = None) -> Manifest:
+    """Write the log, the totals and the alerts of the namespace to a folder. See ``write_export``.
+
+    Raises ExportRefusedError, RuleFileError, TopicMissingError and BrokerUnavailableError.
+    """
+    async with open_reader(settings) as reader:
+        return await write_export(settings, reader, directory, progress)
+
+
+async def audit(
+    settings: Settings,
+    directory: Path | None = None,
+    *,
+    window: Window | None = None,
+    settle_seconds: float | None = None,
+    progress: Progress | None = None,
+    step: Callable[[str], None] = lambda text: None,
+) -> AuditResult:
+    """Recount, compare, and give the verdict.
+
+    ``directory`` is an export; without one, the stream is exported to a temporary folder first. Of a stream
+    that runs, the totals may be behind the log and the alerts behind the totals: for up to
+    ``settle_seconds`` (default: the setting) they are waited for. What is still behind then is in the notes
+    if it is only late, and in the differences if it should be there.
+
+    Raises NotAnExportError, RuleFileError, TopicMissingError and BrokerUnavailableError.
+    """
+    started = time.monotonic()
+    memory_mb = settings.audit.memory_mb
+    if directory is not None:
+        result = await asyncio.to_thread(audit_export, directory, window, memory_mb, step)
+        return replace(result, seconds=time.monotonic() - started)
+    patience = settings.audit.settle_seconds if settle_seconds is None else settle_seconds
+    deadline = started + patience
+    with tempfile.TemporaryDirectory(prefix="fanpulse-export-") as folder:
+        target = Path(folder) / "export"
+        while True:
+            step("waiting for the totals")
+            last_try = time.monotonic() >= deadline
+            async with open_reader(settings) as reader:
+                await _wait_until_counted(settings, reader, deadline)
+                step("reading")
+                manifest = await write_export(settings, reader, target, progress)
+            result = await asyncio.to_thread(audit_export, target, window, memory_mb, step)
+            if last_try or not result.awaited or patience == 0:
+                return replace(result, seconds=time.monotonic() - started)
+            step("waiting for alerts")
+            await _wait_for_alerts(settings, manifest, deadline)
+
+
+async def _wait_until_counted(settings: Settings, reader: LogReader, deadline: float) -> None:
+    """Return once the published positions have reached the end that the log has now, or at the deadline."""
+    events = await reader.spans(qualified(settings.namespace, EVENTS.name))
+    totals = qualified(settings.namespace, TOTALS.name)
+    read_to: dict[int, int] = {}
+    counted: dict[int, int] = {}
+    while True:
+        spans = await reader.spans(totals)
+        rest = [Span(span.partition, read_to.get(span.partition, span.begin), span.end) for span in spans]
+        async for records in reader.stream(totals, rest):
+            for record in records:
+                if record.value and (record.key or b"").startswith(_POSITION_KEY):
+                    counted[record.partition] = _offset_in(record.value)
+        read_to = {span.partition: span.end for span in spans}
+        behind = [e for e in events if e.end > e.begin and counted.get(e.partition, -1) < e.end - 1]
+        if not behind or time.monotonic() >= deadline:
+            return
+        await asyncio.sleep(POLL_SECONDS)
+
+
+def _offset_in(position: bytes) -> int:
+    try:
+        offset = msgspec.json.decode(position)["offset"]
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return -1  # the audit proper will say what is wrong with it
+    return offset if isinstance(offset, int) else -1
+
+
+async def _wait_for_alerts(settings: Settings, manifest: Manifest, deadline: float) -> None:
+    """Return once there are alerts that the export does not have, or at the deadline."""
+    known = {part.partition: part.end for part in manifest.alerts.partitions}
+    async with open_reader(settings) as reader:
+        while time.monotonic() < deadline:
+            spans = await reader.spans(qualified(settings.namespace, ALERTS.name))
+            if any(span.end > known.get(span.partition, 0) for span in spans):
+                return
+            await asyncio.sleep(POLL_SECONDS)

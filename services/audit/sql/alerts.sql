@@ -1,0 +1,146 @@
+-- Milestones and spikes again.
+
+-- name: records
+-- The records of engagement.alerts.v1 in order. $file: a Parquet file.
+select "offset", key, value from read_parquet($file) where value is not null order by partition, "offset";
+
+-- name: accepted
+-- Readings that changed the figure of their subject, and the figure before.
+create or replace view accepted as
+with ordered as (
+    select *,
+        max(occurred_at_ms) over (
+            partition by partition, platform, subject, metric order by pos, place
+            rows between unbounded preceding and 1 preceding
+        ) as newest_ms
+    from reported
+)
+select *,
+    lag(value) over (partition by partition, platform, subject, metric order by pos, place) as before
+from ordered where newest_ms is null or occurred_at_ms >= newest_ms;
+
+-- name: account_hit
+-- What adds up to the figures of an account; a reading adds the change that it makes.
+create or replace view account_hit as
+select partition, pos, place, stamp_ms, occurred_at_ms, platform, account, action, quantity from acted
+union all
+select partition, pos, place, stamp_ms, occurred_at_ms, platform, account, 'reading:' || metric,
+    value - coalesce(before, 0)
+from accepted where post_id is null and broadcast_id is null;
+
+-- name: subject_hit
+-- What adds up to the figures of every subject that can have a milestone. Accounts are summed up for their
+-- platform and for the matrix. part: which part of the figure it is, the action or else the account.
+create or replace view subject_hit as
+select 'account' as scope, platform as s1, account as s2, partition, pos, place, stamp_ms, occurred_at_ms,
+    action, quantity, action as part
+from account_hit
+union all
+select 'platform', platform, '', partition, pos, place, stamp_ms, occurred_at_ms, action, quantity,
+    platform || ':' || account
+from account_hit
+union all
+select 'matrix', '', '', partition, pos, place, stamp_ms, occurred_at_ms, action, quantity,
+    platform || ':' || account
+from account_hit
+union all
+select scope, s1, s2, partition, pos, place, stamp_ms, occurred_at_ms, action, quantity, action
+from hit where scope in ('post', 'hashtag', 'campaign', 'broadcast');
+
+-- name: series_hit
+-- The hits of each series that has a milestone, once, however many thresholds it has. Only those that
+-- count are of the metric; the others tell when the subject was last met.
+create or replace table series_hit as
+with series as (
+    select distinct scope, s1, s2, metric, starts_with(metric, 'reading:') as is_reading from wanted
+)
+select series.scope, series.s1, series.s2, series.metric, partition, pos, place, stamp_ms, occurred_at_ms,
+    part, quantity,
+    action = series.metric
+        or series.metric = 'interactions' and list_contains(getvariable('interactions'), action) as counts
+from subject_hit as h
+join series on h.scope = series.scope and h.s1 = series.s1 and h.s2 = series.s2
+where (is_reading and action = series.metric) or (not is_reading and not starts_with(action, 'reading:'));
+
+-- name: at_its_offsets
+-- The figure of each milestone at the offsets that it names, and the newest event time of its subject: of
+-- counts, totals tell it to the second.
+select n, coalesce(sum(quantity) filter (counts), 0) as figure,
+    max(case when starts_with(metric, 'reading:') then occurred_at_ms else occurred_at_ms // 1000 * 1000 end)
+        as newest_ms
+from wanted
+join series_hit as h using (scope, s1, s2, metric)
+join wanted_as_of as a using (n, partition)
+where h.pos <= a.last_offset
+group by n;
+
+-- name: parts
+select n, part, sum(quantity) as figure
+from wanted
+join series_hit as h using (scope, s1, s2, metric)
+join wanted_as_of as a using (n, partition)
+where h.pos <= a.last_offset and counts
+group by all;
+
+-- name: crossings
+-- The event with which a series first reached a threshold, in order of record time, then of address.
+with running as (
+    select *,
+        sum(quantity) over (
+            partition by scope, s1, s2, metric order by stamp_ms, partition, pos, place
+            rows between unbounded preceding and current row
+        ) as reached
+    from series_hit where counts
+),
+crossed as (
+    select n, arg_min({'partition': partition, 'pos': pos, 'place': place}, (stamp_ms, partition, pos, place))
+        as address
+    from wanted join running using (scope, s1, s2, metric)
+    where reached >= threshold and reached - quantity < threshold
+    group by n
+)
+select n, event_id, partition, pos, place, occurred_at_ms, stamp_ms
+from crossed join event
+    on partition = address.partition and pos = address.pos and place = address.place;
+
+-- name: figures_reached
+-- Recounted figures of a scope and metric that are at least $least.
+with figure as (
+    select scope, s1, s2, metric, value from recounted
+    where scope in ('account', 'post', 'hashtag', 'campaign') and metric <> 'last_ms'
+    union all
+    select 'account', s1, s2, 'reading:' || metric, value from recounted
+    where scope = 'reading' and not starts_with(s2, 'post/') and not starts_with(s2, 'broadcast/')
+),
+wide as (
+    select * from figure
+    union all
+    select 'platform', s1, '', metric, value from figure where scope = 'account'
+    union all
+    select 'matrix', '', '', metric, value from figure where scope = 'account'
+)
+select s1, s2, sum(value) as value from wide
+where scope = $scope
+    and (metric = $metric or $metric = 'interactions' and list_contains(getvariable('interactions'), metric))
+group by all having sum(value) >= $least
+order by all;
+
+-- name: accounts_of_posts
+select platform, post_id, arg_min(account, (stamp_ms, partition, pos, place)) from acted
+where kind = 'interaction' and post_id is not null group by all;
+
+-- name: minutes
+select broadcast_id, start_ms, action, sum(quantity) from minute group by all;
+
+-- name: phases
+select broadcast_id, partition, pos, phase, occurred_at_ms, account from event
+where kind = 'broadcast' and not duplicate order by partition, pos, place;
+
+-- name: present_at
+select max(present_ms) from log where partition = $partition and pos <= $last_offset;
+
+-- name: minute_closed_at
+-- The record time at which the last partition's clock had passed a bound.
+select max(stamp_ms) from (
+    select min(stamp_ms) as stamp_ms from log where present_so_far_ms >= $bound_ms group by partition
+);

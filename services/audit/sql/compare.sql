@@ -1,0 +1,95 @@
+-- Published figures against recounted ones.
+
+-- name: differing
+create or replace table differing as
+select partition, scope, s1, s2, metric, p.value as published, r.value as recounted
+from published as p full join recounted as r using (partition, scope, s1, s2, metric)
+where p.value is distinct from r.value;
+
+-- name: differences
+-- Sums over all partitions beside the partitions that differ: people know the sum, not its parts.
+with named as (
+    select distinct scope, s1, s2, metric from differing
+),
+p as (
+    select scope, s1, s2, metric, sum(value) as total
+    from published semi join named using (scope, s1, s2, metric) group by all
+),
+r as (
+    select scope, s1, s2, metric, sum(value) as total
+    from recounted semi join named using (scope, s1, s2, metric) group by all
+),
+parts as (
+    select scope, s1, s2, metric,
+        list({'partition': partition, 'published': published, 'recounted': recounted} order by partition) as parts
+    from differing group by all
+)
+select scope, s1, s2, metric, p.total as published, r.total as recounted, parts
+from parts left join p using (scope, s1, s2, metric) left join r using (scope, s1, s2, metric)
+order by
+    list_position(
+        ['position', 'account', 'hashtag', 'campaign', 'country', 'format', 'vip', 'post', 'broadcast', 'minute',
+            'reading'],
+        scope
+    ) nulls first,
+    s1, s2, metric;
+
+-- name: left_open
+-- Minutes that are published as open, although the clock of their partition has passed their end.
+select partition, s1, s2
+from published_entry join position using (partition)
+where scope = 'minute' and coalesce(value ->> 'closed', '') <> 'true'
+    and try_cast(s2 as bigint) + getvariable('closing_ms') <= position.present_ms
+order by all;
+
+-- name: positions
+select partition, last_offset from position order by all;
+
+-- name: events_by_partition
+select partition, count(*) from event group by all;
+
+-- name: entries_by_partition
+select partition, count(*) from log group by all;
+
+-- name: unreadable
+select partition, key from unreadable order by all;
+
+-- name: gaps
+-- Entries of a record are numbered without gaps: a gap is an entry that was taken out of an export.
+select partition, pos, count(*) as found, max(place) + 1 as expected
+from log group by all having count(*) <> max(place) + 1
+order by partition, pos limit 100;
+
+-- name: counts
+with due as (
+    select duplicate from event join position using (partition) where pos <= last_offset
+)
+select
+    (select count(*) from due) as events,
+    (select count(*) from due where not duplicate) as counted,
+    (select count(*) from due where duplicate) as duplicates,
+    (
+        select count(*) from log join position using (partition) where pos <= last_offset and problem is not null
+    ) as refused,
+    (
+        select count(*) from (
+            select partition, scope, s1, s2, metric from published
+            union
+            select partition, scope, s1, s2, metric from recounted
+        )
+    ) as figures;
+
+-- name: uncounted
+select partition, count(*) from event join position using (partition) where pos > last_offset
+group by all order by all;
+
+-- name: horizons
+select partition, generation_events, generations from horizon order by all;
+
+-- name: window_totals
+select scope, s1, s2, action, sum(quantity)
+from hit join position using (partition)
+where pos <= last_offset and scope in ('account', 'hashtag')
+    and ($from_ms::bigint is null or occurred_at_ms >= $from_ms)
+    and ($to_ms::bigint is null or occurred_at_ms < $to_ms)
+group by all order by all;

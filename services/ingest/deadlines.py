@@ -1,0 +1,58 @@
+"""Time limits for many short waits at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+#: How late a limit may be noticed.
+SWEEP_SECONDS = 0.25
+
+
+class Deadlines:
+    """Ends waits that take longer than ``seconds`` (and up to SWEEP_SECONDS more).
+
+    ``asyncio.timeout`` sets and clears a timer for each wait, which costs a tenth of all that a request of one
+    event costs. Here a wait is noted in a dictionary, and ``run`` looks through it now and then.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._loop = asyncio.get_running_loop()
+        #: In the order of their limits, since all are given the same time.
+        self._waits: dict[asyncio.Task[Any], float] = {}
+        self._overdue: set[asyncio.Task[Any]] = set()
+
+    async def within(self, wait: Coroutine[Any, Any, T]) -> T:
+        """What `wait` returns; raises TimeoutError if it took too long. One at a time in a task."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._waits[task] = self._loop.time() + self._seconds
+        try:
+            return await wait
+        except asyncio.CancelledError:
+            if task in self._overdue and not task.uncancel():
+                raise TimeoutError from None
+            raise
+        finally:
+            self._waits.pop(task, None)
+            self._overdue.discard(task)
+
+    async def run(self) -> None:
+        """Look for overdue waits until cancelled."""
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            self.sweep()
+
+    def sweep(self) -> None:
+        """End the waits that are overdue now."""
+        now = self._loop.time()
+        for task, limit in list(self._waits.items()):
+            if limit > now:
+                break
+            del self._waits[task]
+            self._overdue.add(task)
+            task.cancel()

@@ -1,0 +1,212 @@
+"""POST /v1/events, as an ASGI function in front of the FastAPI application that serves the rest.
+
+The hot path is here and not in a FastAPI route because a route halves the rate of single events
+(``docs/performance.md``); the route is declared there all the same, for the OpenAPI page.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from schemas import codec
+from schemas.reasons import Reason, Refusal
+from services.ingest import body as bodies
+from services.ingest.admission import TooManyEventsError
+from services.ingest.auth import ApiKeys
+from services.ingest.budget import Budget
+from services.ingest.deadlines import Deadlines
+from services.ingest.intake import Intake, Outcome, Submitted
+from services.ingest.metrics import IngestMetrics
+from services.ingest.problems import MEDIA_TYPE, Problem
+from services.ingest.publisher import AckTimeoutError, OverloadedError, ProducerFailedError, PublishError
+
+Scope = MutableMapping[str, Any]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, bodies.Receive, Send], Awaitable[None]]
+
+PATH = "/v1/events"
+#: After an early refusal the rest of a body is read and thrown away, so that the client sees the answer and
+#: not a broken connection; so much of it and for so long at most.
+_DRAIN_BYTES = 16 * 2**20
+_DRAIN_SECONDS = 2.0
+_RETRY_AFTER_SECONDS = 5
+_SOURCE = re.compile(rb"[\x21-\x7e][\x20-\x7e]{0,198}[\x21-\x7e]|[\x21-\x7e]")
+_JSON_HEADERS = (b"content-type", b"application/json")
+
+
+class Front:
+    """The ASGI application: POST /v1/events by itself, everything else by `rest`."""
+
+    def __init__(
+        self,
+        rest: App,
+        intake: Intake,
+        keys: ApiKeys,
+        budget: Budget,
+        metrics: IngestMetrics,
+        *,
+        impediment: Callable[[], str | None],
+        max_body_bytes: int,
+        max_events: int,
+        deadlines: Deadlines,
+    ) -> None:
+        self._rest = rest
+        self._intake = intake
+        self._keys = keys
+        self._budget = budget
+        self._metrics = metrics
+        self._impediment = impediment
+        self._max_body = max_body_bytes
+        self._max_events = max_events
+        self._deadlines = deadlines
+
+    async def __call__(self, scope: Scope, receive: bodies.Receive, send: Send) -> None:
+        """An ASGI request."""
+        if scope["type"] != "http" or scope["path"] != PATH or scope["method"] != "POST":
+            await self._rest(scope, receive, send)
+            return
+        started = time.perf_counter()
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        held = bodies.Held(self._budget)
+        try:
+            outcome = await self._take(headers, receive, held)
+        except Problem as problem:
+            status = problem.status
+            await _send_problem(problem, headers, receive, send)
+        else:
+            if outcome is None:
+                return  # the client went away before its request was complete
+            status = 202 if outcome.accepted or not outcome.rejected else 422
+            await _send(send, status, [_JSON_HEADERS], _render(outcome))
+        finally:
+            held.release()
+        self._metrics.answered(status, time.perf_counter() - started)
+
+    async def _take(
+        self, headers: Mapping[bytes, bytes], receive: bodies.Receive, held: bodies.Held
+    ) -> Outcome | None:
+        impediment = self._impediment()
+        if impediment is not None:
+            raise Problem(503, impediment, retry_after=_RETRY_AFTER_SECONDS, close=True)
+        self._keys.check(headers)
+        shape = bodies.shape_of(headers)
+        body = await bodies.read(receive, headers, limit=self._max_body, deadlines=self._deadlines, held=held)
+        if body is None:
+            return None
+        try:
+            submitted = self._submit(body, shape, held, _source(headers))
+            if isinstance(submitted, _Unreadable):
+                await self._intake.refuse(submitted.raw, submitted.refusal, source=_source(headers))
+                raise Problem(400, submitted.refusal.detail, reason=submitted.refusal.reason.value)
+            del body
+            held.release()  # from here on the publisher holds what there is of the request
+            return await self._intake.acknowledged(submitted)
+        except PublishError as error:
+            raise _problem_of(error) from error
+
+    def _submit(
+        self, body: bytes, shape: bodies.Shape, held: bodies.Held, source: str
+    ) -> Submitted | _Unreadable:
+        raw = body
+        if shape.gzip:
+            try:
+                body = bodies.unpack(body, limit=self._max_body)
+            except bodies.BadEncodingError as error:
+                return _Unreadable(raw, Refusal("", Reason.NOT_JSON, str(error)))
+            held.take(len(body))
+        body = codec.without_bom(body)
+        if not body or body.isspace():
+            return _Unreadable(raw, Refusal("", Reason.NOT_JSON, "the body is empty"))
+        try:
+            submitted = self._intake.submit(body, lines=shape.lines, source=source)
+        except TooManyEventsError:
+            raise Problem(413, f"a request has at most {self._max_events} events; send it in parts") from None
+        return _Unreadable(body, submitted) if isinstance(submitted, Refusal) else submitted
+
+
+class _Unreadable(NamedTuple):
+    """A body that is no JSON."""
+
+    raw: bytes
+    refusal: Refusal
+
+
+def _problem_of(error: PublishError) -> Problem:
+    if isinstance(error, OverloadedError):
+        return bodies.overloaded()
+    if isinstance(error, AckTimeoutError):
+        why = "the broker has not acknowledged in time"
+    else:
+        why = "the service has lost its producer and is about to be started again"
+    return Problem(
+        503,
+        f"{why}; the events may be stored all the same, so send them again with the same event_id",
+        retry_after=_RETRY_AFTER_SECONDS,
+        close=isinstance(error, ProducerFailedError),
+    )
+
+
+def _source(headers: Mapping[bytes, bytes]) -> str:
+    """Where the events come from, for dead letters: the header X-Fanpulse-Source if it is a fit name."""
+    named = headers.get(b"x-fanpulse-source", b"")
+    return named.decode() if _SOURCE.fullmatch(named) else "http"
+
+
+def _render(outcome: Outcome) -> bytes:
+    if not outcome.rejected:
+        return b'{"accepted":%d,"rejected":[]}' % outcome.accepted
+    rejected = [
+        {
+            "index": each.index,
+            "field": each.refusal.field,
+            "reason": each.refusal.reason.value,
+            "detail": each.refusal.detail,
+        }
+        for each in outcome.rejected
+    ]
+    return msgspec.json.encode({"accepted": outcome.accepted, "rejected": rejected})
+
+
+async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    headers.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _send_problem(
+    problem: Problem, request_headers: Mapping[bytes, bytes], receive: bodies.Receive, send: Send
+) -> None:
+    body = problem.body()
+    headers = [
+        (b"content-type", MEDIA_TYPE.encode()),
+        (b"content-length", b"%d" % len(body)),
+        *((name.encode(), value.encode()) for name, value in problem.headers.items()),
+    ]
+    if problem.close:
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": problem.close})
+    if problem.close:
+        # A client that waits for `100 Continue` sends nothing more; to read would invite it to.
+        if b"expect" not in request_headers:
+            await _drain(receive)
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def _drain(receive: bodies.Receive) -> None:
+    drained = 0
+    try:
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            while drained < _DRAIN_BYTES:
+                message = await receive()
+                if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                    return
+                drained += len(message.get("body", b""))
+    except TimeoutError:
+        return

@@ -1,0 +1,185 @@
+"""The composition root of ingest."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from typing import Any
+
+import structlog
+import uvicorn
+import uvloop
+from aiokafka.errors import KafkaError
+
+from schemas.hashtags import AliasTable
+from schemas.topics import EVENTS, POSTS, REJECTED, qualified
+from services.ingest.actor_key import actor_key
+from services.ingest.actors import Actors
+from services.ingest.api import build_api
+from services.ingest.auth import ApiKeys, check_access
+from services.ingest.budget import Budget
+from services.ingest.clock import ClockWriter
+from services.ingest.connections import SilentConnections
+from services.ingest.deadlines import Deadlines
+from services.ingest.enrichment import Enrichment
+from services.ingest.http import Front
+from services.ingest.intake import Intake
+from services.ingest.known_posts import KnownPosts
+from services.ingest.metrics import IngestMetrics
+from services.ingest.packing import Caps
+from services.ingest.posts import PostsFollower
+from services.ingest.present import EventPresent, Present, WallPresent
+from services.ingest.publisher import ProducerFailedError, Publisher, Topics
+from services.ingest.server import STOP_SECONDS, listen, make_server
+from services.runtime.kafka import BrokerUnavailableError, make_producer
+from services.runtime.lifecycle import stop_event
+from services.runtime.metrics import NamespacedRegistry
+from services.runtime.settings import Settings
+
+_log = structlog.get_logger(__name__)
+
+
+def wall_ms() -> int:
+    """The wall clock in epoch milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+class Service:
+    """One ingest process: HTTP in front, a producer behind. Made by ``build`` in a running event loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        ingest = settings.ingest
+        check_access(settings)
+        self._settings = settings
+        self._ready = False
+        self._stopping = False
+        registry = NamespacedRegistry(settings.namespace)
+        metrics = IngestMetrics(registry)
+        budget = Budget(ingest.max_pending_bytes)
+        caps = Caps(ingest.record_max_events, ingest.record_max_bytes)
+        topics = Topics(*(qualified(settings.namespace, topic.name) for topic in (EVENTS, POSTS, REJECTED)))
+        posts = KnownPosts(ingest.known_posts)
+        present = _present(settings)
+        actors = Actors(ingest.vip_actors, actor_key(settings))
+        self.publisher = Publisher(
+            make_producer(settings),
+            topics,
+            caps=caps,
+            budget=budget,
+            ack_timeout_seconds=ingest.ack_timeout_seconds,
+            metrics=metrics,
+        )
+        self._deadlines = Deadlines(ingest.read_timeout_seconds)
+        self._follower = PostsFollower(settings, topics.posts, posts)
+        self._clock = ClockWriter(self.publisher, present, interval_ms=ingest.clock_interval_ms)
+        metrics.watch(lambda: budget.held, lambda: len(posts))
+        intake = Intake(
+            self.publisher,
+            Enrichment(posts, AliasTable(settings.hashtag_aliases), actors),
+            present,
+            metrics,
+            caps=caps,
+            max_events=ingest.max_events,
+            wall_ms=wall_ms,
+        )
+        self.app = Front(
+            build_api(registry, self.impediment),
+            intake,
+            ApiKeys(ingest.api_key_hashes),
+            budget,
+            metrics,
+            impediment=self.impediment,
+            max_body_bytes=ingest.max_body_bytes,
+            max_events=ingest.max_events,
+            deadlines=self._deadlines,
+        )
+
+    def impediment(self) -> str | None:
+        """Why no events are taken in now; None when they are."""
+        if self.publisher.failed.done():
+            return "the producer has failed"
+        if self._stopping:
+            return "the service stops"
+        return None if self._ready else "the service starts: it connects and reads what is known of posts"
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until `stop` is set, then finish what was begun.
+
+        Raises BrokerUnavailableError if the broker cannot be reached at the start, SettingsError if the
+        address cannot be had, ProducerFailedError if the producer cannot go on.
+        """
+        ingest = self._settings.ingest
+        listener = listen(ingest.host, ingest.port)
+        server = make_server(self.app)
+        silent = SilentConnections(server.server_state.connections, ingest.read_timeout_seconds)
+        loop = asyncio.get_running_loop()
+        serving = loop.create_task(server.serve(sockets=[listener]))
+        background = [loop.create_task(each.run()) for each in (self._deadlines, silent)]
+        try:
+            await self._connect()
+            background.append(loop.create_task(self._clock.run()))
+            self._ready = True
+            host, port = listener.getsockname()[:2]
+            _log.info("ingest_ready", host=host, port=port, partitions=self.publisher.partitions)
+            await self._until_stopped(stop, serving)
+        finally:
+            self._stopping = True
+            await self._shut_down(server, serving)
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
+        if self.publisher.failed.done():
+            raise self.publisher.failed.result()
+
+    async def _connect(self) -> None:
+        try:
+            await self.publisher.start()
+            await self._follower.start()
+        except KafkaError as error:
+            raise BrokerUnavailableError(f"{self._settings.kafka.bootstrap}: {error}") from error
+
+    async def _until_stopped(self, stop: asyncio.Event, serving: asyncio.Task[None]) -> None:
+        told = asyncio.get_running_loop().create_task(stop.wait())
+        ends: set[asyncio.Future[Any]] = {told, serving, self.publisher.failed}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        told.cancel()
+
+    async def _shut_down(self, server: uvicorn.Server, serving: asyncio.Task[None]) -> None:
+        """Stop listening, answer what was begun, write the last clock record, disconnect."""
+        server.should_exit = True
+        await asyncio.gather(serving, return_exceptions=True)
+        if self._ready and not self.publisher.failed.done():
+            try:
+                async with asyncio.timeout(STOP_SECONDS):
+                    await self._clock.write()
+            except (TimeoutError, ProducerFailedError) as error:
+                _log.warning("last_clock_unwritten", error=repr(error))
+        await self._follower.stop()
+        if not await self.publisher.stop(STOP_SECONDS):
+            _log.error("stopped_with_unacknowledged_events")
+
+
+def build(settings: Settings) -> Service:
+    """The service of these settings, not yet started. Raises SettingsError."""
+    return Service(settings)
+
+
+async def run(settings: Settings) -> None:
+    """Run ingest until SIGTERM or SIGINT."""
+    await build(settings).run(stop_event())
+
+
+def main(settings: Settings) -> None:
+    """Run ingest as a process of its own, on the faster event loop."""
+    # What is loaded by now stays; and events refer to nothing that refers to them, so that the collector
+    # rarely finds anything. Left alone it would look at everything every few requests.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run(settings))
+
+
+def _present(settings: Settings) -> Present:
+    ahead_ms = settings.ingest.max_ahead_seconds * 1000
+    return EventPresent(ahead_ms) if settings.ingest.clock == "event" else WallPresent(wall_ms, ahead_ms)

@@ -1,0 +1,453 @@
+"""The alerts service on a real broker: every alert once, whatever happens to it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import ProducerFenced
+from pydantic import SecretStr
+from standardwebhooks import Webhook
+from structlog.testing import capture_logs
+
+from schemas.alerts import ALERT, Milestone, Spike, alert_id
+from schemas.topics import ALERTS, TOTALS, qualified
+from services.alerts.ledger import FencedError, Ledger
+from services.alerts.service import AlertsService
+from services.runtime.kafka import make_producer
+from services.runtime.reading import read_topic
+from services.runtime.settings import AlertsSettings, Settings, SettingsError
+from tests.support.ports import free_port
+from tests.support.processes import Service
+from tests.support.totals import MINUTE_MS, START_MS, Change, broadcast, counted, minute, transaction
+from tests.unit.test_alerts_delivery import SECRET, Receiver
+
+RULES = """
+[[milestone]]
+name = "likes"
+scope = "account"
+metric = "like"
+ladder = "1-2-5"
+from = 10
+
+[[milestone]]
+name = "everything"
+scope = "matrix"
+metric = "like"
+ladder = "1-2-5"
+from = 10
+
+[[spike]]
+name = "live"
+"""
+TRAVEL = ("account", "twitter", "GansuTravel")
+
+
+class Aggregator:
+    """Writes totals as the aggregator does: a transaction per partition, the position last."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._topic = qualified(settings.namespace, TOTALS.name)
+        self._producers: dict[int, AIOKafkaProducer] = {}
+        self.offsets: Counter[int] = Counter()
+
+    async def commit(self, partition: int, entries: Iterable[Change], present_ms: int = START_MS) -> None:
+        producer = await self._producer(partition)
+        async with producer.transaction():
+            self.offsets[partition] += 1
+            for key, value in transaction(partition, self.offsets[partition], entries, present_ms):
+                await producer.send_and_wait(self._topic, value, key, partition=partition)
+
+    async def _producer(self, partition: int) -> AIOKafkaProducer:
+        if partition not in self._producers:
+            name = qualified(self._settings.namespace, f"test-{partition}")
+            self._producers[partition] = make_producer(self._settings, transactional_id=name)
+            await self._producers[partition].start()
+        return self._producers[partition]
+
+    async def stop(self) -> None:
+        for producer in self._producers.values():
+            await producer.stop()
+
+
+@pytest.fixture
+async def aggregator(settings: Settings) -> AsyncIterator[Aggregator]:
+    aggregator = Aggregator(settings)
+    yield aggregator
+    await aggregator.stop()
+
+
+@pytest.fixture
+def rules(tmp_path: Path) -> Path:
+    path = tmp_path / "rules.toml"
+    path.write_text(RULES)
+    return path
+
+
+@pytest.fixture
+def alerting(settings: Settings, rules: Path) -> Settings:
+    """Settings of an alerts service with few rules and a free port."""
+    return settings.model_copy(update={"alerts": AlertsSettings(metrics_port=0, rules=rules)})
+
+
+@pytest.fixture(autouse=True)
+def _logs_apart() -> Iterator[None]:
+    """A process writes its logs to standard error; here they are kept out of standard output too."""
+    with capture_logs():
+        yield
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[tuple[AlertsService, asyncio.Task[None]]]:
+    """A service in this process, ready; cancelled at the end unless it ended by itself."""
+    service = AlertsService(settings)
+    task = asyncio.create_task(service.run())
+    try:
+        await until(lambda: task.done() or service.impediment() is None, "the service is ready")
+        if task.done():
+            await task
+        yield service, task
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError, FencedError):
+            await task
+
+
+async def until(claim: Callable[[], bool], what: str, seconds: float = 30) -> None:
+    async def asked() -> bool:
+        return claim()
+
+    await until_async(asked, what, seconds)
+
+
+async def until_async(claim: Callable[[], Awaitable[bool]], what: str, seconds: float = 30) -> None:
+    deadline = asyncio.get_running_loop().time() + seconds
+    while not await claim():
+        assert asyncio.get_running_loop().time() < deadline, f"not within {seconds:.0f} s: {what}"
+        await asyncio.sleep(0.05)
+
+
+async def on_record(settings: Settings) -> list[Milestone | Spike]:
+    """Every committed record of the alerts topic, repetitions included."""
+    records = await read_topic(settings, qualified(settings.namespace, ALERTS.name))
+    alerts = [ALERT.validate_json(record.value or b"") for record in records]
+    assert [record.key for record in records] == [alert.id.encode() for alert in alerts]
+    return alerts
+
+
+async def until_recorded(settings: Settings, count: int) -> list[Milestone | Spike]:
+    async def enough() -> bool:
+        return len(await on_record(settings)) >= count
+
+    await until_async(enough, f"{count} alerts on record")
+    return await on_record(settings)
+
+
+def sample(service: AlertsService, name: str, **labels: str) -> float:
+    for metric in service.registry.collect():
+        for each in metric.samples:
+            if each.name == name and labels.items() <= each.labels.items():
+                return each.value
+    raise AssertionError(f"no sample {name} {labels}")
+
+
+async def test_milestones_and_spikes_are_recorded_and_told(
+    alerting: Settings, aggregator: Aggregator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Totals over partitions become alerts in the topic, under their ids, with figures that hold at their
+    offsets; a line each on standard output, but for milestones that a higher one supersedes."""
+    phases = broadcast("fuxi-2026", title="Fuxi Grand Ceremony", started=START_MS)
+    minutes = [
+        minute("fuxi-2026", START_MS + n * MINUTE_MS, count) for n, count in enumerate([20] * 12 + [90])
+    ]
+    closed_ms = START_MS + 12 * MINUTE_MS + 65_000
+    async with running(alerting) as (service, _):
+        await aggregator.commit(0, [counted(*TRAVEL, like=8)])
+        await aggregator.commit(1, [counted(*TRAVEL, like=14)])
+        first = await until_recorded(alerting, 4)
+        await aggregator.commit(2, [phases, *minutes], closed_ms)
+        for partition in (0, 1, 3):
+            await aggregator.commit(partition, [], closed_ms)
+        alerts = await until_recorded(alerting, 5)
+        await until(
+            lambda: sample(service, "fanpulse_alerts_delivered_total", channel="terminal") == 3, "delivered"
+        )
+        assert sample(service, "fanpulse_alerts_withheld_total", channel="terminal") == 2
+        assert sample(service, "fanpulse_alerts_decided_total", kind="spike", rule="live") == 1
+        assert sample(service, "fanpulse_alerts_ledger_size") == 5
+    milestones = [alert for alert in first if isinstance(alert, Milestone)]
+    assert [(each.scope, each.threshold, each.total) for each in milestones] == [
+        ("account", 10, 22),
+        ("account", 20, 22),
+        ("matrix", 10, 22),
+        ("matrix", 20, 22),
+    ]
+    assert all({a.partition: a.offset for a in each.as_of} == {0: 1, 1: 1} for each in milestones)
+    spike = alerts[-1]
+    assert isinstance(spike, Spike)
+    assert (spike.number, spike.observed, spike.baseline) == (1, 90, 20.0)
+    lines = capsys.readouterr().out.splitlines()
+    told = [each.text for each in alerts if not (isinstance(each, Milestone) and each.superseded_by)]
+    assert lines == told
+    assert len(lines) == 3
+
+
+async def test_nothing_is_decided_twice_after_a_restart(alerting: Settings, aggregator: Aggregator) -> None:
+    """A restarted service knows what is on record; it adds what came meanwhile, and tells only that."""
+    await aggregator.commit(0, [counted(*TRAVEL, like=12)])
+    async with running(alerting) as (service, _):
+        await until_recorded(alerting, 2)
+        await until(
+            lambda: sample(service, "fanpulse_alerts_delivered_total", channel="terminal") == 2, "delivered"
+        )
+    await aggregator.commit(0, [counted(*TRAVEL, like=25)])
+    async with running(alerting) as (service, _):
+        alerts = await until_recorded(alerting, 4)
+        await until(
+            lambda: sample(service, "fanpulse_alerts_delivered_total", channel="terminal") == 2, "delivered"
+        )
+    assert len({each.id for each in alerts}) == len(alerts) == 4
+
+
+async def test_an_open_transaction_is_not_seen(alerting: Settings, aggregator: Aggregator) -> None:
+    """What the aggregator has not committed counts for nothing, and what it aborts never does."""
+    topic = qualified(alerting.namespace, TOTALS.name)
+    async with running(alerting):
+        producer = await aggregator._producer(0)
+        await producer.begin_transaction()
+        for key, value in transaction(0, 1, [counted(*TRAVEL, like=99)]):
+            await producer.send_and_wait(topic, value, key, partition=0)
+        await producer.abort_transaction()
+        await aggregator.commit(0, [counted(*TRAVEL, like=11)])
+        alerts = await until_recorded(alerting, 2)
+    assert {each.total for each in alerts if isinstance(each, Milestone)} == {11}
+
+
+async def test_a_second_service_shuts_the_first_out(alerting: Settings, aggregator: Aggregator) -> None:
+    """Of two services the later one decides. The earlier one, woken by new totals, is fenced and ends; no
+    alert is lost or written twice."""
+    async with running(alerting) as (_, first):
+        await aggregator.commit(0, [counted(*TRAVEL, like=12)])
+        await until_recorded(alerting, 2)
+        async with running(alerting) as (_, second):
+            await aggregator.commit(0, [counted(*TRAVEL, like=25)])
+            await until(first.done, "the first service has ended")
+            assert isinstance(first.exception(), FencedError)
+            alerts = await until_recorded(alerting, 4)
+            assert not second.done()
+    assert sorted(each.threshold for each in alerts if isinstance(each, Milestone)) == [10, 10, 20, 20]
+
+
+async def test_a_zombie_writes_nothing(alerting: Settings) -> None:
+    """A ledger that has been taken over can write nothing, not even what it had begun."""
+    idle, zombie, owner = Ledger(alerting), Ledger(alerting), Ledger(alerting)
+    alert = _milestone(10)
+    try:
+        await idle.open()
+        await zombie.open()
+        await zombie._producer.begin_transaction()
+        topic = qualified(alerting.namespace, ALERTS.name)
+        await zombie._producer.send_and_wait(topic, alert.model_dump_json().encode(), alert.id.encode())
+        await owner.open()
+        with pytest.raises(ProducerFenced):
+            await zombie._producer.commit_transaction()
+        with pytest.raises(FencedError):
+            await idle.record([alert])
+        assert owner.ids == set()
+        await owner.record([alert])
+    finally:
+        for ledger in (idle, zombie, owner):
+            await ledger.close()
+    assert [each.id for each in await on_record(alerting)] == [alert.id]
+
+
+def _milestone(threshold: int) -> Milestone:
+    return Milestone(
+        id=alert_id("milestone", *TRAVEL, "like", threshold),
+        rule="likes",
+        scope="account",
+        subject=TRAVEL[1:],
+        metric="like",
+        occurred_at=START_MS,
+        decided_at=START_MS,
+        as_of=(),
+        text="x",
+        threshold=threshold,
+        total=threshold,
+    )
+
+
+async def test_a_webhook_that_comes_back_gets_everything(alerting: Settings, aggregator: Aggregator) -> None:
+    """While the receiver answers 503 deciding and the terminal go on; when it is back it gets each alert that
+    is told, in order, signed, under its id."""
+    with Receiver([(503, {"retry-after": "1"})] * 2).serve() as receiver:
+        settings = _with_webhook(alerting, receiver.url)
+        async with running(settings) as (service, _):
+            await aggregator.commit(0, [counted(*TRAVEL, like=12)])
+            await aggregator.commit(1, [counted("account", "facebook", "VisitGansu", like=40)])
+            alerts = await until_recorded(settings, 6)
+            told = [each for each in alerts if isinstance(each, Milestone) and not each.superseded_by]
+            await until(
+                lambda: (
+                    sample(service, "fanpulse_alerts_delivered_total", channel="webhook") == len(told)
+                    and sample(service, "fanpulse_alerts_delivered_total", channel="terminal") == len(told)
+                ),
+                "delivered",
+            )
+            assert sample(service, "fanpulse_alerts_delivery_retries_total", channel="webhook") == 2
+    taken = [Webhook(SECRET).verify(body, headers) for headers, body in receiver.requests]
+    assert [each["id"] for each in taken] == [told[0].id, told[0].id, *(each.id for each in told)]
+    assert all(
+        each["id"] == headers["webhook-id"]
+        for each, (headers, _) in zip(taken, receiver.requests, strict=True)
+    )
+
+
+async def test_a_dead_webhook_delays_nothing(alerting: Settings, aggregator: Aggregator) -> None:
+    """With nobody listening at the webhook's address, alerts are decided and the terminal tells them; what
+    the webhook has not had is delivered by the next service."""
+    with Receiver().serve() as receiver:
+        pass  # the address is known, and nobody listens any more
+    dead = _with_webhook(alerting, f"http://127.0.0.1:{free_port()}/hook")
+    async with running(dead) as (service, _):
+        await aggregator.commit(0, [counted(*TRAVEL, like=12)])
+        await until_recorded(dead, 2)
+        await aggregator.commit(0, [counted(*TRAVEL, like=25)])
+        alerts = await until_recorded(dead, 4)
+        await until(
+            lambda: sample(service, "fanpulse_alerts_delivered_total", channel="terminal") == 4, "terminal"
+        )
+        assert sample(service, "fanpulse_alerts_delivered_total", channel="webhook") == 0
+    receiver = Receiver()
+    with receiver.serve():
+        async with running(_with_webhook(alerting, receiver.url)):
+            await until(lambda: len(receiver.requests) == 4, "the webhook has had all")
+    assert [json.loads(body)["id"] for _, body in receiver.requests] == [each.id for each in alerts]
+
+
+async def test_a_webhook_that_refuses_one_gets_the_next(alerting: Settings, aggregator: Aggregator) -> None:
+    """An alert that the receiver will never take is counted as failed and does not block the others."""
+    with Receiver([(400, {})]).serve() as receiver:
+        settings = _with_webhook(alerting, receiver.url)
+        async with running(settings) as (service, _):
+            await aggregator.commit(0, [counted(*TRAVEL, like=12)])
+            await until(
+                lambda: sample(service, "fanpulse_alerts_delivered_total", channel="webhook") == 1,
+                "delivered",
+            )
+            assert sample(service, "fanpulse_alerts_delivery_failures_total", channel="webhook") == 1
+
+
+async def test_a_new_channel_is_not_told_old_news(alerting: Settings, aggregator: Aggregator) -> None:
+    """A webhook that is set up later gets what is decided from then on."""
+    async with running(alerting):
+        await aggregator.commit(0, [counted(*TRAVEL, like=12)])
+        await until_recorded(alerting, 2)
+    with Receiver().serve() as receiver:
+        async with running(_with_webhook(alerting, receiver.url)):
+            await aggregator.commit(0, [counted(*TRAVEL, like=25)])
+            await until(lambda: len(receiver.requests) == 2, "the webhook has had two")
+    assert {json.loads(body)["threshold"] for _, body in receiver.requests} == {20}
+
+
+def _with_webhook(settings: Settings, url: str) -> Settings:
+    changed = settings.alerts.model_copy(update={"webhook_url": url, "webhook_secret": SecretStr(SECRET)})
+    return settings.model_copy(update={"alerts": changed})
+
+
+def test_a_secret_is_made_as_the_setting_says() -> None:
+    """32 random bytes in base64 after whsec_ are a secret."""
+    assert len(base64.b64decode(SECRET.removeprefix("whsec_"))) == 32
+
+
+def test_wrong_rules_end_the_service_at_its_start(settings: Settings, tmp_path: Path) -> None:
+    """One line names file, rule and key; nothing is connected before that."""
+    path = tmp_path / "mine.toml"
+    path.write_text('[[milestone]]\nname = "big"\nscope = "matrix"\nmetric = "like"\ntresholds = [5]\n')
+    alerts = AlertsSettings(rules=path)
+    with pytest.raises(
+        SettingsError, match=r"alerts.rules: .*mine.toml: milestone 'big': tresholds .*unknown key"
+    ):
+        AlertsService(settings.model_copy(update={"alerts": alerts}))
+    missing = AlertsSettings(rules=tmp_path / "none.toml")
+    with pytest.raises(SettingsError, match=r"alerts.rules: .*none.toml cannot be read"):
+        AlertsService(settings.model_copy(update={"alerts": missing}))
+
+
+# -- as a process -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def process(settings: Settings, rules: Path, tmp_path: Path) -> Service:
+    """An alerts service as a process, not started."""
+    return Service("alerts", settings, tmp_path / "alerts.log", free_port(), FANPULSE_ALERTS_RULES=str(rules))
+
+
+async def test_kill_9_loses_and_doubles_nothing(
+    settings: Settings, process: Service, aggregator: Aggregator
+) -> None:
+    """Killed again and again while totals grow: in the end each milestone of the totals is on record once."""
+    likes = 0
+
+    async def grow(steps: int) -> None:
+        nonlocal likes
+        for step in range(steps):
+            likes += likes // 7 + 3
+            await aggregator.commit(step % 4, [counted(*TRAVEL, like=likes)])
+
+    for round_number in range(5):
+        with process:
+            growing = asyncio.create_task(grow(12))
+            if round_number:
+                known = len(await on_record(settings))
+                await until_recorded(settings, known + 1)  # it is at work, in the middle of the growth
+            else:
+                await asyncio.to_thread(process.wait_ready)
+            process.kill()
+            await growing
+    with process:
+        await asyncio.to_thread(process.wait_ready)
+        expected = _ids(await _final(settings))
+        await until_recorded(settings, len(expected))
+        assert await asyncio.to_thread(process.stop) == 0
+    alerts = await on_record(settings)
+    assert Counter(each.id for each in alerts) == Counter(expected)
+
+
+async def _final(settings: Settings) -> int:
+    """Likes over all partitions, by the latest entry of each."""
+    latest: dict[int, Any] = {}
+    for record in await read_topic(settings, qualified(settings.namespace, TOTALS.name)):
+        if json.loads(record.key or b"[]")[0] == "account":
+            latest[record.partition] = json.loads(record.value or b"{}")["actions"]["like"]
+    return sum(latest.values())
+
+
+def _ids(total: int) -> list[str]:
+    steps = [digit * 10**power for power in range(1, 12) for digit in (1, 2, 5)]
+    return [
+        alert_id("milestone", *subject, "like", step)
+        for subject in (TRAVEL, ("matrix",))
+        for step in steps
+        if step <= total
+    ]
+
+
+async def test_sigterm_ends_it_cleanly(process: Service) -> None:
+    """Status 0, and the endpoint told of it before."""
+    with process:
+        await asyncio.to_thread(process.wait_ready)
+        names = {name.partition("{")[0] for name in process.metrics()}
+        assert {"fanpulse_alerts_ledger_size", "fanpulse_alerts_decided_total"} <= names
+        process.signal(signal.SIGTERM)
+        assert await asyncio.to_thread(process.process.wait, 20) == 0

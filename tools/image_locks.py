@@ -1,0 +1,89 @@
+"""Derives the lock file of each image from requirements/dev.txt: the same versions and hashes, but only what
+one service needs.
+
+    python -m tools.image_locks           write requirements/<extra>.txt and requirements/build.txt
+    python -m tools.image_locks --check   exit 1 if one of them is not current
+
+Run it where everything of dev.txt is installed (make test does that): who needs what is read from there.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tomllib
+from collections.abc import Iterable
+from importlib.metadata import requires
+from pathlib import Path
+from typing import Any
+
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "requirements"
+EXTRAS = ("ingest", "aggregate", "alerts")
+#: The images' Python. Markers about anything else are judged by the machine at hand.
+PYTHON = {"python_version": "3.13", "python_full_version": "3.13.0", "sys_platform": "linux"}
+_BLOCK = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==(?:.*\\\n)*.*\n?", re.MULTILINE)
+
+
+def locked_blocks(text: str) -> dict[str, str]:
+    """The lines of each package, version and hashes, by canonical name."""
+    return {canonicalize_name(match[1]): match[0].rstrip("\n") + "\n" for match in _BLOCK.finditer(text)}
+
+
+def closure(wanted: Iterable[str]) -> set[str]:
+    """Canonical names of all that the requirements need, and all that those need.
+
+    Raises importlib.metadata.PackageNotFoundError if one is not installed here.
+    """
+    found: set[str] = set()
+    seen: set[tuple[str, str]] = set()
+    queue = [(Requirement(line), "") for line in wanted]
+    while queue:
+        requirement, extra = queue.pop()
+        environment: dict[str, Any] = {**default_environment(), **PYTHON, "extra": extra}
+        if requirement.marker and not requirement.marker.evaluate(environment):
+            continue
+        name = canonicalize_name(requirement.name)
+        found.add(name)
+        for each in ("", *requirement.extras):
+            if (name, each) not in seen:
+                seen.add((name, each))
+                queue += [(Requirement(line), each) for line in requires(name) or ()]
+    return found
+
+
+def files() -> dict[Path, str]:
+    """What each lock file should hold. Raises KeyError if dev.txt lacks a package."""
+    blocks = locked_blocks((FOLDER / "dev.txt").read_text("utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    core, extras = project["project"]["dependencies"], project["project"]["optional-dependencies"]
+    wanted = {extra: [*core, *extras[extra]] for extra in EXTRAS}
+    wanted["build"] = [*project["build-system"]["requires"], "editables"]
+    head = "# Derived from dev.txt by `python -m tools.image_locks`; do not edit.\n"
+    return {
+        FOLDER / f"{name}.txt": head + "".join(blocks[each] for each in sorted(closure(lines)))
+        for name, lines in wanted.items()
+    }
+
+
+def main(arguments: list[str]) -> int:
+    """Exit status: 0, or 1 with a line per file that is not current."""
+    if "--check" not in arguments:
+        for path, text in files().items():
+            path.write_text(text, "utf-8")
+        return 0
+    wrong = [
+        path.name for path, text in files().items() if not path.exists() or path.read_text("utf-8") != text
+    ]
+    sys.stdout.writelines(
+        f"requirements/{name} is not current; run python -m tools.image_locks\n" for name in wrong
+    )
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
