@@ -25,12 +25,13 @@ COUNTRIES = ["CN", "US", "GB", "FR", "DE", "JP", "KR", "TH", "MY", "SG", "AU", "
 def records(events: int, partitions: int, seed: int = 1) -> Iterator[tuple[int, bytes]]:
     """(partition, value): ``events`` interactions in all, 2 % of them duplicates, a clock record a second."""
     draw = random.Random(seed)
+    posts = Posts(draw)
     made, turn = 0, 0
     last: dict[int, list[str]] = {}
     while made < events:
         partition, now = turn % partitions, START_MS + turn * 5
         count = min(EVENTS_PER_RECORD, events - made)
-        rows = [_event(draw, now, made + index) for index in range(count)]
+        rows = [_event(draw, post, now, made + index) for index, post in enumerate(posts.take(count))]
         for index in range(0, count, 50):  # ids met before, in this partition
             if partition in last:
                 rows[index] = draw.choice(last[partition])
@@ -43,13 +44,31 @@ def records(events: int, partitions: int, seed: int = 1) -> Iterator[tuple[int, 
             yield from ((each, clock) for each in range(partitions))
 
 
-def _event(draw: random.Random, now: int, number: int) -> str:
-    platform, account = draw.choice(ACCOUNTS)
+class Posts:
+    """Posts that people react to: a few take most of it, and each has its account, hashtags and format."""
+
+    def __init__(self, draw: random.Random, count: int = 400) -> None:
+        self._draw = draw
+        self._posts = [
+            {
+                "platform": platform, "account": account, "post_id": f"post-{number}",
+                "hashtags": draw.sample(TAGS, 2), "campaign": "fuxi-ceremony-2026",
+                "post_format": draw.choice(["graphic", "link", "video", "live"]),
+            }
+            for number in range(count)
+            for platform, account in [draw.choice(ACCOUNTS)]
+        ]  # fmt: skip
+        self._weights = [1 / (rank + 1) for rank in range(count)]
+
+    def take(self, count: int) -> list[dict[str, object]]:
+        """Posts, by their share of the reactions."""
+        return self._draw.choices(self._posts, self._weights, k=count)
+
+
+def _event(draw: random.Random, post: dict[str, object], now: int, number: int) -> str:
     event = {
-        "kind": "interaction", "v": 1, "event_id": f"{platform}-{number:012d}",
-        "occurred_at": now - draw.randrange(2_000), "platform": platform, "account": account,
-        "action": draw.choice(ACTIONS), "post_id": f"post-{draw.randrange(400)}",
-        "hashtags": draw.sample(TAGS, 2), "campaign": "fuxi-ceremony-2026", "post_format": "video",
+        "kind": "interaction", "v": 1, "event_id": f"{post['platform']}-{number:012d}",
+        "occurred_at": now - draw.randrange(2_000), "action": draw.choice(ACTIONS), **post,
         "actor": {"id": f"{draw.getrandbits(128):032x}", "country": draw.choice(COUNTRIES)},
     }  # fmt: skip
     return json.dumps(event, separators=(",", ":"))

@@ -10,7 +10,8 @@ an older one and is still right, since nothing of its subject came in between.
 | key | value, besides ``offset`` |
 |---|---|
 | ["account", platform, account] | actions: {action: gross count}, last_ms (newest event time, cut to the second) |
-| ["hashtag", tag], ["campaign", name], ["country", code], ["format", format], ["vip"] | the same |
+| ["hashtag", tag], ["campaign", name], ["format", format] | the same |
+| ["country", code], ["vip"] | the same, last_ms 0 |
 | ["post", platform, post_id] | the same, with account |
 | ["broadcast", id] | the same, with phases: {phase: ms}, account and title once they are known |
 | ["reading", platform, subject, metric] | value, at_ms |

@@ -28,10 +28,9 @@ class ScopeCounts:
     last_second: dict[Name, int] = field(default_factory=dict)  # newest of a subject's events
     dirty: set[Name] = field(default_factory=set)  # subjects
 
-    def add(self, name: Name, count: int, second: int) -> None:
-        """Count, at a second of event time."""
+    def add(self, name: Name, subject: Name, count: int, second: int) -> None:
+        """Count, at a second of event time; ``name`` is the subject with the action."""
         self.counts[name] = self.counts.get(name, 0) + count
-        subject = name[:-1]
         if second > self.last_second.get(subject, 0):
             self.last_second[subject] = second
         self.dirty.add(subject)

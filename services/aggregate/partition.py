@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -24,6 +25,9 @@ from services.aggregate.tally import Tally
 from services.aggregate.windows import Windows
 
 Change = tuple[bytes, bytes | None]
+
+_time, _kind = attrgetter("occurred_at"), attrgetter("kind")
+_ACTING = frozenset(("interaction", "post"))
 
 
 class HorizonChangedError(ValueError):
@@ -92,18 +96,20 @@ class PartitionState:
         if not events:
             return
         self.counted += len(events)
-        self.watermark_ms = max(self.watermark_ms, max(event.occurred_at for event in events))
-        actions = [event for event in events if event.kind in ("interaction", "post")]
-        if len(actions) != len(events):
+        times = list(map(_time, events))
+        self.watermark_ms = max(self.watermark_ms, *times)
+        if not _ACTING.issuperset(map(_kind, events)):
             for event in events:
                 if event.kind == "reading":
                     self._read(event)
                 elif event.kind == "broadcast":
                     self._enter(event)
+            events = [event for event in events if event.kind in _ACTING]
+            times = list(map(_time, events))
         floor_ms = self.windows.floor_ms
-        self.late += sum(event.occurred_at < floor_ms for event in actions)
-        if actions:
-            self._tally.add(actions)
+        if times and min(times) < floor_ms:
+            self.late += sum(at_ms < floor_ms for at_ms in times)
+        self._tally.add(events, [at_ms // 1000 for at_ms in times])
 
     def _read(self, event: Entry) -> None:
         subject = subject_of(event.account, event.post_id, event.broadcast_id)
@@ -119,27 +125,21 @@ class PartitionState:
 
     def fold(self) -> None:
         """Bring what has been tallied into the state; the counts are up to date only after this."""
+        counters, windows, scopes = self.counters, self.windows, self.counters.scopes
+        rolling: dict[tuple[str, Name, str, int], int] = {}
+        for scope, subject, action, second, count in self._tally.drain():
+            scopes[scope].add((*subject, action), subject, count, second)
+            if scope in counters.sums:
+                for group in ((scope, subject, action, second), (scope, (ALL,), action, second)):
+                    rolling[group] = rolling.get(group, 0) + count
+            elif scope == "broadcast":
+                self.broadcasts.count(subject[0], action, count, second * 1000)
+        for (scope, subject, action, second), count in rolling.items():
+            windows.add(counters.number((scope, *subject, action)), second * 1000, count)
+            if subject == (ALL,):
+                counters.add_sum(scope, action, count)
         self._post_accounts.update(self._tally.post_accounts)
         self._tally.post_accounts.clear()
-        for scope, groups in self._tally.drain():
-            counts = self.counters.scopes[scope]
-            if scope in self.counters.sums:
-                self._fold_windows(scope, groups)
-            for name, count in groups:
-                counts.add(name[:-1], count, name[-1])
-                if scope == "broadcast":
-                    self.broadcasts.count(name[0], name[1], count, name[2] * 1000)
-
-    def _fold_windows(self, scope: str, groups: Iterable[tuple[tuple[Any, ...], int]]) -> None:
-        counters, windows = self.counters, self.windows
-        sums: dict[tuple[str, int], int] = {}
-        for name, count in groups:
-            windows.add(counters.number((scope, *name[:-1])), name[-1] * 1000, count)
-            total = name[-2:]
-            sums[total] = sums.get(total, 0) + count
-        for (action, second), count in sums.items():
-            counters.add_sum(scope, action, count)
-            windows.add(counters.number((scope, ALL, action)), second * 1000, count)
 
     # -- storing ----------------------------------------------------------------------------------------
 

@@ -1,108 +1,82 @@
 """Summing up events before they touch the state.
 
-Most events fall together: same account, same action, same second. They are counted into groups by loops that
-run in C, over as many records as come in between two folds; the state is then changed once a group. This is
-what makes the aggregator fast.
+Most events fall together: same post, same action, same second. They are counted into groups by loops that run
+in C, over as many records as come in between two folds; the state is then changed once a group. This is what
+makes the aggregator fast.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from operator import attrgetter
 from typing import Any
 
 from schemas.events import POST_ACTION
-from schemas.totals import COUNTED_SCOPES
+from services.aggregate.counters import Name
 from services.aggregate.decode import Entry
 
-#: (*subject, action, second of event time) -> count
-Groups = Counter[tuple[Any, ...]]
+#: (scope, subject, action, second of event time, count); country and vip have no second: 0.
+Group = tuple[str, Name, str, int, int]
 
-_platform, _account, _time = attrgetter("platform"), attrgetter("account"), attrgetter("occurred_at")
-_post_id, _tags, _actor = attrgetter("post_id"), attrgetter("hashtags"), attrgetter("actor")
-#: Scopes with one name, and where it stands in an event.
-_NAMED = {
-    "campaign": attrgetter("campaign"),
-    "format": attrgetter("post_format"),
-    "broadcast": attrgetter("broadcast_id"),
-}
+# Everything about a post is the same for all that is done to it, so this names about as many groups as there
+# are posts that something happens to in a second.
+_what = attrgetter(
+    "kind", "platform", "account", "action", "quantity", "post_id", "broadcast_id", "hashtags", "campaign",
+    "post_format", "format",
+)  # fmt: skip
+_actor, _action, _quantity = attrgetter("actor"), attrgetter("action"), attrgetter("quantity")
 
 
 class Tally:
-    """Counts of interactions and posts, in groups per scope, since the last ``drain``."""
+    """Counts of interactions and posts, in groups, since the last ``drain``."""
 
     def __init__(self) -> None:
-        self.post_accounts: dict[tuple[str, ...], str] = {}
-        self._tag_sets: Groups = Counter()
-        self._scopes: dict[str, Groups] = {scope: Counter() for scope in COUNTED_SCOPES}
+        self.post_accounts: dict[Name, str] = {}
+        self._groups: Counter[tuple[Any, int]] = Counter()
+        self._actors: Counter[tuple[Any, ...]] = Counter()
 
-    def add(self, events: Sequence[Entry]) -> None:
-        """Count interactions and posts, none of them a duplicate. Posts are changed: give them up."""
-        single = [event for event in events if event.quantity == 1 and event.kind == "interaction"]
-        if single:
-            self._add(single, [event.action or "" for event in single])
-        if len(single) == len(events):
-            return
-        posts = [event for event in events if event.kind == "post"]
-        for event in posts:
-            event.post_format = event.format
-            event.post_id = event.actor = None  # a post is no interaction with itself, and has no actor
-        if posts:
-            self._add(posts, [POST_ACTION] * len(posts))
-        for event in events:
-            if event.quantity != 1 and event.kind == "interaction":
-                self._add_quantity(event)
-
-    def drain(self) -> Iterator[tuple[str, Iterable[tuple[tuple[Any, ...], int]]]]:
-        """(scope, groups) of all that was added; empties the tally as it is read."""
-        hashtags = self._scopes["hashtag"]
-        for (tags, action, second), count in self._tag_sets.items():
-            for tag in dict.fromkeys(tags or ()):
-                hashtags[tag, action, second] += count
-        self._tag_sets = Counter()
-        for scope, groups in self._scopes.items():
-            if groups:
-                self._scopes[scope] = Counter()
-                yield scope, groups.items()
-
-    def _add(self, events: Sequence[Entry], actions: list[str]) -> None:
-        seconds = [at_ms // 1000 for at_ms in map(_time, events)]
-        platforms, accounts = list(map(_platform, events)), list(map(_account, events))
-        self._scopes["account"].update(zip(platforms, accounts, actions, seconds, strict=True))
-        self._tag_sets.update(zip(map(_tags, events), actions, seconds, strict=True))
-        for scope, read in _NAMED.items():
-            self._add_named(scope, list(map(read, events)), actions, seconds)
-        posts = list(map(_post_id, events))
-        if any(posts):
-            rows: Iterable[tuple[Any, ...]] = zip(platforms, posts, actions, seconds, strict=True)
-            if not all(posts):
-                rows = [row for row in rows if row[1]]
-            self._scopes["post"].update(rows)
-            self.post_accounts.update(zip(zip(platforms, posts, strict=True), accounts, strict=True))
+    def add(self, events: Sequence[Entry], seconds: Sequence[int]) -> None:
+        """Count interactions and posts, none of them a duplicate, each with its second of event time."""
+        self._groups.update(zip(map(_what, events), seconds, strict=True))
         actors = list(map(_actor, events))
         if any(actors):
             countries = [actor and actor.country for actor in actors]
-            self._add_named("country", countries, actions, seconds)
             marks = [actor and actor.verified for actor in actors]
-            if True in marks:
-                rows = zip(marks, actions, seconds, strict=True)
-                self._scopes["vip"].update([row[1:] for row in rows if row[0]])
+            self._actors.update(
+                zip(countries, marks, map(_action, events), map(_quantity, events), strict=True)
+            )
 
-    def _add_named(self, scope: str, names: list[Any], actions: list[str], seconds: list[int]) -> None:
-        if any(names):
-            rows: Iterable[tuple[Any, ...]] = zip(names, actions, seconds, strict=True)
-            if not all(names):
-                rows = [row for row in rows if row[0]]
-            self._scopes[scope].update(rows)
+    def drain(self) -> Iterator[Group]:
+        """The groups of all that was added since the last call, several of one name among them."""
+        groups, actors = self._groups, self._actors
+        self._groups, self._actors = Counter(), Counter()
+        for (what, second), count in groups.items():
+            yield from self._expand(what, second, count)
+        for (country, verified, action, quantity), count in actors.items():
+            if action is None:
+                continue  # a post has no actor that would count
+            if country:
+                yield "country", (country,), action, 0, count * quantity
+            if verified:
+                yield "vip", (), action, 0, count * quantity
 
-    def _add_quantity(self, event: Entry) -> None:
-        """One event that stands for several, such as 500 reads."""
-        many = Tally()
-        event_quantity, event.quantity = event.quantity, 1
-        many.add([event])
-        event.quantity = event_quantity
-        self.post_accounts.update(many.post_accounts)
-        for scope, groups in many.drain():
-            for name, count in groups:
-                self._scopes[scope][name] += count * event_quantity
+    def _expand(self, what: tuple[Any, ...], second: int, count: int) -> Iterator[Group]:
+        kind, platform, account, action, quantity, post_id, broadcast_id, tags, campaign, of_post, own = what
+        count *= quantity
+        if kind == "post":
+            action, post_id, post_format = POST_ACTION, None, own  # it is nothing done to the post
+        else:
+            post_format = of_post
+        yield "account", (platform, account), action, second, count
+        for tag in dict.fromkeys(tags or ()):
+            yield "hashtag", (tag,), action, second, count
+        if campaign:
+            yield "campaign", (campaign,), action, second, count
+        if post_format:
+            yield "format", (post_format,), action, second, count
+        if broadcast_id:
+            yield "broadcast", (broadcast_id,), action, second, count
+        if post_id:
+            yield "post", (platform, post_id), action, second, count
+            self.post_accounts[platform, post_id] = account
