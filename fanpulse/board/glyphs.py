@@ -10,7 +10,7 @@ _LEFT_EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 def sparkline(values: Sequence[int], width: int) -> str:
     """The newest ``width`` values, each by the greatest of them; what is not 0 shows as something."""
-    shown = list(values)[-width:]
+    shown = list(values)[-width:] if width > 0 else []
     most = max(shown, default=0)
     marks = [EIGHTHS[_level(value, most, 8)] for value in shown]
     return "".join(marks).rjust(width)

@@ -123,7 +123,7 @@ class Board:
         self._newest_record_ms = max(self._newest_record_ms, timestamp_ms)
 
     def take_alert(self, key: bytes, value: bytes | None) -> AlertLine | None:
-        """A record of engagement.alerts.v1; returns it in short if it is new."""
+        """A record of engagement.alerts.v1; returns it in short if it is new and news."""
         alert_id = key.decode(errors="replace")
         if value is None:
             self._alerts.pop(alert_id, None)
@@ -134,7 +134,7 @@ class Board:
             return None
         known = alert_id in self._alerts
         self._alerts[alert_id] = alert
-        return None if known else self._in_short(alert)
+        return None if known or _superseded(alert) else self._in_short(alert)
 
     def events(self) -> int:
         """Events of the log that have been judged so far: counted, or left out as duplicates."""
@@ -278,12 +278,18 @@ class Board:
         )
 
     def _newest_alerts(self, count: int) -> tuple[AlertLine, ...]:
-        newest = heapq.nlargest(count, self._alerts.values(), key=lambda each: (each.occurred_at, each.id))
+        shown = (alert for alert in self._alerts.values() if not _superseded(alert))
+        newest = heapq.nlargest(count, shown, key=lambda each: (each.occurred_at, each.id))
         return tuple(self._in_short(alert) for alert in newest)
 
     def _in_short(self, alert: Milestone | Spike) -> AlertLine:
         text = wording.spike(alert) if alert.kind == "spike" else wording.milestone(alert, self._aliases)
         return AlertLine(alert.kind, alert.occurred_at, text)
+
+
+def _superseded(alert: Milestone | Spike) -> bool:
+    """Whether a higher milestone of the same series was reached at the same time; that one is the news."""
+    return alert.kind == "milestone" and alert.superseded_by is not None
 
 
 def _activity(actions: dict[str, int]) -> int:

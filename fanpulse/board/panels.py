@@ -70,7 +70,7 @@ def chart(
     values: Sequence[int], last_ms: int, width: int, height: int, style: Callable[[int], str]
 ) -> list[Text]:
     """A column per minute, the one that starts at ``last_ms`` at the right; ``style`` by a minute's start."""
-    values = values[-(width - _AXIS - 1) :]
+    values = values[-max(1, width - _AXIS - 1) :]
     starts = [last_ms - back * MINUTE_MS for back in range(len(values) - 1, -1, -1)]
     most = round_up(max(10, *values))
     styles = [style(start) for start in starts]
@@ -188,9 +188,13 @@ def countries(snapshot: Snapshot, width: int, height: int) -> list[Text]:
     return [fit(line, width) for line in (lines if rows else [*lines, _NONE])]
 
 
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def alerts(snapshot: Snapshot, width: int, height: int) -> list[Text]:
     """The newest milestones and spikes, the newest first."""
-    note = f"{snapshot.milestones:,} milestones, {snapshot.spikes:,} spikes"
+    note = f"{_count(snapshot.milestones, 'milestone')}, {_count(snapshot.spikes, 'spike')}"
     lines = [heading("ALERTS", width, note)]
     for alert in snapshot.alerts[: height - 1]:
         at = (f" {wording.minute(alert.at_ms)} ", DIM)

@@ -34,9 +34,9 @@ class Rolling:
         width_ms, start_ms, part = int(key[1]), int(key[2]), int(key[3])
         if width_ms > MINUTE_MS:
             return
+        new = dict(_activity(value["rows"])) if value is not None else {}
         name = (partition, width_ms, start_ms, part)
         old = self._parts.pop(name, {})
-        new = dict(_activity(value["rows"])) if value is not None else {}
         if new:
             self._parts[name] = new
         change = dict(new)

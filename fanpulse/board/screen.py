@@ -11,6 +11,7 @@ from fanpulse.board import panels, wording
 from fanpulse.board.model import Snapshot
 from fanpulse.board.text import BAD, DIM, GOOD, STREAM, STRONG, WARN, beside, fit, join, spread
 
+_ROOMY = 90  # columns from which on there is room for what is only nice to know
 _WIDE = 132  # columns from which on hashtags and alerts stand beside the rest
 _FRESH_SECONDS, _STALE_SECONDS = 3.0, 10.0
 
@@ -91,7 +92,7 @@ def _narrow(snapshot: Snapshot, width: int, height: int) -> list[Text]:
 
 def _header(snapshot: Snapshot, around: Surroundings, width: int) -> Text:
     left = join(" ", (" fanpulse ", "bold white on blue"), "  ")
-    if around.title:
+    if around.title and width >= _ROOMY:
         left.append(f"{around.title}  ", DIM)
     if snapshot.present_ms:
         left.append(f"{wording.day(snapshot.present_ms)} ", DIM)
@@ -132,8 +133,9 @@ def _footer(snapshot: Snapshot, around: Surroundings, width: int) -> Text:
         mark, style = _MARKS.get(each.state, ("?", WARN))
         words = each.name if each.state == "up" else f"{each.name} {each.state}"
         left.append_text(join((f"{mark} ", style), (words, "" if each.state == "up" else style), "  "))
-    notes = [f"{snapshot.duplicates:,} duplicates"]
-    if width >= 100:
+    notes = []
+    if width >= _ROOMY:
+        notes.append(f"{snapshot.duplicates:,} duplicates")
         notes += [f"{snapshot.late:,} late"] if snapshot.late else []
         notes += [f"{snapshot.refused:,} unreadable"] if snapshot.refused else []
     if around.hint:

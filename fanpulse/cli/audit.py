@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import signal
+from collections.abc import Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.markup import escape
@@ -17,6 +20,9 @@ from fanpulse.cli.context import Exit, stderr
 
 if TYPE_CHECKING:
     from services.audit.result import AuditResult, Window
+    from services.runtime.settings import Settings
+
+_Result = TypeVar("_Result")
 
 
 def register(app: typer.Typer) -> None:
@@ -83,15 +89,15 @@ def audit(
         ),
     ] = None,
 ) -> None:
-    """Recount and compare."""
     from services.audit.errors import AuditError
     from services.audit.service import audit as run
     from services.audit.summary import summary
 
-    window, settings = _window(from_, to), context.settings()
+    window = _window(from_, to)
+    settings = context.settings() if directory else _settings_of_a_stream()
     try:
         with _Display() as display:
-            result = asyncio.run(
+            result = _run(
                 run(
                     settings,
                     directory,
@@ -115,20 +121,37 @@ def export(
         Path, typer.Argument(metavar="DIR", help="A new or empty folder, or an earlier export.")
     ],
 ) -> None:
-    """Write an export."""
     from services.audit.errors import AuditError
     from services.audit.service import export as run
 
-    settings = context.settings()
+    settings = _settings_of_a_stream()
     try:
         with _Display() as display:
             display.step("reading")
-            manifest = asyncio.run(run(settings, directory, display.progress))
+            manifest = _run(run(settings, directory, display.progress))
     except (AuditError, OSError) as error:
         raise _refused(error) from error
     entries = sum(part.entries for part in manifest.events.partitions)
     size = sum(file.bytes for file in manifest.files)
     typer.echo(f"{directory}: {entries:,} entries of the log in {len(manifest.files)} files, {size:,} bytes")
+
+
+def _settings_of_a_stream() -> Settings:
+    settings = context.settings()
+    if settings.kafka.bootstrap is None:
+        raise context.UnavailableError(
+            "no stack runs; start one with `fanpulse up`, set FANPULSE_KAFKA_BOOTSTRAP, or audit an export"
+        )
+    return settings
+
+
+def _run(work: Coroutine[Any, Any, _Result]) -> _Result:
+    # What the Kafka client complains of is in the error that is raised.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    try:
+        return asyncio.run(work)
+    except KeyboardInterrupt:
+        raise typer.Exit(128 + signal.SIGINT) from None
 
 
 class _Display:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from fanpulse.devstack import state
 from fanpulse.devstack.places import Places
-from fanpulse.devstack.services import reachable
+from fanpulse.devstack.ports import reachable
 from services.runtime.settings import Settings, load_settings
 
 

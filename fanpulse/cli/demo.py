@@ -23,8 +23,8 @@ _HELP = (
     "Starts Kafka and all services beside whatever else runs, in a namespace and with data of their own, "
     "and sends some 120,000 events through ingest: six accounts, the Fuxi Grand Ceremony with three moments "
     "that everybody reacts to, an apricot blossom that goes viral; with duplicates, late and malformed "
-    "events among them. A live board shows what is counted. Then the log is counted again by independent code, and "
-    "compared with everything that was published."
+    "events among them. A live board shows what is counted. Then the log is counted again by independent "
+    "code, and compared with everything that was published."
 )
 _EPILOG = "\n\n".join(
     (

@@ -14,15 +14,15 @@ from rich.markup import escape
 
 from fanpulse.cli import context
 from fanpulse.cli.context import Exit, stderr
+from fanpulse.cli.ingest_client import connect
 from fanpulse.cli.interrupt import Interrupt
 from fanpulse.cli.load_display import LoadDisplay
-from services.ingest.files.client import IngestClient, IngestRefusedError, IngestUnavailableError
+from services.ingest.files.client import IngestRefusedError, IngestUnavailableError
 from services.ingest.files.loading import Limits
 from services.ingest.files.opening import STANDARD_INPUT
 from services.ingest.files.pace import SpeedError, parse_speed
 from services.ingest.files.rules import RulesError, parse_rules
 from services.ingest.files.session import FileError, Options, Session
-from services.runtime.settings import Settings
 
 
 class Kind(StrEnum):
@@ -136,7 +136,7 @@ def load(
     display = LoadDisplay(Console(highlight=False), stderr, quiet=quiet)
     with Interrupt(lambda: _say_stopping(quiet)) as interrupt:
         try:
-            client = connect(settings, url, api_key, patience, display)
+            client = connect(settings, url, api_key, patience, display.waiting)
             with Session(
                 files,
                 options,
@@ -162,16 +162,6 @@ def load(
         raise typer.Exit(interrupt.code)
     rejected = any(report.result.rejected for report in session.reports)
     raise typer.Exit(Exit.FAILED if rejected else Exit.OK)
-
-
-def connect(
-    settings: Settings, url: str | None, api_key: str | None, patience: float, display: LoadDisplay
-) -> IngestClient:
-    """A client of ingest. Raises IngestRefusedError for what is no address."""
-    key = api_key or (settings.api_key.get_secret_value() if settings.api_key else None)
-    return IngestClient(
-        url or context.ingest_url(settings), api_key=key, patience_seconds=patience, on_wait=display.waiting
-    )
 
 
 def _say_stopping(quiet: bool) -> None:

@@ -15,11 +15,49 @@ from rich.table import Table
 
 from fanpulse.cli.context import Exit, stderr
 from fanpulse.devstack.state import Status
+from services.runtime import logging
 from services.runtime.kafka import BrokerUnavailableError
 from services.runtime.settings import Settings, SettingsError, load_settings
 
 _PANEL = "Local stack"
 console = Console(highlight=False)
+
+# Not the docstrings, since their line breaks would be kept.
+_UP_HELP = (
+    "Start Kafka, ingest, aggregate, alerts, and Prometheus and Grafana if they are installed.\n\n"
+    "A service that dies is started again. Ctrl-C ends everything in order, and nothing outlives this "
+    "process. With FANPULSE_KAFKA_BOOTSTRAP set, that broker is used and none is started."
+)
+_UP_EPILOG = "\n\n".join(
+    (
+        "[bold]Examples[/bold]",
+        "[cyan]fanpulse up[/cyan]                                      in this terminal, until Ctrl-C",
+        "[cyan]fanpulse up --detach[/cyan]                             in the background, until `fanpulse down`",
+        "[cyan]FANPULSE_NAMESPACE=trial fanpulse up --detach[/cyan]    a second one beside it, sharing nothing",
+        "[bold]Exit codes[/bold]  0 ready, or ended as asked · 1 it did not start · 2 a setting is wrong · 3 the "
+        "broker cannot be reached · 4 it runs already (no error with --detach)",
+    )
+)
+_DOWN_HELP = (
+    "End the stack of `fanpulse up`, and return when all of its processes are gone.\n\n"
+    "The data stays, and the next `fanpulse up` goes on with it. That nothing runs is no error."
+)
+_DOWN_EPILOG = "\n\n".join(
+    (
+        "[bold]Example[/bold]",
+        "[cyan]fanpulse down[/cyan]",
+        "[bold]Exit codes[/bold]  0 nothing runs any more · 1 something does not end",
+    )
+)
+_STATUS_HELP = "Show what runs, where it listens and whether it is ready."
+_STATUS_EPILOG = "\n\n".join(
+    (
+        "[bold]Examples[/bold]",
+        "[cyan]fanpulse status[/cyan]",
+        "[cyan]fanpulse status --format json | jq -r '.ingest\\[0].url'[/cyan]    for a script",
+        "[bold]Exit codes[/bold]  0 the stack is up · 3 it is not",
+    )
+)
 
 
 class StatusFormat(StrEnum):
@@ -29,8 +67,9 @@ class StatusFormat(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (up, down, status):
-        app.command(rich_help_panel=_PANEL)(command)
+    app.command(rich_help_panel=_PANEL, help=_UP_HELP, epilog=_UP_EPILOG)(up)
+    app.command(rich_help_panel=_PANEL, help=_DOWN_HELP, epilog=_DOWN_EPILOG)(down)
+    app.command(rich_help_panel=_PANEL, help=_STATUS_HELP, epilog=_STATUS_EPILOG)(status)
 
 
 def up(
@@ -42,23 +81,8 @@ def up(
     ] = 1,
     link: Annotated[int, typer.Option("--link", hidden=True, help="Descriptor of `up --detach`.")] = -1,
 ) -> None:
-    """Start Kafka, ingest, aggregate, alerts, and Prometheus and Grafana if they are installed.
-
-    A service that dies is started again. Ctrl-C ends all of it in order. With FANPULSE_KAFKA_BOOTSTRAP
-    set, that broker is used and none is started.
-
-    [bold]Examples[/bold]
-
-    [cyan]fanpulse up[/cyan]                                      in this terminal
-
-    [cyan]fanpulse up --detach && fanpulse status[/cyan]          in the background
-
-    [cyan]FANPULSE_NAMESPACE=trial fanpulse up --detach[/cyan]    beside it, sharing nothing
-
-    Exit codes: 0 ready, or ended by Ctrl-C · 1 it did not start · 2 a setting is wrong · 3 the broker
-    cannot be reached · 4 it runs already (with --detach this is no error).
-    """
     settings = load_settings()
+    logging.configure("warning", "console")  # the supervisor has events for people; services have own logs
     if link >= 0:
         _run_detached(settings, workers, link)
     elif detach:
@@ -68,14 +92,6 @@ def up(
 
 
 def down() -> None:
-    """End the stack of `fanpulse up`, and return when all of its processes are gone.
-
-    The data stays; the next `fanpulse up` goes on with it. Nothing to end is no error.
-
-    [bold]Example[/bold]
-
-    [cyan]fanpulse down[/cyan]
-    """
     from fanpulse.devstack.places import Places
     from fanpulse.devstack.takedown import TakedownError, take_down
 
@@ -92,16 +108,6 @@ def status(
         StatusFormat, typer.Option("--format", help="How to print it; json is for programs.")
     ] = StatusFormat.TABLE,
 ) -> None:
-    """Show what runs, where it listens and how it is.
-
-    [bold]Examples[/bold]
-
-    [cyan]fanpulse status[/cyan]
-
-    [cyan]fanpulse status --format json | jq -r '.ingest\\[0].url'[/cyan]
-
-    Exit codes: 0 the stack is up · 3 it is not.
-    """
     from fanpulse.devstack.overview import overview
 
     up, found = asyncio.run(overview(load_settings()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import json
+import logging
 import sys
 from collections.abc import Iterator
 from enum import StrEnum
@@ -58,8 +59,12 @@ def totals(
         Format, typer.Option("--format", "-f", help="For people, for programs, or for a spreadsheet.")
     ] = Format.TABLE,
 ) -> None:
-    """Show the totals."""
     settings = context.settings()
+    if settings.kafka.bootstrap is None:
+        raise context.UnavailableError(
+            "no stack runs; start one with `fanpulse up`, or set FANPULSE_KAFKA_BOOTSTRAP"
+        )
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # its complaint is in the error that is raised
     view, unreadable = asyncio.run(_read(settings))
     found = as_json(view, AliasTable(settings.hashtag_aliases))
     if format_ is Format.JSON:

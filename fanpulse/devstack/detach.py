@@ -117,14 +117,19 @@ class Link:
 
     async def lost(self) -> None:
         """Return when the command has gone away; never if it said ``detach`` before."""
-        answer = await asyncio.to_thread(self._receive)
-        if answer == b"detach\n":
+        loop = asyncio.get_running_loop()
+        said = asyncio.Event()
+        # not in a thread, whose read would outlast us
+        loop.add_reader(self._socket, said.set)
+        try:
+            await said.wait()
+        finally:
+            loop.remove_reader(self._socket)
+        if self._receive() == b"detach\n":
             await asyncio.Event().wait()
 
     def close(self) -> None:
-        """Tell no more; ends a wait for the other side."""
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+        """Tell no more."""
         self._socket.close()
 
     def _receive(self) -> bytes:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from fanpulse.devstack.backoff import Backoff
+from fanpulse.devstack.child import tail
 from fanpulse.devstack.events import Happening, OnEvent, StackEvent
 from fanpulse.devstack.unit import Unit, UnitError
 
@@ -43,11 +44,12 @@ class Keeper:
         deadline = self._clock() + self.unit.start_seconds
         while not await self.unit.ready():
             if self._ended():
-                raise UnitError(self.unit.why_it_ended())
+                raise UnitError(self.unit.name, self.unit.why_it_ended())
             if self._clock() > deadline:
                 raise UnitError(
-                    f"{self.unit.name} is not ready after {self.unit.start_seconds:.0f} s; "
-                    f"its log is {self.unit.log}"
+                    self.unit.name,
+                    f"not ready after {self.unit.start_seconds:.0f} s; its log is {self.unit.log}\n"
+                    f"{tail(self.unit.log)}",
                 )
             await asyncio.sleep(STARTING_PROBE_SECONDS)
         self._say(Happening.READY, self.unit.address)
@@ -71,8 +73,7 @@ class Keeper:
         while True:
             await self._pause(self._probe_seconds if ready else STARTING_PROBE_SECONDS)
             if self._ended():
-                first_line, *_ = self.unit.why_it_ended().splitlines()
-                self._say(Happening.EXITED, first_line)
+                self._say(Happening.EXITED, self.unit.how_it_ended())
                 return
             if not ready:
                 ready = await self.unit.ready()
@@ -94,7 +95,7 @@ class Keeper:
             try:
                 await self._launch()
             except UnitError as error:
-                self._say(Happening.FAILED, str(error))
+                self._say(Happening.FAILED, error.reason)
             else:
                 self._say(Happening.STARTING)
                 return

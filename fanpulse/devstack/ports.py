@@ -1,4 +1,4 @@
-"""Free ports on the loopback address, chosen once and remembered."""
+"""Addresses on this machine; free ports, chosen once and remembered."""
 
 from __future__ import annotations
 
@@ -27,6 +27,15 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def reachable(host: str) -> str:
+    """An address to connect to, for one that is listened on."""
+    if host in ("0.0.0.0", ""):  # noqa: S104 - it is compared, not listened on
+        return "127.0.0.1"
+    if host == "::":
+        return "[::1]"
+    return f"[{host}]" if ":" in host else host
 
 
 class Ports:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from fanpulse.devstack.environment import as_environment
 from fanpulse.devstack.places import Places
-from fanpulse.devstack.ports import Ports
+from fanpulse.devstack.ports import Ports, reachable
 from fanpulse.devstack.unit import HttpUnit
 from services.runtime.settings import Section, Settings
 
@@ -72,15 +72,6 @@ class ServiceUnits:
             env={**self._env, port_variable: str(port)},
             held=self._held,
         )
-
-
-def reachable(host: str) -> str:
-    """An address to connect to, for one that is listened on."""
-    if host in ("0.0.0.0", ""):  # noqa: S104 - it is compared, not listened on
-        return "127.0.0.1"
-    if host == "::":
-        return "[::1]"
-    return f"[{host}]" if ":" in host else host
 
 
 def _explicit(section: Section, key: str) -> int:

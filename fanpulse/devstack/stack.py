@@ -217,7 +217,7 @@ class Stack:
             await keeper.start()
             ready = True
         except UnitError as error:
-            self._tell(StackEvent(Happening.FAILED, unit.name, str(error)))
+            self._tell(StackEvent(Happening.FAILED, unit.name, error.reason))
             ready = False
         self._tasks.append(asyncio.create_task(keeper.keep(started=ready)))
 

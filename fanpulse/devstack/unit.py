@@ -13,7 +13,11 @@ from fanpulse.devstack.probes import http_status, kafka_answers
 
 
 class UnitError(RuntimeError):
-    """A part cannot be started; the message says why, with the tail of its log on further lines."""
+    """A part cannot be started; `reason` says why, with the tail of its log on further lines."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name}: {reason}")
+        self.reason = reason
 
 
 class Unit(ABC):
@@ -70,11 +74,19 @@ class Unit(ABC):
     def log(self) -> Path:
         """Where its output goes."""
 
-    def why_it_ended(self) -> str:
-        """The exit status and the last of the log."""
+    def how_it_ended(self) -> str:
+        """The exit status in words."""
         status = self.child.returncode if self.child else None
-        how = f"by signal {-status}" if status is not None and status < 0 else f"with status {status}"
-        return f"{self.name} ended {how}; its log {self.log}:\n{tail(self.log)}"
+        how = (
+            f"killed by signal {-status}"
+            if status is not None and status < 0
+            else f"ended with status {status}"
+        )
+        return f"{how}; its log is {self.log}"
+
+    def why_it_ended(self) -> str:
+        """The same, and the last of the log."""
+        return f"{self.how_it_ended()}\n{tail(self.log)}"
 
 
 class HttpUnit(Unit):
@@ -128,7 +140,7 @@ class HttpUnit(Unit):
                 held=self._held,
             )
         except (ChildError, OSError) as error:
-            raise UnitError(f"{self.name}: {error}") from error
+            raise UnitError(self.name, str(error)) from error
 
     async def ready(self) -> bool:
         return await http_status(self.url + self._ready_path) == 200
@@ -174,7 +186,7 @@ class KafkaUnit(Unit):
         try:
             await self.broker.start()
         except KafkaStartError as error:
-            raise UnitError(f"kafka: {error}") from error
+            raise UnitError(self.name, str(error)) from error
 
     async def ready(self) -> bool:
         return await self.healthy()  # launch waits until it is

@@ -27,7 +27,7 @@ def closing(outcome: Outcome) -> RenderableType:
         ("duplicates", outcome.duplicates, "accepted, and left out of every count"),
         ("counted", outcome.counted, "distinct events"),
         ("milestones", outcome.milestones, ""),
-        ("spikes", outcome.spikes, ""),
+        ("spikes", outcome.spikes, ", ".join(outcome.moments)),
     )
     for name, count, note in rows:
         table.add_row(name, f"{count:,}", note)
@@ -38,6 +38,19 @@ def closing(outcome: Outcome) -> RenderableType:
     return Group("", Padding(table, (0, 0, 0, 2)), "", *_verdict(outcome), "")
 
 
+def opening(seed: int, speed: float, minutes: int) -> RenderableType:
+    """What is going to be seen."""
+    pace = f"{minutes} minutes of 22 June 2026 in {_seconds(minutes, speed)}" if speed else "at full speed"
+    return Text.assemble(
+        ("fanpulse demo", "bold"), (f"  the Fuxi Grand Ceremony, {pace}; seed {seed}", "dim")
+    )
+
+
+def _seconds(minutes: int, speed: float) -> str:
+    seconds = minutes * 60 / speed
+    return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min"
+
+
 def _verdict(outcome: Outcome) -> list[Text]:
     if outcome.good:
         line = Text.assemble(
@@ -45,7 +58,7 @@ def _verdict(outcome: Outcome) -> list[Text]:
             (outcome.verdict, "bold green"),
             ("  every figure was counted again from the log, and is the one published", "dim"),
         )
-        return [line]
+        return [line, *(Text(f"  - {note}", "dim") for note in outcome.notes)]
     head = Text.assemble(("  VERDICT ", "bold"), ("NOT GOOD", "bold red"), f"  the audit: {outcome.verdict}")
     return [head, *(Text.assemble(("  ✗ ", "bold red"), problem) for problem in outcome.problems)]
 

@@ -14,6 +14,7 @@ from fanpulse.board.health import HealthWatch
 from fanpulse.board.live import display
 from fanpulse.board.model import Board
 from fanpulse.board.screen import Show, Surroundings
+from fanpulse.board.together import beside
 from fanpulse.simulate.matrix import MINUTE_MS, START_MS
 from fanpulse.simulate.player import Player
 from fanpulse.simulate.scenario import Scenario
@@ -54,7 +55,7 @@ class Rehearsal:
         """
         loop = asyncio.get_running_loop()
         began = loop.time()
-        tally = await _beside(self._play(), self._feed.run(), self._health.run(), self._display.run(), stack)
+        tally = await beside(self._play(), self._feed.run(), self._health.run(), self._display.run(), stack)
         result = await self._audit()
         return judge(self._scenario.expected, tally, result, loop.time() - began)
 
@@ -99,18 +100,3 @@ class Rehearsal:
             ),
             hint="Ctrl-C stops",
         )
-
-
-async def _beside(work: Coroutine[Any, Any, Tally], *others: Coroutine[Any, Any, None]) -> Tally:
-    """Do the work while the others run; they end with it. The first error of any ends all, and is raised."""
-    main = asyncio.create_task(work)
-    tasks = [main, *(asyncio.create_task(other) for other in others)]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done - {main}:
-            task.result()
-        return await main
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

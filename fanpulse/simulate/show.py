@@ -9,13 +9,14 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
 from rich.console import Console
 
 from fanpulse.devstack.events import Happening, StackEvent
 from fanpulse.devstack.narration import DownloadProgress, narrator
 from fanpulse.devstack.places import Places
 from fanpulse.devstack.stack import Stack
-from fanpulse.simulate.closing import addresses, closing
+from fanpulse.simulate.closing import addresses, closing, opening
 from fanpulse.simulate.fresh import fresh_broker, fresh_topics, only_demo
 from fanpulse.simulate.rehearsal import Rehearsal
 from fanpulse.simulate.scenario import Scenario
@@ -23,6 +24,8 @@ from fanpulse.simulate.setting import demo_settings
 from fanpulse.simulate.verdict import Outcome
 from services.runtime import logging as service_logging
 from services.runtime.settings import CONFIG_VARIABLE, PREFIX, Settings
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +57,10 @@ class Show:
         Nothing is left running, however it ends. Raises BusyError, StackError, PlayError, SettingsError and
         BrokerUnavailableError.
         """
+        options = self._options
         with only_demo(self._places):
-            scenario = Scenario(self._options.seed, self._options.minutes)
+            self._console.print(opening(options.seed, options.speed, options.minutes), soft_wrap=True)
+            scenario = Scenario(options.seed, options.minutes)
             writing = asyncio.create_task(asyncio.to_thread(lambda: scenario.items))
             await self._clear_the_stage()
             stack = Stack(
@@ -68,7 +73,7 @@ class Show:
                 await writing
                 outcome = await self._play(stack, scenario)
                 self._report(outcome)
-                if not self._options.once:
+                if not options.once:
                     self._console.print(addresses(stack.status(), self._absent), soft_wrap=True)
                     await stack.wait()
             return outcome.good
@@ -94,6 +99,7 @@ class Show:
 
     def _tell(self, event: StackEvent) -> None:
         """Stack events are lines of their own, except while the board has the screen and shows them."""
+        log.info("stack_event", happening=event.happening, service=event.service, text=event.text)
         if event.happening is Happening.ABSENT:
             self._absent[event.service] = event.text
         elif not self._on_stage:

@@ -4,10 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from fanpulse.simulate.scenario import Expectation
 from fanpulse.simulate.tally import Tally
+
+#: Differences of the audit that are told one by one.
+_DIFFERENCES = 10
+
+
+class AuditedDifference(Protocol):
+    """One thing that the audit found wrong."""
+
+    @property
+    def line(self) -> str:
+        """For people."""
+
+
+class AuditedSpike(Protocol):
+    """The part of a spike that is needed here."""
+
+    @property
+    def start_ms(self) -> int:
+        """Start of its minute."""
+
+    @property
+    def observed(self) -> int:
+        """Count of the minute."""
+
+    @property
+    def baseline(self) -> float:
+        """Median of the minutes before."""
 
 
 class Audited(Protocol):
@@ -30,11 +58,19 @@ class Audited(Protocol):
         """Events that count."""
 
     @property
+    def differences(self) -> Sequence[AuditedDifference]:
+        """What is wrong."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """Remarks."""
+
+    @property
     def milestones(self) -> Sequence[object]:
         """One for each."""
 
     @property
-    def spikes(self) -> Sequence[object]:
+    def spikes(self) -> Sequence[AuditedSpike]:
         """One for each."""
 
 
@@ -55,6 +91,10 @@ class Outcome:
     #: Events that are in the log twice or more since their answer was lost and they were sent again.
     resent: int
     retries: int
+    #: Each spike in short: when, and how many times the usual.
+    moments: tuple[str, ...]
+    #: What the audit remarks without calling it wrong.
+    notes: tuple[str, ...]
     problems: tuple[str, ...]
 
     @property
@@ -77,6 +117,7 @@ class Outcome:
             "verdict": self.verdict,
             "good": self.good,
             "problems": list(self.problems),
+            "notes": list(self.notes),
             "resent": self.resent,
             "retries": self.retries,
         }
@@ -103,8 +144,19 @@ def judge(expected: Expectation, tally: Tally, audited: Audited, seconds: float)
         verdict=audited.verdict,
         resent=resent,
         retries=tally.retries,
+        moments=tuple(map(_moment, audited.spikes)),
+        notes=tuple(audited.notes),
         problems=tuple(_problems(expected, tally, audited, duplicates, resent)),
     )
+
+
+def _more(differences: int) -> str:
+    return f", of {differences:,} differences the first are:" if differences > _DIFFERENCES else ""
+
+
+def _moment(spike: AuditedSpike) -> str:
+    at = datetime.fromtimestamp(spike.start_ms / 1000, UTC)
+    return f"{at:%H:%M} {spike.observed / spike.baseline:.1f}x" if spike.baseline else f"{at:%H:%M}"
 
 
 def _problems(
@@ -112,7 +164,8 @@ def _problems(
 ) -> list[str]:
     problems = []
     if not audited.exact:
-        problems.append(f"the audit's verdict is {audited.verdict}")
+        problems.append(f"the audit's verdict is {audited.verdict}{_more(len(audited.differences))}")
+        problems += [difference.line for difference in audited.differences[:_DIFFERENCES]]
     for name, got, wanted in (
         ("sent", tally.sent, expected.sent),
         ("accepted", tally.accepted, expected.accepted),

@@ -54,12 +54,7 @@ class Ledger:
     async def open(self) -> None:
         """Become the only writer, then read what is on record. Raises BrokerUnavailableError."""
         try:
-            await self._producer.start()
-            # The broker ends what an earlier owner left open before it lets a transaction begin.
-            await self._producer.begin_transaction()
-            await self._producer.commit_transaction()
-        except ProducerFenced as error:
-            raise _fenced() from error
+            await self._producer.start()  # returns when the broker has shut out and ended what was before
         except KafkaError as error:
             raise BrokerUnavailableError(f"{self._settings.kafka.bootstrap}: {error}") from error
         for record in await read_topic(self._settings, self._topic):
@@ -96,7 +91,9 @@ class Ledger:
                 await self._send(chunk)
                 await self._producer.commit_transaction()
             except ProducerFenced as error:
-                raise _fenced() from error
+                raise FencedError(
+                    "another alerts service of this namespace has taken over; this one stops"
+                ) from error
             for alert in chunk:
                 self._note(alert)
 
@@ -117,7 +114,3 @@ class Ledger:
     async def close(self) -> None:
         """Release the connection; a transaction that is still open is never seen by readers."""
         await self._producer.stop()
-
-
-def _fenced() -> FencedError:
-    return FencedError("another alerts service of this namespace has taken over; this one stops")

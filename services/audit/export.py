@@ -18,7 +18,6 @@ from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import structlog
 
 from schemas.topics import ALERTS, EVENTS, TOTALS, qualified
 from services.audit.engine import open_engine
@@ -42,8 +41,6 @@ from services.audit.manifest import (
 from services.audit.rules import rules_text
 from services.runtime.reading import Record, Span
 from services.runtime.settings import Settings
-
-log = structlog.get_logger(__name__)
 
 PART_ROWS = 500_000
 BATCH_ROWS = 50_000  # rows held as Python objects at a time
@@ -86,8 +83,6 @@ async def write_export(
         exporter = _Exporter(settings, reader, folder, progress or (lambda done, total: None))
         manifest = await exporter.run()
         write_manifest(folder, manifest)
-    entries = sum(part.entries for part in manifest.events.partitions)
-    log.debug("export_written", directory=str(directory), entries=entries)
     return manifest
 
 

@@ -69,7 +69,7 @@ def _admit_object(body: bytes, most: int, gate: Gate) -> Admitted | Refusal:
     body = body.strip()
     judged = _judge([body], most, gate)
     broken = judged.refused[0].refusal if judged.refused else None
-    if broken is None or broken.reason is not Reason.NOT_JSON:
+    if broken is None or broken.field or broken.reason not in (Reason.NOT_JSON, Reason.NOT_UTF8):
         return judged
     return _admit_lines(codec.split_lines(body), most, gate) if _is_really_lines(body) else broken
 

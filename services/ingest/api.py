@@ -25,7 +25,7 @@ _DESCRIPTION = """\
 Takes engagement events in. `202` means that every accepted event is in the log, acknowledged by all replicas.
 
 Send one event, an array of events, or NDJSON; plain or with `Content-Encoding: gzip`. The good events of a
-request go through; each bad one is listed with its `index`, `field` and `reason`, and is kept as a dead letter.
+request go through; each bad one is listed with its `index`, `field` and `reason`, and kept as a dead letter.
 After a `503` send the same events again, with the same `event_id`: one that was stored already counts once.
 """
 _EXAMPLE = {

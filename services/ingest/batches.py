@@ -1,6 +1,6 @@
 """Kafka record batches, compressed where it suits us.
 
-aiokafka compresses a batch in the event loop at the moment it is sent, which under load is a sixth of all that
+aiokafka compresses a batch in the event loop at the moment it is sent, under load a sixth of all that
 ingest does. Here a batch is drafted in the event loop, finished (compressed) in any thread, and handed to
 aiokafka ready: it adds its producer id and sequence number to the header, which are not compressed.
 """

@@ -54,17 +54,14 @@ def shape_of(headers: Mapping[bytes, bytes]) -> Shape:
         raise Problem(
             415,
             "send application/json or application/x-ndjson",
-            close=True,
             headers={"accept-post": _ACCEPTED},
         )
     charset = parameters.partition(b"charset=")[2].partition(b";")[0].strip(b' "')
     if charset not in (b"", b"utf-8", b"utf8", b"us-ascii"):
-        raise Problem(415, "events are UTF-8", close=True)
+        raise Problem(415, "events are UTF-8")
     encoding = headers.get(b"content-encoding", b"identity").lower().strip()
     if encoding not in (b"gzip", b"x-gzip", b"identity", b""):
-        raise Problem(
-            415, "send the body plain or with gzip", close=True, headers={"accept-encoding": "gzip"}
-        )
+        raise Problem(415, "send the body plain or with gzip", headers={"accept-encoding": "gzip"})
     return Shape(lines, encoding in (b"gzip", b"x-gzip"))
 
 
@@ -83,7 +80,7 @@ class Held:
     def take(self, size: int) -> None:
         """Hold more; raises Problem (503) if there is no room."""
         if not self._budget.take(size):
-            raise overloaded(close=True)
+            raise overloaded()
         self._size += size
 
     def release(self) -> None:
@@ -92,13 +89,12 @@ class Held:
         self._size = 0
 
 
-def overloaded(*, close: bool = False) -> Problem:
+def overloaded() -> Problem:
     """The answer while too much waits for the broker."""
     return Problem(
         503,
         "too much waits for the broker; nothing of this request was stored",
         retry_after=_RETRY_AFTER_SECONDS,
-        close=close,
     )
 
 
@@ -142,7 +138,7 @@ async def _collect(receive: Receive, limit: int, held: Held | None) -> bytes | N
 
 def too_large(limit: int) -> Problem:
     """The answer to a body over the limit."""
-    return Problem(413, f"a body has at most {limit} bytes, also once unpacked; send it in parts", close=True)
+    return Problem(413, f"a body has at most {limit} bytes, also once unpacked; send it in parts")
 
 
 def unpack(body: bytes, *, limit: int) -> bytes:

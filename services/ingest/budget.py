@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Budget:
-    """Bytes held now, against a limit. A request that alone exceeds the limit is let in when nothing is held."""
+    """Bytes held now, against a limit. One that alone exceeds the limit is let in when nothing is held."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit

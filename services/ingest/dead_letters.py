@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 from typing import Any
 
@@ -36,10 +37,8 @@ def letter(refusal: Refusal, raw: bytes, *, source: str, received_at: int, index
     if len(kept) < len(raw):
         value["truncated"] = True
     if len(kept) <= MAX_TEXT_BYTES:
-        try:
+        with contextlib.suppress(UnicodeDecodeError):  # then the base64 has to do
             value["raw_text"] = kept.decode()
-        except UnicodeDecodeError:
-            pass  # the base64 says it all
     return _encode(value)
 
 

@@ -15,8 +15,8 @@ SWEEP_SECONDS = 0.25
 class Deadlines:
     """Ends waits that take longer than ``seconds`` (and up to SWEEP_SECONDS more).
 
-    ``asyncio.timeout`` sets and clears a timer for each wait, which costs a tenth of all that a request of one
-    event costs. Here a wait is noted in a dictionary, and ``run`` looks through it now and then.
+    ``asyncio.timeout`` sets and clears a timer for each wait, a tenth of what a request of one event costs.
+    Here a wait is noted in a dictionary, and ``run`` looks through it now and then.
     """
 
     def __init__(self, seconds: float) -> None:

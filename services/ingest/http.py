@@ -6,7 +6,6 @@ The hot path is here and not in a FastAPI route because a route halves the rate 
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
@@ -24,17 +23,13 @@ from services.ingest.deadlines import Deadlines
 from services.ingest.intake import Intake, Outcome, Submitted
 from services.ingest.metrics import IngestMetrics
 from services.ingest.problems import MEDIA_TYPE, Problem
-from services.ingest.publisher import AckTimeoutError, OverloadedError, ProducerFailedError, PublishError
+from services.ingest.publisher import AckTimeoutError, OverloadedError, PublishError
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, bodies.Receive, Send], Awaitable[None]]
 
 PATH = "/v1/events"
-#: After an early refusal the rest of a body is read and thrown away, so that the client sees the answer and
-#: not a broken connection; so much of it and for so long at most.
-_DRAIN_BYTES = 16 * 2**20
-_DRAIN_SECONDS = 2.0
 _RETRY_AFTER_SECONDS = 5
 _SOURCE = re.compile(rb"[\x21-\x7e][\x20-\x7e]{0,198}[\x21-\x7e]|[\x21-\x7e]")
 _JSON_HEADERS = (b"content-type", b"application/json")
@@ -78,7 +73,7 @@ class Front:
             outcome = await self._take(headers, receive, held)
         except Problem as problem:
             status = problem.status
-            await _send_problem(problem, headers, receive, send)
+            await _send_problem(problem, headers, send)
         else:
             if outcome is None:
                 return  # the client went away before its request was complete
@@ -93,7 +88,7 @@ class Front:
     ) -> Outcome | None:
         impediment = self._impediment()
         if impediment is not None:
-            raise Problem(503, impediment, retry_after=_RETRY_AFTER_SECONDS, close=True)
+            raise Problem(503, impediment, retry_after=_RETRY_AFTER_SECONDS)
         self._keys.check(headers)
         shape = bodies.shape_of(headers)
         body = await bodies.read(receive, headers, limit=self._max_body, deadlines=self._deadlines, held=held)
@@ -148,7 +143,6 @@ def _problem_of(error: PublishError) -> Problem:
         503,
         f"{why}; the events may be stored all the same, so send them again with the same event_id",
         retry_after=_RETRY_AFTER_SECONDS,
-        close=isinstance(error, ProducerFailedError),
     )
 
 
@@ -179,34 +173,11 @@ async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], bod
     await send({"type": "http.response.body", "body": body})
 
 
-async def _send_problem(
-    problem: Problem, request_headers: Mapping[bytes, bytes], receive: bodies.Receive, send: Send
-) -> None:
-    body = problem.body()
-    headers = [
-        (b"content-type", MEDIA_TYPE.encode()),
-        (b"content-length", b"%d" % len(body)),
-        *((name.encode(), value.encode()) for name, value in problem.headers.items()),
-    ]
-    if problem.close:
+async def _send_problem(problem: Problem, request_headers: Mapping[bytes, bytes], send: Send) -> None:
+    # What is still to come of a body is thrown away by the server, and the connection is kept. But a client
+    # that waits for `100 Continue` will not send the body, and may not say so.
+    headers = [(b"content-type", MEDIA_TYPE.encode())]
+    headers += [(name.encode(), value.encode()) for name, value in problem.headers.items()]
+    if problem.close or b"expect" in request_headers:
         headers.append((b"connection", b"close"))
-    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": problem.close})
-    if problem.close:
-        # A client that waits for `100 Continue` sends nothing more; to read would invite it to.
-        if b"expect" not in request_headers:
-            await _drain(receive)
-        await send({"type": "http.response.body", "body": b""})
-
-
-async def _drain(receive: bodies.Receive) -> None:
-    drained = 0
-    try:
-        async with asyncio.timeout(_DRAIN_SECONDS):
-            while drained < _DRAIN_BYTES:
-                message = await receive()
-                if message["type"] == "http.disconnect" or not message.get("more_body", False):
-                    return
-                drained += len(message.get("body", b""))
-    except TimeoutError:
-        return
+    await _send(send, problem.status, headers, problem.body())

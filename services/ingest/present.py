@@ -93,7 +93,7 @@ class EventPresent:
         return self._newest
 
     def gate(self) -> Gate:
-        """Lets through what is at most `ahead_ms` ahead of the newest event before it; the first one sets it."""
+        """Lets through what is at most `ahead_ms` ahead of the newest event; the first one sets it."""
         limit = None if self._newest is None else self._newest + self._ahead_ms
         return Gate(limit, self._ahead_ms)
 

@@ -11,7 +11,7 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class Problem(Exception):  # noqa: N818 - the name of the thing in RFC 9457
-    """An answer other than success. ``retry_after`` in seconds; ``close``: the connection cannot be kept."""
+    """An answer other than success. ``retry_after`` in seconds; ``close``: the connection has no more use."""
 
     def __init__(
         self,

@@ -1,14 +1,14 @@
 """Group commit: what arrives together is written together, and acknowledged by all replicas.
 
-A flush starts as soon as fewer than two are under way, and takes all that waits by then. So a single event on
-an idle service goes out at once, and under load a flush grows to what arrived during the one before: no timer,
-and no setting to tune.
+A flush starts as soon as fewer than two are under way, and takes all that waits by then. So a single event
+on an idle service goes out at once, and under load a flush grows to what arrived during the one before: no
+timer, and no setting to tune.
 
 The producer is idempotent: within its life a retry neither doubles nor reorders. It retries without end while
 the broker is away; a request that waits too long for its acknowledgement is answered 503, although its events
-may still be written later. (503 never means "not stored"; the event_id makes sending again safe.) An error that
-the producer cannot retry may leave it unable to write at all (aiokafka #1017), so it is fatal: all that waits
-fails, and the service is to end and be started again.
+may still be written later. (503 never means "not stored"; the event_id makes sending again safe.) An error
+that the producer cannot retry may leave it unable to write at all (aiokafka #1017), so it is fatal: all that
+waits fails, and the service is to end and be started again.
 """
 
 from __future__ import annotations
@@ -156,23 +156,21 @@ class Publisher:
         self._sweeper = self._loop.create_task(self._sweep())
 
     async def stop(self, timeout_seconds: float) -> bool:
-        """Write out what waits, and disconnect. False if that was not possible in time."""
+        """Write out what waits, and disconnect. False if not all of it was acknowledged in time."""
         if self._sweeper is not None:
             self._sweeper.cancel()
         try:
             async with asyncio.timeout(timeout_seconds):
-                while self._flushes or self._has_items():
+                while (self._flushes or self._has_items()) and not self.failed.done():
                     if not self._flushes:
                         self._start_flush()
                     await asyncio.wait(self._flushes, return_when=asyncio.FIRST_COMPLETED)
-                    if self.failed.done():
-                        return False
                 await self._producer.stop()
         except TimeoutError:
             return False
         finally:
             self._compressor.shutdown(wait=False)
-        return True
+        return not self.failed.done()
 
     def submit(self, parcel: Parcel) -> asyncio.Future[None]:
         """Take a parcel in; the future is done when all of it is acknowledged, or fails with a PublishError.

@@ -34,7 +34,7 @@ def compose_specification() -> dict[str, Any]:
 
 def test_it_is_a_compose_file() -> None:
     """Valid by the specification's own schema."""
-    jsonschema.validate(COMPOSE, compose_specification())
+    jsonschema.Draft7Validator(compose_specification()).validate(COMPOSE)
 
 
 @services

@@ -65,8 +65,9 @@ class Aggregator:
         producer = await self._producer(partition)
         async with producer.transaction():
             self.offsets[partition] += 1
-            for key, value in transaction(partition, self.offsets[partition], entries, present_ms):
-                await producer.send_and_wait(self._topic, value, key, partition=partition)
+            records = transaction(partition, self.offsets[partition], entries, present_ms)
+            sent = [await producer.send(self._topic, v, k, partition=partition) for k, v in records]
+            await asyncio.gather(*sent)
 
     async def _producer(self, partition: int) -> AIOKafkaProducer:
         if partition not in self._producers:
@@ -217,6 +218,26 @@ async def test_nothing_is_decided_twice_after_a_restart(alerting: Settings, aggr
             lambda: sample(service, "fanpulse_alerts_delivered_total", channel="terminal") == 2, "delivered"
         )
     assert len({each.id for each in alerts}) == len(alerts) == 4
+
+
+async def test_a_service_that_comes_late_decides_at_the_end(
+    alerting: Settings, aggregator: Aggregator
+) -> None:
+    """What the totals were on the way to their end is not judged: entries of it may be compacted away. So
+    every figure is the one at the end, and of all the thresholds passed only the highest is told."""
+    for likes in (15, 60, 300):
+        filler = [counted("hashtag", f"tag{n}", like=1) for n in range(5000)]
+        await aggregator.commit(0, [*filler, counted(*TRAVEL, like=likes)])
+    async with running(alerting) as (service, _):
+        alerts = await until_recorded(alerting, 10)
+        await until(
+            lambda: sample(service, "fanpulse_alerts_delivered_total", channel="terminal") == 2, "delivered"
+        )
+    assert [each.threshold for each in alerts if isinstance(each, Milestone) and each.scope == "account"] == [
+        10, 20, 50, 100, 200,
+    ]  # fmt: skip
+    assert {each.total for each in alerts if isinstance(each, Milestone)} == {300}
+    assert {offset.offset for each in alerts for offset in each.as_of} == {3}
 
 
 async def test_an_open_transaction_is_not_seen(alerting: Settings, aggregator: Aggregator) -> None:

@@ -66,7 +66,13 @@ class Stream:
                        for key, value in count(partition, counted, self.horizon).items()}  # fmt: skip
             entries |= {key: value for (at, key), value in self.forged.items() if at == partition}  # type: ignore[misc]
             found += [
-                Record(partition, offset, START_MS, key.encode(), value and json.dumps(value).encode())
+                Record(
+                    partition,
+                    offset,
+                    START_MS,
+                    key.encode(),
+                    None if value is None else json.dumps(value).encode(),
+                )
                 for offset, (key, value) in enumerate(entries.items())
             ]
         return found
@@ -164,7 +170,8 @@ def count(
     def add(key: tuple[Any, ...], action: str, number: int, at: int, **more: Any) -> None:
         entry = entries.setdefault(key, {"actions": {}, "last_ms": 0, **more})
         entry["actions"][action] = entry["actions"].get(action, 0) + number
-        entry["last_ms"] = max(entry["last_ms"], at // 1000 * 1000)
+        if key[0] not in ("country", "vip"):
+            entry["last_ms"] = max(entry["last_ms"], at // 1000 * 1000)
 
     for record in records:
         try:
@@ -284,7 +291,12 @@ def partition_of(event: dict[str, Any], partitions: int) -> int:
 
 
 def random_stream(
-    seed: int, events: int = 2000, partitions: int = 3, horizon: tuple[int, int] = (1000, 2)
+    seed: int,
+    events: int = 2000,
+    partitions: int = 3,
+    horizon: tuple[int, int] = (1000, 2),
+    *,
+    started_once: bool = False,
 ) -> Stream:
     """A stream of every kind of entry: batches, single objects, clocks, garbage and repeated ids."""
     draw, stream, number, at = random.Random(seed), Stream(partitions, horizon), 0, START_MS
@@ -293,6 +305,13 @@ def random_stream(
         batch = []
         for _ in range(draw.randrange(1, 30)):
             event = random_event(draw, number, at)
+            if started_once and event["kind"] == "broadcast":
+                phase = "preheat" if number < 10 else "started"
+                event |= {
+                    "event_id": phase,
+                    "phase": phase,
+                    "occurred_at": START_MS + (number >= 10) * 200_000,
+                }
             number += 1
             at += draw.randrange(2000)
             if event["kind"] in ("reading", "broadcast"):

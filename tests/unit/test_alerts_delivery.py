@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -232,3 +234,16 @@ def test_a_webhook_that_cannot_work_is_refused_at_start(
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
     assert secret is None or secret not in str(raised.value) or secret == "secret"
+
+
+async def test_the_example_of_the_docs_works(capsys: pytest.CaptureFixture[str]) -> None:
+    """The receiver in docs/alerts.md takes what is sent, prints it once, and refuses a changed body."""
+    page = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text(encoding="utf-8")
+    example: dict[str, Any] = {}
+    exec(page.partition("```python\n")[2].partition("```")[0], example)  # noqa: S102 - our own page
+    with Receiver().serve() as receiver:
+        await send(receiver, Pauses())
+    ((headers, body),) = receiver.requests
+    assert [example["receive"](headers, body) for _ in range(2)] == [204, 204]
+    assert example["receive"](headers, body + b" ") == 401
+    assert capsys.readouterr().out == f"{ALERT_SENT.text}\n"

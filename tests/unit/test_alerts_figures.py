@@ -104,6 +104,7 @@ def test_what_cannot_be_read_is_left_out_and_told() -> None:
     assert figures.feed(0, b"no json", b"{}") == 1
     assert figures.feed(0, b"3", b"{}") == 1
     assert figures.feed(0, b"[]", b"{}") == 0
+    assert figures.feed(0, b'["account","twitter"]', b"{}") == 1
     assert figures.feed(0, b'["account","twitter","x"]', b"[1]") == 0
     assert figures.feed(0, *counted(*TRAVEL, like=5)) == 0
     assert figures.feed(0, *position(0, 1)) == 1
@@ -114,4 +115,5 @@ def test_what_alerts_do_not_use_is_passed_over() -> None:
     """Rings and breakdowns by country are not kept in memory."""
     unused = [entry(("bucket", 1000, 0, 0), rows=[]), counted("country", "CN", like=4)]
     figures = fed(1, (0, transaction(0, 1, unused)))
-    assert not figures.view.partials
+    assert figures.take_changed() == set()
+    assert figures.counts(("country", "CN")) == {}

@@ -14,7 +14,8 @@ from schemas.events import LOG_ENTRY
 from services.audit.entries import SCHEMA, Rows, parse_record
 
 EVENT = {
-    "v": 1, "event_id": "e1", "occurred_at": 1_782_120_600_123, "platform": "twitter", "account": "GansuTravel",
+    "v": 1, "event_id": "e1", "occurred_at": 1_782_120_600_123, "platform": "twitter",
+    "account": "GansuTravel",
 }  # fmt: skip
 INTERACTION = EVENT | {
     "kind": "interaction",
@@ -49,7 +50,8 @@ def test_an_interaction_fills_a_column_for_everything_that_is_counted() -> None:
     (row,) = rows_of(as_bytes(INTERACTION))
     assert row == {
         "partition": 4, "offset": 0, "index": 0, "record_timestamp_ms": 1000, "kind": "interaction",
-        "event_id": "e1", "occurred_at_ms": 1_782_120_600_123, "platform": "twitter", "account": "GansuTravel",
+        "event_id": "e1", "occurred_at_ms": 1_782_120_600_123, "platform": "twitter",
+        "account": "GansuTravel",
         "action": "repost", "quantity": 3, "post_id": "p1", "broadcast_id": "fuxi-2026",
         "hashtags": ["fuxiceremony", "伏羲大典"], "campaign": "fuxi-ceremony-2026", "post_format": "live",
         "country": "CN", "verified": True,

@@ -9,7 +9,7 @@ select
     partition, "offset" as pos, "index" as place, record_timestamp_ms as stamp_ms,
     kind, event_id, occurred_at_ms, platform, account,
     case kind when 'post' then 'post' else action end as action,
-    coalesce(quantity, 1) as quantity,
+    case kind when 'post' then 1 else coalesce(quantity, 1) end as quantity,
     nullif(post_id, '') as post_id, nullif(broadcast_id, '') as broadcast_id,
     list_distinct(hashtags) as hashtags, nullif(campaign, '') as campaign, post_format,
     nullif(country, '') as country, coalesce(verified, false) as vip,
@@ -108,7 +108,8 @@ with due as (
 )
 select partition, scope, s1, s2, action as metric, sum(quantity) as value from due group by all
 union all
-select partition, scope, s1, s2, 'last_ms', max(occurred_at_ms) // 1000 * 1000 from due group by all
+select partition, scope, s1, s2, 'last_ms', max(occurred_at_ms) // 1000 * 1000
+from due where scope not in ('country', 'vip') group by all
 union all
 select partition, 'minute', broadcast_id, start_ms::varchar, action, quantity
 from minute join position using (partition)

@@ -58,7 +58,8 @@ class Delimited:
             if len(cells) != width:
                 if not any(cells) or all(not line.data.strip() for line in texts.given):
                     continue
-                if len(cells) < width or any(cells[width:]):
+                # Only as many empty cells more as the header has: any other one hints at a shifted row.
+                if len(cells) != self._header_cells or any(cells[width:]):
                     yield self._give_up(first, f"{len(cells)} cells where the header has {width}")
                     continue
                 del cells[width:]
@@ -104,6 +105,7 @@ class Delimited:
                     f"has a header that is not UTF-8 ({self._texts.problem.detail}); save it as CSV UTF-8"
                 )
             if any(names):
+                self._header_cells = len(names)
                 while not names[-1]:
                     names.pop()
                 return names

@@ -228,7 +228,7 @@ class Loader:
             if delay <= _TOGETHER_SECONDS and self._batch.lines:
                 return
             self._settle_ready()
-            time.sleep(min(delay, _SLICE_SECONDS))
+            pace.sleep(min(delay, _SLICE_SECONDS))
 
 
 def _rejected_row(batch: _Batch, item: Rejected) -> RejectedRow:

@@ -30,13 +30,14 @@ def parse_speed(text: str) -> float | None:
 class Pace:
     """When rows are due, by their recorded times: the first one now, the others as much later as recorded.
 
-    ``clock`` gives seconds that never go back. Rows keep the order of the file: one that is recorded earlier
-    than one before it is due at once.
+    ``clock`` gives seconds that never go back, ``sleep`` lets them pass. Rows keep the order of the file: one
+    that is recorded earlier than one before it is due at once.
     """
 
-    def __init__(self, speed: float, clock: Callable[[], float]) -> None:
+    def __init__(self, speed: float, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
         self._speed = speed
         self._clock = clock
+        self.sleep = sleep
         self._first: tuple[int, float] | None = None
 
     def delay(self, event: dict[str, Any] | None) -> float:

@@ -183,7 +183,7 @@ class Session:
     ) -> bool:
         record = _Record(self, file, report, kept)
         source = f"file:{file.name}"
-        pace = Pace(self._options.speed, time.monotonic) if self._options.speed else None
+        pace = Pace(self._options.speed, time.monotonic, time.sleep) if self._options.speed else None
         self._loader = loader = Loader(
             lambda lines: self._client.post(lines, source),
             mapper,

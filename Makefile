@@ -1,0 +1,49 @@
+# `make demo` and `make test` need Python 3.11 or newer and nothing else; each makes .venv when it is missing
+# or not current. Arguments go in ARGS: make demo ARGS="--once --report demo.json"
+.DEFAULT_GOAL := help
+.PHONY: help demo up down test lint types bench soak lock clean
+ARGS ?=
+BIN := .venv/bin
+export PYTHON
+
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo '  Arguments: make demo ARGS=--once     make test ARGS="-k kafka -x"'
+
+demo: run-env ## Play a live broadcast through the whole stack, and check every figure
+	@$(BIN)/fanpulse demo $(ARGS)
+
+up: run-env ## Start the local stack in the background
+	@$(BIN)/fanpulse up --detach $(ARGS)
+
+down: run-env ## End it
+	@$(BIN)/fanpulse down $(ARGS)
+
+test: dev-env ## Run all tests, on a real broker
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: dev-env ## Check style and the direction of imports
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports
+
+types: dev-env ## Check types
+	@$(BIN)/mypy $(ARGS)
+
+bench: dev-env ## Measure throughput, each figure beside its peer
+	@$(BIN)/python -m bench $(ARGS)
+
+lock: dev-env ## Write the lock files anew; ARGS=--upgrade takes the newest versions
+	@requirements/lock $(ARGS)
+
+clean: ## Remove .venv and caches; the data of stacks stays
+	@rm -rf .venv dist .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: run-env dev-env
+run-env:
+	@requirements/sync run
+
+dev-env:
+	@requirements/sync dev

@@ -1,0 +1,29 @@
+"""Work with companions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+async def beside(work: Coroutine[Any, Any, T], *others: Coroutine[Any, Any, None]) -> T:
+    """Do the work while the others run; they end with it.
+
+    The first error of any of them ends all, and is raised by itself, not in a group.
+    """
+    main = asyncio.create_task(work)
+    tasks: list[asyncio.Task[Any]] = [main, *(asyncio.create_task(other) for other in others)]
+    try:
+        waiting = set(tasks)
+        while not main.done():
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {main}:
+                task.result()
+        return await main
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

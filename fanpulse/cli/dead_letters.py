@@ -1,0 +1,356 @@
+"""`fanpulse dead-letters`: what was refused and why, and how to send it again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from fanpulse.cli import context
+from fanpulse.cli.context import Exit, UnavailableError, stderr
+from fanpulse.cli.ingest_client import connect
+from schemas.reasons import Reason
+from services.ingest.files.client import IngestRefusedError, IngestUnavailableError
+from services.ingest.files.rules import RulesError, parse_rules
+from services.ingest.letters import Choice, Letter, Mark, Overview, short_id
+from services.ingest.redrive import (
+    Box,
+    LetterNotFoundError,
+    Mender,
+    Redrive,
+    RedriveReport,
+    find_letters,
+    open_box,
+)
+from services.runtime.reading import TopicMissingError, open_reader
+from services.runtime.settings import Settings
+
+_Result = TypeVar("_Result")
+out = Console(highlight=False)
+
+
+class Format(StrEnum):
+    """How a result is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+_FORMAT = Annotated[Format, typer.Option("--format", help="For people or for programs.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help=_HELP, epilog=_EPILOG)
+    group.command("list")(list_letters)
+    group.command("show", no_args_is_help=True)(show)
+    group.command("redrive", help=_REDRIVE_HELP, no_args_is_help=True)(redrive)
+    app.add_typer(group, name="dead-letters")
+
+
+_HELP = (
+    "See what was refused and why, and send it again after a mapping was mended.\n\n"
+    "Every event that ingest refuses is kept, byte for byte, for 90 days."
+)
+#: Not the docstring, since its line breaks would be kept.
+_REDRIVE_HELP = (
+    "Send the events of dead letters to ingest again, mended.\n\n"
+    "What is accepted is not offered again. What would be refused again is not sent, and stays. It is safe "
+    "to repeat: events keep their ids, and one that has none gets an id from its content (two that say the "
+    "same then count once). Entries of the log that the aggregator refused are taken only by their ids.\n\n"
+    "Exit codes: 0 all accepted · 1 some would be refused again · 2 wrong usage · 3 ingest or the broker "
+    "cannot be reached"
+)
+_EPILOG = "\n\n".join(
+    (
+        "[bold]Examples[/bold]",
+        "[cyan]fanpulse dead-letters list --reason missing_field[/cyan]",
+        "[cyan]fanpulse dead-letters show 3f9a1c02[/cyan]",
+        "[cyan]fanpulse dead-letters redrive --reason missing_field --set platform=twitter --dry-run[/cyan]",
+        "[cyan]fanpulse dead-letters redrive --all --map hashtags=hashtag[/cyan]",
+    )
+)
+
+
+def list_letters(
+    reason: Annotated[
+        str | None, typer.Option(help="Only those refused for this reason.", show_default=False)
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="Most letters to list, newest first.")] = 20,
+    everything: Annotated[bool, typer.Option("--all", help="Also those that were sent again.")] = False,
+    output: _FORMAT = Format.TABLE,
+) -> None:
+    """List dead letters, newest first, and count them by reason.
+
+    Exit codes: 0 done, also if there are none · 2 wrong usage · 3 no broker or no stack
+    """
+    choice = Choice(reason=_reason(reason))
+    overview = Overview(limit)
+
+    async def read(box: Box) -> dict[str, Mark]:
+        async for letter in box.letters(choice, redriven=everything):
+            overview.add(letter)
+        return box.marks
+
+    marks = _with_box(context.settings(), read)
+    if output is Format.JSON:
+        letters = [_as_json(letter, marks) for letter in overview.newest_first()]
+        _print_json({"letters": letters, "total": overview.total, "by_reason": dict(overview.by_reason)})
+    else:
+        _print_table(overview, marks)
+
+
+def show(
+    letter_id: Annotated[str, typer.Argument(metavar="ID", help="An id, or its beginning.")],
+    output: _FORMAT = Format.TABLE,
+) -> None:
+    """Show one dead letter: what was sent, why it was refused, and what may mend it.
+
+    Exit codes: 0 shown · 2 no such letter · 3 no broker or no stack
+    """
+
+    async def read(box: Box) -> tuple[Letter, Mark | None]:
+        (letter,) = await find_letters(box, [letter_id])
+        return letter, box.marks.get(letter.id)
+
+    letter, mark = _with_box(context.settings(), read)
+    if output is Format.JSON:
+        _print_json(_as_json(letter, {letter.id: mark} if mark else {}) | {"raw": letter.raw})
+    else:
+        _print_letter(letter, mark)
+
+
+def redrive(
+    ids: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[ID...]", help="Ids, or their beginnings.", show_default=False),
+    ] = None,
+    reason: Annotated[
+        str | None, typer.Option(help="All that were refused for this reason.", show_default=False)
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that were not sent again yet.")] = False,
+    kind: Annotated[
+        str | None, typer.Option(help="What an event is that does not say so.", show_default=False)
+    ] = None,
+    maps: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="FIELD=KEY", help="Take a field from this key.", show_default=False),
+    ] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Set a field.", show_default=False),
+    ] = None,
+    drops: Annotated[
+        list[str] | None, typer.Option("--drop", metavar="KEY", help="Leave a key out.", show_default=False)
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be accepted; send nothing.")
+    ] = False,
+    patience: Annotated[
+        float, typer.Option(min=0, help="Seconds to go on trying while ingest takes nothing.")
+    ] = 60.0,
+    url: Annotated[
+        str | None,
+        typer.Option(help="Address of ingest; default: that of the local stack.", show_default=False),
+    ] = None,
+    api_key: Annotated[
+        str | None, typer.Option(help="Key for ingest; better in FANPULSE_API_KEY.", show_default=False)
+    ] = None,
+) -> None:
+    """Send the events of dead letters to ingest again."""
+    if [bool(ids), bool(reason), everything].count(True) != 1:
+        raise _failure("say which letters: their ids, or --reason, or --all", Exit.USAGE)
+    settings = context.settings()
+    try:
+        mender = Mender(parse_rules(kind, maps or (), sets or ()), drops or ())
+        client = connect(settings, url, api_key, patience, _say_waiting)
+        choice = Choice(reason=_reason(reason), of_log=False)
+    except (RulesError, IngestRefusedError) as error:
+        raise _failure(error, Exit.USAGE) from None
+    work = Redrive(settings, client, mender)
+
+    async def run(box: Box) -> None:
+        letters = _each(await find_letters(box, ids), box.marks) if ids else box.letters(choice)
+        if dry_run:
+            await work.try_out(letters)
+        else:
+            await work.run(letters, lambda report: None)
+
+    try:
+        _with_box(settings, run)
+    except (IngestUnavailableError, IngestRefusedError) as error:
+        raise _failure(f"{error}. Letters accepted before that are marked.", Exit.UNAVAILABLE) from None
+    finally:
+        client.close()
+    _print_report(work.report, dry_run)
+    raise typer.Exit(Exit.FAILED if work.report.refused else Exit.OK)
+
+
+async def _each(letters: Iterable[Letter], marks: dict[str, Mark]) -> AsyncIterator[Letter]:
+    """Letters that were asked for by their ids, without those that were sent again."""
+    for letter in letters:
+        if letter.id in marks:
+            stderr.print(f"{short_id(letter.id)} was sent again at {_time(marks[letter.id].at)}: left out")
+        else:
+            yield letter
+
+
+def _say_waiting(problem: str, seconds: float) -> None:
+    stderr.print(f"{problem}; trying again", markup=False, soft_wrap=True)
+
+
+def _with_box(settings: Settings, work: Callable[[Box], Coroutine[Any, Any, _Result]]) -> _Result:
+    """Run something with the box open; errors that a person can do something about end the command."""
+
+    async def run() -> _Result:
+        async with open_reader(settings) as reader:
+            return await work(await open_box(reader, settings))
+
+    try:
+        return asyncio.run(run())
+    except TopicMissingError as error:
+        raise UnavailableError(str(error)) from error
+    except LetterNotFoundError as error:
+        raise _failure(error, Exit.USAGE) from None
+
+
+def _reason(text: str | None) -> str | None:
+    if text is not None and text not in list(Reason):
+        raise _failure(f"--reason {text}: the reasons are {', '.join(Reason)}", Exit.USAGE)
+    return text
+
+
+def _failure(reason: object, code: Exit) -> typer.Exit:
+    stderr.print(f"[bold red]fanpulse dead-letters:[/bold red] {escape(str(reason))}", soft_wrap=True)
+    return typer.Exit(code)
+
+
+def _as_json(letter: Letter, marks: dict[str, Mark]) -> dict[str, Any]:
+    mark = marks.get(letter.id)
+    return {
+        "id": letter.id,
+        "reason": letter.reason,
+        "field": letter.field,
+        "detail": letter.detail,
+        "source": letter.origin,
+        "received_at": letter.received_at,
+        "index": letter.index,
+        "bytes": letter.size,
+        "redriven_at": mark.at if mark else None,
+    }
+
+
+def _print_json(value: object) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False))
+
+
+def _print_table(overview: Overview, marks: dict[str, Mark]) -> None:
+    if not overview.total:
+        out.print("No dead letters.")
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("ID", no_wrap=True)
+    table.add_column("RECEIVED (UTC)", no_wrap=True)
+    table.add_column("REASON", no_wrap=True, style="red")
+    table.add_column("WHAT", ratio=1, overflow="fold")
+    for letter in overview.newest_first():
+        field = f"[bold]{escape(letter.field)}[/bold]: " if letter.field else ""
+        again = " [green](sent again)[/green]" if letter.id in marks else ""
+        what = f"{field}{escape(letter.detail)} [dim]({escape(letter.origin)})[/dim]{again}"
+        table.add_row(short_id(letter.id), _time(letter.received_at), letter.reason, what)
+    out.print(table)
+    counts = ", ".join(f"{count:,} {reason}" for reason, count in overview.by_reason.most_common())
+    shown = len(overview.letters)
+    listed = f"{shown:,} of {overview.total:,}" if shown < overview.total else f"{overview.total:,}"
+    out.print(f"\n{listed} dead letter{'s' if overview.total != 1 else ''}: {counts}", soft_wrap=True)
+
+
+def _print_letter(letter: Letter, mark: Mark | None) -> None:
+    rows = [
+        ("id", letter.id),
+        ("received", f"{_time(letter.received_at, seconds=True)} UTC"),
+        ("source", letter.origin + (f", event {letter.index}" if letter.index >= 0 else ", the whole body")),
+        ("reason", letter.reason),
+        ("field", letter.field or "the event as a whole"),
+        ("detail", letter.detail),
+        (
+            "size",
+            f"{letter.size:,} bytes" + (", of which the beginning was kept" if letter.truncated else ""),
+        ),
+    ]
+    if mark:
+        rows.append(("sent again", f"{_time(mark.at, seconds=True)} UTC"))
+    for name, value in rows:
+        out.print(f"[bold]{name:<10}[/bold]  {escape(value)}", soft_wrap=True)
+    out.print()
+    out.print(_readable(letter.data), markup=False, soft_wrap=True)
+    hint = _hint(letter)
+    if hint and not mark:
+        out.print(f"\n[dim]{escape(hint)}[/dim]", soft_wrap=True)
+
+
+def _readable(data: bytes) -> str:
+    """Text as it is, JSON indented if that hides nothing; what is no text as Python writes bytes.
+
+    Characters that could do something to a terminal are escaped.
+    """
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return repr(data)
+    with contextlib.suppress(ValueError, RecursionError):
+        text = json.dumps(json.loads(text, object_pairs_hook=_distinct), ensure_ascii=False, indent=2)
+    return "".join(sign if sign.isprintable() or sign in "\n" else ascii(sign)[1:-1] for sign in text)
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key occurs twice")
+    return found
+
+
+def _hint(letter: Letter) -> str | None:
+    command = f"fanpulse dead-letters redrive {short_id(letter.id)}"
+    if letter.truncated or not letter.field:
+        return None
+    if letter.reason == Reason.UNKNOWN_FIELD:
+        return f"To mend it: {command} --drop {letter.field}, or --map FIELD={letter.field}"
+    if letter.reason == Reason.MISSING_FIELD:
+        return f"To mend it: {command} --set {letter.field}=VALUE, or --map {letter.field}=KEY"
+    return f"To mend it: {command} --set {letter.field}=VALUE"
+
+
+def _print_report(report: RedriveReport, dry_run: bool) -> None:
+    would = "would be " if dry_run else ""
+    for letter, refusal in report.still_refused:
+        field = f" {escape(refusal.field)}" if refusal.field else ""
+        line = f"{short_id(letter.id)}{field} [red]{refusal.reason.value}[/red]: {escape(refusal.detail)}"
+        stderr.print(line, soft_wrap=True)
+    more = report.still_refused_count.total() - len(report.still_refused)
+    if more > 0:
+        stderr.print(f"... and {more:,} more")
+    out.print(f"{report.accepted:,} {would}accepted, {report.refused:,} {would}refused again")
+    if report.unnamed:
+        given = f"{report.unnamed:,} had no event_id and get one from their content"
+        out.print(f"  {given}: equal ones count once")
+    if report.refused_again:
+        counts = ", ".join(f"{count:,} {reason}" for reason, count in report.refused_again.most_common())
+        out.print(f"  refused by ingest all the same, as new dead letters: {counts}")
+
+
+def _time(ms: int, *, seconds: bool = False) -> str:
+    try:
+        moment = datetime.fromtimestamp(ms / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return str(ms)
+    return moment.strftime("%Y-%m-%d %H:%M:%S" if seconds else "%m-%d %H:%M")

@@ -1,0 +1,23 @@
+"""The client of ingest that commands use: address and key by option, else from the stack and settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fanpulse.cli import context
+from services.ingest.files.client import IngestClient
+from services.runtime.settings import Settings
+
+
+def connect(
+    settings: Settings,
+    url: str | None,
+    api_key: str | None,
+    patience_seconds: float,
+    on_wait: Callable[[str, float], None],
+) -> IngestClient:
+    """A client; nothing is sent yet. Raises IngestRefusedError for what is no address."""
+    key = api_key or (settings.api_key.get_secret_value() if settings.api_key else None)
+    return IngestClient(
+        url or context.ingest_url(settings), api_key=key, patience_seconds=patience_seconds, on_wait=on_wait
+    )

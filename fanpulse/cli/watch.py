@@ -1,0 +1,74 @@
+"""`fanpulse watch`: the live board of a running stack."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from fanpulse.cli import context
+from fanpulse.simulate.matrix import ALIASES, NAMESPACE
+from services.runtime.reading import TopicMissingError
+from services.runtime.settings import Settings
+
+#: Not the docstring, since its line breaks would be kept.
+_HELP = (
+    "Show the live board: broadcasts, accounts, hashtags, rates, and alerts as they come.\n\n"
+    "Reads the topics as any other reader does, and changes nothing. In a terminal it takes the whole screen "
+    "and follows its size; elsewhere it prints a summary every three seconds and each alert as a line."
+)
+_EPILOG = "\n\n".join(
+    (
+        "[bold]Examples[/bold]",
+        "[cyan]fanpulse watch[/cyan]                       until Ctrl-C",
+        "[cyan]fanpulse watch --once[/cyan]                the board as it is now",
+        "[cyan]fanpulse watch --namespace demo[/cyan]      a demo that runs in another terminal",
+        "[bold]Exit codes[/bold]  0 shown · 2 wrong settings · 3 no broker, or no stack · 130 interrupted",
+    )
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(help=_HELP, epilog=_EPILOG)(watch)
+
+
+def watch(
+    once: Annotated[bool, typer.Option("--once", help="Show it once and return.")] = False,
+    namespace: Annotated[
+        str | None, typer.Option("--namespace", "-n", metavar="NAME", help="Of another namespace than set.")
+    ] = None,
+) -> None:
+    settings = context.settings() if namespace is None else context.settings(namespace=namespace)
+    if settings.kafka.bootstrap is None:
+        raise context.UnavailableError(_nothing_runs(settings.namespace))
+    _quiet_libraries()
+    from fanpulse.board.watching import Watching
+
+    watching = Watching(settings, _aliases(settings), Console(highlight=False))
+    try:
+        asyncio.run(watching.once() if once else watching.on())
+    except TopicMissingError as error:
+        raise context.UnavailableError(f"nothing has been counted there yet: {error}") from error
+    except KeyboardInterrupt:
+        raise typer.Exit(128 + signal.SIGINT) from None
+
+
+def _aliases(settings: Settings) -> dict[str, tuple[str, ...]]:
+    """Display names of hashtags; those of a demo are its own, not the user's."""
+    return dict(ALIASES) if settings.namespace == NAMESPACE else settings.hashtag_aliases
+
+
+def _nothing_runs(namespace: str) -> str:
+    if namespace:
+        return f"no stack runs in the namespace {namespace}"
+    return "no stack runs; start one with `fanpulse up --detach`, or see it all with `fanpulse demo`"
+
+
+def _quiet_libraries() -> None:
+    """The terminal is the board's: what the Kafka client complains of shows in the age of the data."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)

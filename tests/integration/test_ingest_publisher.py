@@ -1,0 +1,189 @@
+"""Group commit on a real broker: what is acknowledged is in the log, once and in order."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer
+
+from schemas.topics import EVENTS, POSTS, REJECTED, qualified
+from services.ingest.budget import Budget
+from services.ingest.clock import ClockWriter
+from services.ingest.known_posts import PostRecord
+from services.ingest.metrics import IngestMetrics
+from services.ingest.packing import Caps, Fragment
+from services.ingest.present import EventPresent
+from services.ingest.publisher import OverloadedError, Parcel, ProducerFailedError, Publisher, Topics
+from services.runtime.kafka import create_topics, make_producer
+from services.runtime.metrics import NamespacedRegistry
+from services.runtime.reading import Record, read_topic
+from services.runtime.settings import Settings
+
+CAPS = Caps(events=50, bytes=4000)
+
+
+@asynccontextmanager
+async def publishing(
+    settings: Settings, *, budget: int = 10**7, caps: Caps = CAPS
+) -> AsyncIterator[Publisher]:
+    names = (qualified(settings.namespace, topic.name) for topic in (EVENTS, POSTS, REJECTED))
+    publisher = Publisher(
+        make_producer(settings),
+        Topics(*names),
+        caps=caps,
+        budget=Budget(budget),
+        ack_timeout_seconds=30,
+        metrics=IngestMetrics(NamespacedRegistry()),
+    )
+    await publisher.start()
+    try:
+        yield publisher
+    finally:
+        await publisher.stop(10)
+
+
+async def read(settings: Settings, topic: Any = EVENTS) -> list[Record]:
+    return await read_topic(settings, qualified(settings.namespace, topic.name))
+
+
+def entries(records: list[Record]) -> list[tuple[int, Any]]:
+    """(partition, entry) in the order of the log."""
+    return [(record.partition, entry) for record in records for entry in json.loads(record.value or b"[]")]
+
+
+async def test_everything_acknowledged_is_in_the_log_once_and_in_order(settings: Settings) -> None:
+    """Under concurrency too: requests share records, which keep to their caps, and nothing else is there."""
+    draw = random.Random(5)
+    sent: list[list[int]] = [[] for _ in range(4)]
+    number = made = 0
+
+    async def client(publisher: Publisher, requests: int) -> None:
+        nonlocal number, made
+        for _ in range(requests):
+            fragments = []
+            for partition in draw.sample(range(4), draw.randint(1, 4)):
+                numbers = range(number, number + draw.randint(1, 40))
+                number = numbers.stop
+                sent[partition] += numbers
+                fragments.append(Fragment(partition, b",".join(b"%d" % n for n in numbers), len(numbers)))
+            made += len(fragments)
+            await publisher.submit(Parcel(fragments, letters=[b"%d" % number]))
+
+    async with publishing(settings) as publisher:
+        await asyncio.gather(*(client(publisher, 40) for _ in range(30)))
+        records = await read(settings)
+        letters = await read(settings, REJECTED)
+    for partition in range(4):
+        assert [entry for place, entry in entries(records) if place == partition] == sent[partition]
+    assert len(letters) == 30 * 40
+    for record in records:
+        assert record.value is not None
+        assert len(record.value) <= CAPS.bytes
+        assert len(json.loads(record.value)) <= CAPS.events
+    assert len(records) < made * 0.75, "requests did not share records"
+
+
+async def test_another_client_reads_the_batches(settings: Settings) -> None:
+    """librdkafka (and so kcat) unpacks what we have packed ourselves, checksum included."""
+    values = [b"%d" % n * n for n in range(1, 300)]
+    async with publishing(settings) as publisher:
+        await publisher.submit(Parcel(letters=values))
+        await publisher.submit(Parcel(letters=[bytes([n % 256 for n in range(100)])]))  # not worth packing
+        await publisher.submit(Parcel(letters=values))
+    consumer = Consumer(
+        {
+            "bootstrap.servers": str(settings.kafka.bootstrap),
+            "group.id": settings.namespace,
+            "auto.offset.reset": "earliest",
+            "check.crcs": True,
+        }
+    )
+    try:
+        consumer.subscribe([qualified(settings.namespace, REJECTED.name)])
+        found: list[bytes | None] = []
+        while len(found) < 2 * len(values) + 1:
+            messages = await asyncio.to_thread(consumer.consume, 500, 10.0)
+            assert messages, f"only {len(found)} came"
+            assert not any(message.error() for message in messages)
+            found += [message.value() for message in messages]
+    finally:
+        consumer.close()
+    assert found[: len(values)] == values
+    assert found[-len(values) :] == values
+
+
+async def test_a_parcel_larger_than_a_batch_is_acknowledged_as_a_whole(settings: Settings) -> None:
+    """It takes several flushes; the acknowledgement comes after the last."""
+    fragments = [Fragment(0, b'"%06d%s"' % (n, b"x" * 3000), 1) for n in range(1000)]
+    async with publishing(settings) as publisher:
+        await publisher.submit(Parcel(fragments))
+        found = [entry for _, entry in entries(await read(settings))]
+    assert [int(entry[:6]) for entry in found] == list(range(1000))
+
+
+async def test_a_clock_record_comes_after_the_events_it_covers(settings: Settings) -> None:
+    """In every partition: what was submitted before the record stands before it, later things after it."""
+    present = EventPresent(ahead_ms=1000)
+    async with publishing(settings) as publisher:
+        clock = ClockWriter(publisher, present, interval_ms=50)
+        await clock.write()  # there is no present yet
+        for second in range(20):
+            waiting = [publisher.submit(Parcel([Fragment(n % 4, b"%d" % second, 1)])) for n in range(40)]
+            present.saw(second)
+            await clock.write()
+            await clock.write()  # the present has not moved: nothing is written
+            assert all(each.done() for each in waiting)
+        log = entries(await read(settings))
+    for partition in range(4):
+        newest, clocks = -1, []
+        for place, entry in log:
+            if place != partition:
+                continue
+            if isinstance(entry, dict):
+                assert entry["present"] == newest
+                clocks.append(entry["present"])
+            else:
+                assert entry == len(clocks)
+                newest = entry
+        assert clocks == list(range(20))
+
+
+async def test_posts_are_written_with_their_key(settings: Settings) -> None:
+    """The topic is compacted by it."""
+    async with publishing(settings) as publisher:
+        await publisher.submit(Parcel(posts=[PostRecord(b'["x","1"]', b"{}"), PostRecord(b"k", b"v")]))
+    assert [(each.key, each.value) for each in await read(settings, POSTS)] == [
+        (b'["x","1"]', b"{}"), (b"k", b"v"),
+    ]  # fmt: skip
+
+
+async def test_what_waits_is_bounded(settings: Settings) -> None:
+    """Over the bound nothing is taken in, until something is acknowledged."""
+    async with publishing(settings, budget=1000) as publisher:
+        waiting = [publisher.submit(Parcel(letters=[b"x" * 400])) for _ in range(2)]
+        with pytest.raises(OverloadedError):
+            publisher.submit(Parcel(letters=[b"x" * 400]))
+        await asyncio.gather(*waiting)
+        await publisher.submit(Parcel(letters=[b"x" * 400]))
+    assert len(await read(settings, REJECTED)) == 3
+
+
+async def test_a_refusal_by_the_broker_is_fatal(settings: Settings) -> None:
+    """The producer may be poisoned: all that waits fails, nothing more is taken, and the service is told."""
+    small = replace(REJECTED, config={"max.message.bytes": "1000"})
+    elsewhere = settings.model_copy(update={"namespace": f"{settings.namespace[:25]}-small"})
+    await create_topics(elsewhere, [EVENTS, POSTS, small])
+    noise = random.Random(1).randbytes(5000)
+    async with publishing(elsewhere) as publisher:
+        with pytest.raises(ProducerFailedError):
+            await publisher.submit(Parcel(letters=[noise]))
+        assert publisher.failed.done()
+        with pytest.raises(ProducerFailedError):
+            publisher.submit(Parcel([Fragment(0, b"1", 1)]))

@@ -1,0 +1,111 @@
+"""`fanpulse totals` reads what is published, on a real broker."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from services.runtime.reading import Record
+from services.runtime.settings import Settings
+from tests.support.audit_stream import START_MS, Stream
+from tests.support.publishing import publish, write_totals
+
+
+@pytest.fixture
+def stream() -> Stream:
+    """Two accounts, a hashtag in two partitions, readings."""
+    stream = Stream(partitions=4)
+    base = {"v": 1, "occurred_at": START_MS, "platform": "twitter", "account": "GansuTravel"}
+    like = base | {"kind": "interaction", "action": "like", "hashtags": ["fuxiceremony"]}
+    stream.append(0, [like | {"event_id": "a", "quantity": 3}, like | {"event_id": "b", "action": "share"}])
+    stream.append(3, [like | {"event_id": "c", "platform": "facebook", "account": "[b]Visit"}])
+    reading = base | {"kind": "reading", "metric": "followers"}
+    stream.append(1, [reading | {"event_id": "r1", "value": 70}])
+    stream.append(1, [reading | {"event_id": "r2", "value": 69, "occurred_at": START_MS + 1}])
+    stream.append(1, [reading | {"event_id": "r3", "value": 5, "post_id": "p1", "metric": "likes"}])
+    return stream
+
+
+def totals(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `fanpulse totals`."""
+    environment = {
+        **os.environ,
+        "FANPULSE_KAFKA_BOOTSTRAP": str(settings.kafka.bootstrap),
+        "FANPULSE_NAMESPACE": settings.namespace,
+        "FANPULSE_STATE_DIR": str(settings.state_dir),
+        "FANPULSE_HASHTAG_ALIASES": json.dumps({"FuxiCeremony": ["伏羲大典"]}),
+        "COLUMNS": "200",
+    }
+    command = [sys.executable, "-m", "fanpulse", "totals", *arguments]
+    answer = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert answer.returncode == 0, answer.stderr
+    return answer
+
+
+async def test_totals_for_programs(settings: Settings, stream: Stream) -> None:
+    """Sums over partitions, in the order of their names, and the offsets that they stand at."""
+    await publish(settings, stream)
+    assert json.loads(totals(settings, "--format", "json").stdout) == {
+        "accounts": [
+            {"platform": "facebook", "account": "[b]Visit", "action": "like", "total": 1},
+            {"platform": "twitter", "account": "GansuTravel", "action": "like", "total": 3},
+            {"platform": "twitter", "account": "GansuTravel", "action": "share", "total": 1},
+        ],
+        "hashtags": [
+            {"hashtag": "fuxiceremony", "display": "FuxiCeremony", "action": "like", "total": 4},
+            {"hashtag": "fuxiceremony", "display": "FuxiCeremony", "action": "share", "total": 1},
+        ],
+        "readings": [
+            {"platform": "twitter", "subject": "GansuTravel", "metric": "followers", "value": 69},
+            {"platform": "twitter", "subject": "post/p1", "metric": "likes", "value": 5},
+        ],
+        "as_of": [
+            {"partition": 0, "offset": 0},
+            {"partition": 1, "offset": 2},
+            {"partition": 3, "offset": 0},
+        ],
+    }
+
+
+async def test_totals_for_a_spreadsheet(settings: Settings, stream: Stream) -> None:
+    """The same figures as CSV, with a header."""
+    await publish(settings, stream)
+    rows = list(csv.reader(io.StringIO(totals(settings, "--format", "csv").stdout)))
+    assert rows == [
+        ["scope", "platform", "name", "display", "metric", "value"],
+        ["account", "facebook", "[b]Visit", "[b]Visit", "like", "1"],
+        ["account", "twitter", "GansuTravel", "GansuTravel", "like", "3"],
+        ["account", "twitter", "GansuTravel", "GansuTravel", "share", "1"],
+        ["hashtag", "", "fuxiceremony", "FuxiCeremony", "like", "4"],
+        ["hashtag", "", "fuxiceremony", "FuxiCeremony", "share", "1"],
+        ["reading", "twitter", "GansuTravel", "GansuTravel", "followers", "69"],
+        ["reading", "twitter", "post/p1", "post/p1", "likes", "5"],
+    ]
+
+
+async def test_totals_for_people(settings: Settings, stream: Stream) -> None:
+    """Names as they are, hashtags by their display name; a record that cannot be read is told of, no more."""
+    await publish(settings, stream)
+    await write_totals(settings, [Record(0, 0, 0, b"nonsense", b"{}")])
+    answer = totals(settings)
+    assert "[b]Visit" in answer.stdout
+    assert "#FuxiCeremony" in answer.stdout
+    assert "partition 1: offset 2" in answer.stdout
+    assert "1 records of the totals could not be read" in answer.stderr
+
+
+async def test_no_totals_yet(settings: Settings) -> None:
+    """An empty topic is no error."""
+    assert json.loads(totals(settings, "--format", "json").stdout) == {
+        "accounts": [],
+        "hashtags": [],
+        "readings": [],
+        "as_of": [],
+    }
+    assert "nothing is counted yet" in totals(settings).stdout

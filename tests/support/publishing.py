@@ -1,0 +1,62 @@
+"""Streams of the audit's tests on a real broker, written as the services write them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from schemas.topics import ALERTS, EVENTS, TOTALS, qualified
+from services.runtime.kafka import make_producer
+from services.runtime.reading import Record
+from services.runtime.settings import Settings
+from tests.support.audit_stream import Stream
+
+
+async def publish(settings: Settings, stream: Stream) -> None:
+    """Write the log, the totals in a transaction for each partition, and the alerts."""
+    await write_events(settings, (record for records in stream.log.values() for record in records))
+    await write_totals(settings, stream.totals())
+    await write_alerts(settings, stream.alerts)
+
+
+async def write_events(settings: Settings, records: Iterable[Record]) -> None:
+    """Write records to the log; on fresh topics each gets the offset that it has in the stream."""
+    producer = make_producer(settings, linger_ms=5)
+    await producer.start()
+    try:
+        topic = qualified(settings.namespace, EVENTS.name)
+        for sent in [
+            await producer.send(topic, r.value, partition=r.partition, timestamp_ms=r.timestamp_ms)
+            for r in records
+        ]:
+            await sent
+    finally:
+        await producer.stop()
+
+
+async def write_totals(settings: Settings, records: Iterable[Record], *, commit: bool = True) -> None:
+    """Write records to the totals, in one transaction, which leaves a marker at the end of each partition."""
+    producer = make_producer(settings, transactional_id=qualified(settings.namespace, "tests"))
+    await producer.start()
+    try:
+        await producer.begin_transaction()
+        topic = qualified(settings.namespace, TOTALS.name)
+        for sent in [await producer.send(topic, r.value, r.key, partition=r.partition) for r in records]:
+            await sent
+        await (producer.commit_transaction() if commit else producer.abort_transaction())
+    finally:
+        await producer.stop()
+
+
+async def write_alerts(settings: Settings, alerts: Iterable[Mapping[str, Any]]) -> None:
+    """Write alerts under their ids."""
+    producer = make_producer(settings)
+    await producer.start()
+    try:
+        for alert in alerts:
+            await producer.send_and_wait(
+                qualified(settings.namespace, ALERTS.name), json.dumps(alert).encode(), alert["id"].encode()
+            )
+    finally:
+        await producer.stop()
