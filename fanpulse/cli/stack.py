@@ -31,11 +31,11 @@ _UP_HELP = (
 _UP_EPILOG = "\n\n".join(
     (
         "[bold]Examples[/bold]",
-        "[cyan]fanpulse up[/cyan]                                      in this terminal, until Ctrl-C",
-        "[cyan]fanpulse up --detach[/cyan]                             in the background, until `fanpulse down`",
-        "[cyan]FANPULSE_NAMESPACE=trial fanpulse up --detach[/cyan]    a second one beside it, sharing nothing",
-        "[bold]Exit codes[/bold]  0 ready, or ended as asked · 1 it did not start · 2 a setting is wrong · 3 the "
-        "broker cannot be reached · 4 it runs already (no error with --detach)",
+        "[cyan]fanpulse up[/cyan]                               in this terminal",
+        "[cyan]fanpulse up --detach[/cyan]                      in the background",
+        "[cyan]FANPULSE_NAMESPACE=trial fanpulse up[/cyan]      a second one, sharing nothing",
+        "[bold]Exit codes[/bold]  0 ready, or ended as asked · 1 it did not start · 2 a setting is wrong · "
+        "3 the broker cannot be reached · 4 it runs already (no error with --detach)",
     )
 )
 _DOWN_HELP = (

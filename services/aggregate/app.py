@@ -50,6 +50,11 @@ class _Transport(Transport):  # type: ignore[misc]
     Consumer = _Consumer
 
 
+class _App(faust.App):  # type: ignore[misc]
+    def _create_directories(self) -> None:
+        """Nothing: Faust's folders are for tables, of which there are none."""
+
+
 class HealthChecks:
     """What the watchdog asks about an application. Reads Faust's and aiokafka's inner state: they tell it
     in no other way (and the integration tests run against the versions that are pinned)."""
@@ -115,7 +120,7 @@ def create_app(settings: Settings, ownership: Ownership, taken_over: Callable[[]
     """The application, its agent registered. ``taken_over`` is called after each change of ownership."""
     assert settings.kafka.bootstrap is not None
     session = settings.aggregate.session_timeout_seconds
-    app = faust.App(
+    app = _App(
         group_id(settings),
         broker=[f"kafka://{address.strip()}" for address in settings.kafka.bootstrap.split(",")],
         broker_credentials=credentials(settings.kafka),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import jsonschema
 import msgspec
 import pytest
 
-from schemas.codec import decode_one, encode_clock
+import schemas
+from schemas.codec import decode_one, encode, encode_clock
 from schemas.events import Clock
 from schemas.export import json_schemas
 from schemas.reasons import Reason, Refusal
@@ -17,10 +19,13 @@ from schemas.totals import Position
 from schemas.totals_schema import SCOPES, key_schema
 from services.aggregate.dead_letters import dead_letter
 from services.aggregate.decode import BadEntry
+from services.aggregate.dedup import Horizon
+from services.aggregate.partition import PartitionState
 from services.ingest.dead_letters import letter
 from services.ingest.known_posts import record_of
 
 SCHEMAS = json_schemas()
+EXAMPLES = Path(schemas.__file__).parent / "examples"
 NOW_MS = 1_782_120_664_000
 
 
@@ -88,3 +93,20 @@ def test_a_key_of_totals_belongs_to_one_scope() -> None:
         ["reading", "twitter", "x", "likes!"],
     ):
         assert not keys.is_valid(key)
+
+
+def test_totals_are_written_as_published() -> None:
+    """Every key and value that the aggregator stores satisfies the schema of its scope; no scope is left out."""
+    state = PartitionState(0, Horizon(250_000, 2))
+    examples = [decode_one(path.read_bytes()) for path in sorted((EXAMPLES / "valid").glob("*.json"))]
+    entries = [encode(event).decode() for event in examples]
+    clock = encode_clock(Clock(kind="clock", present=NOW_MS + 7_200_000, source="event")).decode()
+    state.apply(0, f"[{','.join([*entries, clock])}]".encode())
+    keys, scopes = jsonschema.Draft7Validator(key_schema()), set()
+    for key, value in state.take_changes():
+        keys.validate(json.loads(key))
+        scope = json.loads(key)[0]
+        scopes.add(scope)
+        assert value is not None
+        check(f"totals/{scope}", json.loads(value))
+    assert scopes == set(SCOPES)

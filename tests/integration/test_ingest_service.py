@@ -1,0 +1,237 @@
+"""The ingest service as a process: what it acknowledged survives whatever happens to it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from fanpulse.devstack.kafka import EmbeddedKafka
+from schemas.topics import EVENTS, POSTS, REJECTED, Topic, qualified
+from services.runtime.kafka import create_topics
+from services.runtime.reading import read_topic
+from services.runtime.settings import KafkaSettings, Settings
+from tests.support.ports import free_port
+from tests.support.posting import Posters, interaction, post
+from tests.support.processes import Service, eventually
+
+POST = {
+    "kind": "post", "platform": "twitter", "account": "GansuTravel", "post_id": "P", "format": "live",
+    "hashtags": ["#伏羲大典"], "campaign": "fuxi-ceremony-2026", "broadcast_id": "fuxi-2026",
+    "occurred_at": 1_782_120_600_000, "event_id": "post-P",
+}  # fmt: skip
+
+
+@contextmanager
+def ingest(settings: Settings, folder: Path, **variables: str) -> Iterator[tuple[Service, int]]:
+    port = free_port()
+    with Service("ingest", settings, folder / f"ingest-{port}.log", port, **variables) as service:
+        yield service.wait_ready(), port
+
+
+def log(settings: Settings, topic: Topic = EVENTS) -> list[Any]:
+    """The entries of a topic; a record that is an array counts as its members."""
+    records = asyncio.run(read_topic(settings, qualified(settings.namespace, topic.name)))
+    values = [json.loads(record.value) for record in records if record.value is not None]
+    return [entry for value in values for entry in (value if isinstance(value, list) else [value])]
+
+
+def ids(entries: list[Any]) -> Counter[str]:
+    return Counter(entry["event_id"] for entry in entries if "event_id" in entry)
+
+
+def test_what_is_known_of_posts_survives_a_restart_and_is_shared(settings: Settings, tmp_path: Path) -> None:
+    """A killed process's successor completes interactions, and so does a process that ran beside it."""
+    with ingest(settings, tmp_path) as (beside, beside_port):
+        with ingest(settings, tmp_path) as (first, port):
+            assert post(port, [POST, interaction("same", post_id="P")])[1]["accepted"] == 2
+            first.kill()
+        with ingest(settings, tmp_path) as (_, port):
+            post(port, interaction("after", post_id="P"))
+        eventually(lambda: beside.metrics()["fanpulse_ingest_known_posts"] == 1, 20, "the other one knows it")
+        post(beside_port, interaction("beside", post_id="P"))
+    found = {entry["event_id"]: entry for entry in log(settings) if "event_id" in entry}
+    filled = {
+        "hashtags": ["伏羲大典"], "campaign": "fuxi-ceremony-2026", "broadcast_id": "fuxi-2026",
+        "post_format": "live",
+    }  # fmt: skip
+    for name in ("same", "after", "beside"):
+        assert filled.items() <= found[name].items(), name
+    assert len(log(settings, POSTS)) == 1
+
+
+def test_the_actor_key_is_made_once(settings: Settings, tmp_path: Path) -> None:
+    """After a restart the same actor has the same pseudonym; the key is for the owner's eyes only."""
+    for turn in range(2):
+        with ingest(settings, tmp_path) as (service, port):
+            post(port, interaction(f"i{turn}", actor={"id": "77"}))
+            assert service.stop() == 0
+    pseudonyms = {entry["actor"]["id"] for entry in log(settings) if "actor" in entry}
+    assert len(pseudonyms) == 1
+    assert (settings.state_dir / "actor.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_every_acknowledged_event_survives_kill_9(settings: Settings, tmp_path: Path) -> None:
+    """Killed under load, three times: all that was answered 202 is in the log once, and nothing unsent is."""
+    sent: set[str] = set()
+    acknowledged: set[str] = set()
+    for turn in range(3):
+        with ingest(settings, tmp_path) as (service, port), Posters(port, clients=8, batch=20) as posters:
+            eventually(lambda posters=posters: len(posters.acknowledged) > 2000, 60, "2,000 acknowledged")  # type: ignore[misc]
+            service.kill()
+        sent |= {f"{turn}/{each}" for each in posters.sent}
+        acknowledged |= {f"{turn}/{each}" for each in posters.acknowledged}
+    found = ids(log(settings))
+    # Each turn sends the same ids again, so an id is there as often as turns sent it.
+    for name, count in found.items():
+        assert count <= sum(f"{turn}/{name}" in sent for turn in range(3)), name
+    missing = [
+        name
+        for name in {each.partition("/")[2] for each in acknowledged}
+        if found[name] < sum(f"{turn}/{name}" in acknowledged for turn in range(3))
+    ]
+    assert not missing
+
+
+def test_sigterm_finishes_what_was_begun(settings: Settings, tmp_path: Path) -> None:
+    """Under load it ends with 0; the log has every acknowledged event, and a clock record after the last."""
+    with ingest(settings, tmp_path) as (service, port), Posters(port, clients=8, batch=20) as posters:
+        eventually(lambda: len(posters.acknowledged) > 2000, 60, "2,000 acknowledged")
+        assert service.stop() == 0
+    found = ids(log(settings))
+    assert posters.acknowledged <= set(found)
+    assert max(found.values()) == 1
+    records = asyncio.run(read_topic(settings, qualified(settings.namespace, EVENTS.name)))
+    last = {record.partition: json.loads(record.value or b"")[-1] for record in records}
+    assert {entry["kind"] for entry in last.values()} == {"clock"}
+    assert len({entry["present"] for entry in last.values()}) == 1
+    assert set(posters.statuses) <= {202, 503}
+
+
+def test_the_event_clock_follows_the_newest_accepted_event(settings: Settings, tmp_path: Path) -> None:
+    """Nothing is written before the first event; one far ahead is refused and moves nothing."""
+    variables = {"FANPULSE_INGEST_CLOCK": "event", "FANPULSE_INGEST_CLOCK_INTERVAL_MS": "50"}
+    base = 1_782_120_600_000
+    with ingest(settings, tmp_path, **variables) as (service, port):
+        assert post(port, interaction("a", occurred_at=base))[0] == 202
+        status, answer, _ = post(port, interaction("b", occurred_at=base + 3_600_000))
+        assert (status, answer["rejected"][0]["reason"]) == (422, "ahead_of_clock")
+        assert post(port, interaction("c", occurred_at=base + 60_000))[0] == 202
+        assert post(port, interaction("d", occurred_at=base - 60_000))[0] == 202
+        assert service.stop() == 0
+    clocks = [entry for entry in log(settings) if entry["kind"] == "clock"]
+    assert {entry["source"] for entry in clocks} == {"event"}
+    assert {entry["present"] for entry in clocks} <= {base, base + 60_000}
+    assert Counter(entry["present"] for entry in clocks)[base + 60_000] == 4
+
+
+@pytest.mark.timeout(240)
+def test_while_the_broker_stands_still_memory_is_bounded_and_nothing_acknowledged_is_lost(
+    tmp_path: Path,
+) -> None:
+    """Clients push on: they are answered 503 with Retry-After, and once it runs again all is well."""
+    broker = EmbeddedKafka(tmp_path / "kafka")
+    asyncio.run(broker.start())
+    settings = Settings(
+        namespace="stall", state_dir=tmp_path / "state", kafka=KafkaSettings(bootstrap=broker.bootstrap)
+    )
+    asyncio.run(create_topics(settings))
+    limits = {"FANPULSE_INGEST_ACK_TIMEOUT_SECONDS": "3"}
+    try:
+        with ingest(settings, tmp_path, **limits) as (service, port):
+            memory = psutil.Process(service.process.pid).memory_info
+            with Posters(port, clients=24, batch=400, padding=190) as posters:
+                eventually(lambda: len(posters.acknowledged) > 8000, 60, "8,000 acknowledged")
+                assert broker.pid is not None
+                os.kill(broker.pid, signal.SIGSTOP)
+                pending = "fanpulse_ingest_pending_bytes"
+                eventually(lambda: service.metrics()[pending] > 55 * 2**20, 90, "the budget is used up")
+                full = posters.statuses[503]
+                eventually(lambda: posters.statuses[503] > full + 200, 60, "200 more answers 503")
+                assert service.metrics()[pending] <= 64 * 2**20
+                assert memory().rss < 300 * 2**20, f"{memory().rss / 2**20:.0f} MB"
+                os.kill(broker.pid, signal.SIGCONT)
+                before = len(posters.acknowledged)
+                eventually(lambda: len(posters.acknowledged) > before + 20_000, 60, "it goes on")
+            eventually(lambda: service.metrics()[pending] == 0, 30, "all is written")
+            assert service.stop() == 0
+        assert None not in posters.retry_after
+        found = ids(log(settings))
+        assert posters.acknowledged <= set(found)
+        assert set(found) <= posters.sent
+        assert max(found.values()) == 1
+    finally:
+        if broker.pid is not None:
+            os.kill(broker.pid, signal.SIGCONT)
+        asyncio.run(broker.stop())
+
+
+def test_connections_that_say_nothing_are_closed(settings: Settings, tmp_path: Path) -> None:
+    """Silent ones, half heads and half bodies alike; a good request is answered meanwhile."""
+    heads = {
+        b"": b"",
+        b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-": b"",
+        b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n[": b"HTTP/1.1 408",
+    }
+    with ingest(settings, tmp_path, FANPULSE_INGEST_READ_TIMEOUT_SECONDS="1") as (_, port):
+        sockets = {head: socket.create_connection(("127.0.0.1", port), timeout=20) for head in heads}
+        for head, connection in sockets.items():
+            connection.sendall(head)
+        assert post(port, interaction("meanwhile"))[0] == 202
+        for head, connection in sockets.items():
+            with connection:
+                answer = b""
+                while chunk := connection.recv(65536):
+                    answer += chunk
+            assert answer.startswith(heads[head])
+
+
+def test_a_refused_upload_still_gets_its_answer(settings: Settings, tmp_path: Path) -> None:
+    """The client that goes on sending reads 413 and not a broken connection, which serves the next request."""
+    with ingest(settings, tmp_path) as (_, port), socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.settimeout(20)
+        size = 9 * 2**20
+        connection.sendall(b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size)
+        connection.sendall(bytes(size))
+        assert connection.recv(12) == b"HTTP/1.1 413"
+        while connection.recv(65536)[-1:] != b"}":
+            pass
+        body = json.dumps(interaction("next")).encode()
+        connection.sendall(
+            b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+        )
+        assert connection.recv(12) == b"HTTP/1.1 202"
+
+
+def test_it_does_not_start_without_a_key_on_a_public_address(settings: Settings, tmp_path: Path) -> None:
+    """It ends at once, with one line that says what to change."""
+    with Service(
+        "ingest", settings, tmp_path / "log", free_port(), FANPULSE_INGEST_HOST="0.0.0.0"
+    ) as service:
+        assert service.process.wait(30) != 0
+    assert "FANPULSE_INGEST_API_KEY_HASHES" in service.log.read_text()
+
+
+def test_a_lost_producer_ends_the_process(settings: Settings, tmp_path: Path) -> None:
+    """The broker refuses a batch for good: the request is answered 503, and the process ends with an error."""
+    from dataclasses import replace
+
+    small = replace(EVENTS, config={"max.message.bytes": "300"})
+    elsewhere = settings.model_copy(update={"namespace": f"{settings.namespace[:25]}-small"})
+    asyncio.run(create_topics(elsewhere, [small, POSTS, REJECTED]))
+    with ingest(elsewhere, tmp_path) as (service, port):
+        status, answer, headers = post(port, [interaction(os.urandom(90).hex()) for _ in range(20)])
+        assert (status, headers["retry-after"]) == (503, "5")
+        assert "same event_id" in answer["detail"]
+        assert service.process.wait(30) != 0
+    assert "producer_failed" in service.log.read_text()
