@@ -1,8 +1,8 @@
-"""An HTTP client that does nothing but post: ``python -m bench.http_load PORT ...``, prints its figures as JSON.
+"""An HTTP client that does nothing but post: ``python -m bench.http_load PORT ...`` prints figures as JSON.
 
-One process, one thread, kept-alive connections to 127.0.0.1, each with one request under way; bounded in
-requests and in time. With ``--rate`` requests start at fixed times, late or not, and latency is taken from the
-time at which a request was due, so that a stall is not hidden by the requests that it kept from being sent.
+One process, one thread, kept-alive connections to 127.0.0.1, each with one request under way; bounded in time.
+With ``--rate`` requests are due at fixed times, and latency is taken from the time at which one was due, so
+that a stall is not hidden by the requests that it kept from being sent.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from dataclasses import dataclass, field
 
 from bench.events import interactions
 
-_HEAD = b"POST /v1/events HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+_HEAD = (
+    b"POST /v1/events HTTP/1.1\r\nhost: 127.0.0.1\r\n"
+    b"content-type: application/json\r\ncontent-length: %d\r\n\r\n"
+)
 _SILENCE_SECONDS = 60.0
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import http.client
 import json
 import os
 import statistics
@@ -168,12 +169,11 @@ def _await_ready(port: int, process: subprocess.Popen[bytes]) -> None:
 
 
 def _post(port: int, events: list[dict[str, Any]]) -> None:
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/v1/events",
-        json.dumps(events).encode(),
-        {"content-type": "application/json"},
-    )
-    urllib.request.urlopen(request, timeout=30).close()
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("POST", "/v1/events", json.dumps(events), {"content-type": "application/json"})
+    if connection.getresponse().status != 202:
+        raise SystemExit("the posts were not accepted")
+    connection.close()
 
 
 def _medians(rows: list[dict[str, float]]) -> dict[str, float]:

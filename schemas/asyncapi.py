@@ -93,7 +93,7 @@ def _operations() -> Iterator[tuple[str, Document]]:
 
 _MESSAGES_OF: dict[str, list[str]] = {
     EVENTS.name: ["entries"],
-    REJECTED.name: ["dead-letter"],
+    REJECTED.name: ["dead-letter", "redriven"],
     POSTS.name: ["known-post"],
     TOTALS.name: [f"total-{scope}" for scope in SCOPES],
     ALERTS.name: ["milestone", "spike"],
@@ -106,6 +106,7 @@ def _messages() -> Document:
     messages = {
         "entries": _entries(),
         "dead-letter": _message("dead letter", "rejected", "dead_letter"),
+        "redriven": _message("mark of a redriven dead letter", "rejected", "redriven"),
         "known-post": _message("known post", "posts", "known_post", post_key),
     }
     for scope, key in zip(SCOPES, key_schema()["oneOf"], strict=True):

@@ -24,7 +24,7 @@ from schemas.asyncapi import LOG_KINDS, asyncapi_document, schema_file
 from schemas.compatibility import incompatible_changes
 from schemas.events import MODELS
 from schemas.json_schema import alert_schema, event_schema
-from schemas.stored_schema import dead_letter_schema, known_post_schema
+from schemas.stored_schema import dead_letter_schema, known_post_schema, redriven_schema
 from schemas.totals_schema import SCOPES, totals_schema
 
 HERE = Path(__file__).parent
@@ -46,6 +46,7 @@ def json_schemas() -> dict[str, dict[str, Any]]:
         **{schema_file("alert", kind): alert_schema(kind) for kind in ("milestone", "spike")},
         **{schema_file("totals", scope): totals_schema(scope) for scope in SCOPES},
         schema_file("rejected", "dead_letter"): dead_letter_schema(),
+        schema_file("rejected", "redriven"): redriven_schema(),
         schema_file("posts", "known_post"): known_post_schema(),
     }
 

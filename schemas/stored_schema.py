@@ -1,4 +1,4 @@
-"""JSON Schemas of dead letters (engagement.rejected.v1) and of known posts (engagement.posts.v1).
+"""JSON Schemas of dead letters and their marks (engagement.rejected.v1), and of known posts.
 
 Like totals they are written without models, for speed; the contract tests hold the writers to them.
 """
@@ -61,6 +61,22 @@ def dead_letter_schema() -> Document:
             "offset": {"type": "integer", "minimum": 0, "description": "of the entry of the log"},
         },
         "required": ["detail", "field", "id", "index", "raw", "reason", "received_at", "source"],
+    }
+
+
+def redriven_schema() -> Document:
+    """The mark beside dead letters: the event of one was sent again, so it is not offered any more."""
+    return {
+        "$schema": DRAFT,
+        "title": f"mark of a redriven dead letter, version {VERSION}, as kept in engagement.rejected.v1",
+        "description": "The event of a dead letter was sent again. Refused again, it has a new letter.",
+        "type": "object",
+        "properties": {
+            "redriven": {"type": "string", "minLength": 1, "description": "id of the letter"},
+            "at": {"type": "integer", "minimum": 0, "description": "wall clock in epoch milliseconds"},
+            "accepted": {"type": "boolean", "description": "whether ingest accepted it this time"},
+        },
+        "required": ["accepted", "at", "redriven"],
     }
 
 

@@ -46,9 +46,9 @@ EVENTS = Topic(
 )
 REJECTED = Topic(
     name="engagement.rejected.v1",
-    holds="dead letters: raw bytes, reason, source and time of what was refused",
+    holds="dead letters: raw bytes, reason, source and time of what was refused; marks of those sent again",
     key="none",
-    producers=("ingest", "aggregate"),
+    producers=("ingest", "aggregate", "dead-letters"),
     consumers=("dead-letters",),
     retention_ms=90 * DAY_MS,
 )

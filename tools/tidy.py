@@ -23,8 +23,13 @@ _URL = re.compile(r"https?://([A-Za-z0-9.-]*[A-Za-z0-9])")
 _INDEX = re.compile(r"(?<!emit)--?(extra-)?index-url|trusted-host|(?<!emit-)find-links|PIP_(EXTRA_)?INDEX")
 #: Specifications and projects that the documentation points at.
 _KNOWN_HOSTS = {
-    "json-schema.org", "keepachangelog.com", "semver.org", "www.apache.org", "www.contributor-covenant.org",
-}  # fmt: skip
+    "adr.github.io",
+    "json-schema.org",
+    "keepachangelog.com",
+    "semver.org",
+    "www.apache.org",
+    "www.standardwebhooks.com",
+}
 _LOCAL = re.compile(
     r"localhost|127\.\d+\.\d+\.\d+|0\.0\.0\.0|[a-z-]+|[\w.-]*\.?(example|invalid|test)(\.\w+)?"
 )

@@ -19,7 +19,7 @@ from fanpulse.cli import context
 from fanpulse.cli.context import Exit, UnavailableError, stderr
 from fanpulse.cli.ingest_client import connect
 from schemas.reasons import Reason
-from services.ingest.files.client import IngestRefusedError, IngestUnavailableError
+from services.ingest.files.client import AddressError, IngestRefusedError, IngestUnavailableError
 from services.ingest.files.rules import RulesError, parse_rules
 from services.ingest.letters import Choice, Letter, Mark, Overview, short_id
 from services.ingest.redrive import (
@@ -174,7 +174,7 @@ def redrive(
         mender = Mender(parse_rules(kind, maps or (), sets or ()), drops or ())
         client = connect(settings, url, api_key, patience, _say_waiting)
         choice = Choice(reason=_reason(reason), of_log=False)
-    except (RulesError, IngestRefusedError) as error:
+    except (RulesError, AddressError) as error:
         raise _failure(error, Exit.USAGE) from None
     work = Redrive(settings, client, mender)
 

@@ -16,7 +16,7 @@ def connect(
     patience_seconds: float,
     on_wait: Callable[[str, float], None],
 ) -> IngestClient:
-    """A client; nothing is sent yet. Raises IngestRefusedError for what is no address."""
+    """A client; nothing is sent yet. Raises AddressError."""
     key = api_key or (settings.api_key.get_secret_value() if settings.api_key else None)
     return IngestClient(
         url or context.ingest_url(settings), api_key=key, patience_seconds=patience_seconds, on_wait=on_wait

@@ -17,7 +17,7 @@ from fanpulse.cli.context import Exit, stderr
 from fanpulse.cli.ingest_client import connect
 from fanpulse.cli.interrupt import Interrupt
 from fanpulse.cli.load_display import LoadDisplay
-from services.ingest.files.client import IngestRefusedError, IngestUnavailableError
+from services.ingest.files.client import AddressError, IngestRefusedError, IngestUnavailableError
 from services.ingest.files.loading import Limits
 from services.ingest.files.opening import STANDARD_INPUT
 from services.ingest.files.pace import SpeedError, parse_speed
@@ -131,12 +131,12 @@ def load(
         options = Options(
             rules, Limits(batch, in_flight=in_flight), parse_speed(speed), restart=restart, errors=errors
         )
-    except (RulesError, SpeedError) as error:
+        display = LoadDisplay(Console(highlight=False), stderr, quiet=quiet)
+        client = connect(settings, url, api_key, patience, display.waiting)
+    except (RulesError, SpeedError, AddressError) as error:
         raise _failure(error, Exit.USAGE) from None
-    display = LoadDisplay(Console(highlight=False), stderr, quiet=quiet)
     with Interrupt(lambda: _say_stopping(quiet)) as interrupt:
         try:
-            client = connect(settings, url, api_key, patience, display.waiting)
             with Session(
                 files,
                 options,
@@ -157,8 +157,10 @@ def load(
             # Threads may hang in a request; what has been settled is in the checkpoint.
             sys.stdout.flush()
             os._exit(interrupt.code)
+    client.close()
     if not finished:
-        stderr.print(f"Interrupted. {_how_to_go_on(files)}", markup=False, soft_wrap=True)
+        rows = sum(report.result.rows for report in session.reports)
+        stderr.print(f"Interrupted after {rows:,} rows. {_how_to_go_on(files)}", markup=False, soft_wrap=True)
         raise typer.Exit(interrupt.code)
     rejected = any(report.result.rejected for report in session.reports)
     raise typer.Exit(Exit.FAILED if rejected else Exit.OK)

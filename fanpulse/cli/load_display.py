@@ -152,6 +152,10 @@ def _remarks(report: FileReport, result: Checkpoint) -> list[str]:
         remarks.append("rejected: " + ", ".join(f"{count:,} {reason}" for reason, count in by_reason))
     if report.ignored:
         remarks.append("columns that fill no field: " + ", ".join(report.ignored))
+    if result.rows:
+        remarks += [
+            f"no row had {key!r}, from which {path} was to come" for path, key in report.unused_maps.items()
+        ]
     times = report.times
     if times and times.seconds:
         remarks.append(f"{times.seconds:,} times were numbers below 10^11, taken as epoch seconds")

@@ -95,8 +95,13 @@ class Stack:
             raise
 
     async def wait(self) -> None:
-        """For ever; raises what made the supervision of a part end, which should not happen."""
-        await asyncio.gather(*self._tasks)
+        """For ever; raises what made the supervision of a part end, which should not happen.
+
+        Not to wait any longer leaves the supervision as it is.
+        """
+        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
 
     async def stop(self) -> None:
         """End all, readers first; safe to repeat. If it is cancelled, what is left is ended by force."""

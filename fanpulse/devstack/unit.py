@@ -111,10 +111,10 @@ class HttpUnit(Unit):
         self.name = name
         self.group = group
         self.url = url
-        self._command = tuple(command)
+        self.command = tuple(command)
         self._entry = dict(entry)
         self._log = log
-        self._env = dict(env)
+        self.env = dict(env)
         self._cwd = cwd
         self._held = tuple(held)
         self._health_path = health_path
@@ -132,9 +132,9 @@ class HttpUnit(Unit):
     async def launch(self) -> None:
         try:
             self._child = Child(
-                self._command,
+                self.command,
                 log=self._log,
-                env=self._env,
+                env=self.env,
                 cwd=self._cwd,
                 grace_seconds=self.stop_seconds,
                 held=self._held,

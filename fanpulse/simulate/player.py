@@ -61,7 +61,8 @@ class Player:
                     await self._until(batch.due_ms)
                     while under_way and (len(under_way) >= WINDOW or under_way[0].done()):
                         await under_way.popleft()
-                    under_way.append(asyncio.create_task(self._deliver(client, batch)))
+                    before = under_way[-1] if under_way else None
+                    under_way.append(asyncio.create_task(self._deliver(client, batch, before)))
                     if batch.first:
                         while under_way:
                             await under_way.popleft()
@@ -80,8 +81,14 @@ class Player:
             await asyncio.sleep(max(0.0, due - asyncio.get_running_loop().time()))
         self.now_ms = max(self.now_ms, due_ms)
 
-    async def _deliver(self, client: httpx.AsyncClient, batch: Batch) -> None:
-        """Send a batch until it is answered for good, and tally the answer."""
+    async def _deliver(
+        self, client: httpx.AsyncClient, batch: Batch, before: asyncio.Task[None] | None
+    ) -> None:
+        """Send a batch until it is answered for good, and tally the answer.
+
+        It is sent again only after the one ``before`` it has been answered: after a failure the order is
+        kept, so that the present does not run ahead of events that have yet to come.
+        """
         deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
         pause = _FIRST_PAUSE_SECONDS
         while True:
@@ -95,6 +102,8 @@ class Player:
             log.debug("request sent again", problem=problem, events=len(batch.items))
             # S311: jitter, so that requests do not come back all at once.
             await asyncio.sleep(max(pause * random.uniform(0.5, 1.0), _retry_after(response)))  # noqa: S311
+            if before is not None:
+                await asyncio.wait({before})
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
         self.trouble = None
         self._record(batch, response)

@@ -30,6 +30,8 @@ _VARIABLES: dict[str, Any] = {
     "minute_ms": MINUTE_MS,
     "closing_ms": MINUTE_MS + GRACE_MS,
     "kept_ms": KEPT_MS,
+    # More entries than a record can hold: an address is pos * places + place.
+    "places": 2**24,
     "interactions": list(INTERACTIONS),
 }
 _NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)

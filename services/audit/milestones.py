@@ -57,6 +57,7 @@ class Milestone:
         return ((*self.subject, "", "")[0], (*self.subject, "", "")[1])
 
 
+_TABLES = ("accepted", "account_hit", "subject_hit", "metric_hit", "series_hit", "crossed")
 _WANTED = pa.schema(
     [("n", pa.int64()), *((name, pa.string()) for name in ("scope", "s1", "s2", "metric")),
      ("threshold", pa.int64())]
@@ -137,7 +138,7 @@ class MilestoneCheck:
         ]
         self._engine.load("wanted", rows, _WANTED)
         self._engine.load("wanted_as_of", offsets, _WANTED_AS_OF)
-        for name in ("accepted", "account_hit", "subject_hit", "series_hit"):
+        for name in _TABLES:
             self._engine.run(f"alerts.{name}")
 
     def _check(

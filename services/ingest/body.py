@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from services.ingest.budget import Budget
@@ -47,7 +48,12 @@ class Shape(NamedTuple):
 
 def shape_of(headers: Mapping[bytes, bytes]) -> Shape:
     """Raises Problem (415) for a media type, charset or encoding that is not understood."""
-    media, _, parameters = headers.get(b"content-type", b"").lower().partition(b";")
+    return _shape(headers.get(b"content-type", b""), headers.get(b"content-encoding", b""))
+
+
+@lru_cache(maxsize=256)
+def _shape(content_type: bytes, content_encoding: bytes) -> Shape:
+    media, _, parameters = content_type.lower().partition(b";")
     media = media.strip()
     lines = media in _LINES
     if not lines and media not in _JSON and not media.endswith(b"+json"):
@@ -59,7 +65,7 @@ def shape_of(headers: Mapping[bytes, bytes]) -> Shape:
     charset = parameters.partition(b"charset=")[2].partition(b";")[0].strip(b' "')
     if charset not in (b"", b"utf-8", b"utf8", b"us-ascii"):
         raise Problem(415, "events are UTF-8")
-    encoding = headers.get(b"content-encoding", b"identity").lower().strip()
+    encoding = content_encoding.lower().strip()
     if encoding not in (b"gzip", b"x-gzip", b"identity", b""):
         raise Problem(415, "send the body plain or with gzip", headers={"accept-encoding": "gzip"})
     return Shape(lines, encoding in (b"gzip", b"x-gzip"))

@@ -32,6 +32,7 @@ from services.runtime.reading import Span, TopicReader
 from services.runtime.settings import Settings
 
 _BATCH = 500
+_BATCH_BYTES = 2**20
 #: How an id that was made of the content begins.
 _GIVEN_ID = b'"event_id":"row-'
 _MOST_MATCHES = 5
@@ -189,15 +190,18 @@ class Redrive:
         that is marked.
         """
         waiting: list[Mended] = []
+        size = 0
         try:
             async with make_producer(self._settings) as producer:
                 async for letter in letters:
                     mended = self.judge(letter)
-                    if mended:
-                        waiting.append(mended)
-                    if len(waiting) >= _BATCH:
+                    if not mended:
+                        continue
+                    waiting.append(mended)
+                    size += len(mended.line)
+                    if len(waiting) >= _BATCH or size >= _BATCH_BYTES:
                         await self._send(producer, waiting)
-                        waiting = []
+                        waiting, size = [], 0
                         progress(self.report)
                 if waiting:
                     await self._send(producer, waiting)

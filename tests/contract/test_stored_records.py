@@ -23,6 +23,7 @@ from services.aggregate.dedup import Horizon
 from services.aggregate.partition import PartitionState
 from services.ingest.dead_letters import letter
 from services.ingest.known_posts import record_of
+from services.ingest.letters import Mark, encode_mark
 
 SCHEMAS = json_schemas()
 EXAMPLES = Path(schemas.__file__).parent / "examples"
@@ -46,6 +47,11 @@ def test_dead_letters_of_the_aggregator_are_as_published() -> None:
     """Entries of the log that are no events satisfy the same schema."""
     entry = BadEntry(2, Reason.UNSUPPORTED_VERSION, "version", b'{"v":2}')
     check("rejected/dead_letter", json.loads(dead_letter(entry, 3, 4711, NOW_MS / 1000)))
+
+
+def test_the_mark_of_a_redriven_letter_is_as_published() -> None:
+    """What `fanpulse dead-letters redrive` writes beside the letters satisfies its schema."""
+    check("rejected/redriven", json.loads(encode_mark(Mark("ab" * 16, NOW_MS, accepted=False))))
 
 
 def test_a_known_post_is_kept_as_published() -> None:
@@ -96,7 +102,7 @@ def test_a_key_of_totals_belongs_to_one_scope() -> None:
 
 
 def test_totals_are_written_as_published() -> None:
-    """Every key and value that the aggregator stores satisfies the schema of its scope; no scope is left out."""
+    """Every key and value that the aggregator stores satisfies its scope's schema; no scope is left out."""
     state = PartitionState(0, Horizon(250_000, 2))
     examples = [decode_one(path.read_bytes()) for path in sorted((EXAMPLES / "valid").glob("*.json"))]
     entries = [encode(event).decode() for event in examples]

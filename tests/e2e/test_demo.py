@@ -148,13 +148,13 @@ def test_a_demo_ends_with_a_good_verdict_and_leaves_nothing(tmp_path: Path) -> N
 @pytest.mark.timeout(480)
 def test_kill_9_of_each_service_in_turn_costs_nothing(tmp_path: Path) -> None:
     """Ingest, aggregate, alerts and Kafka are killed while events come; the verdict is still good."""
-    with Demo(tmp_path, "--once", "--speed", "60") as demo:
+    with Demo(tmp_path, "--once", "--speed", "100") as demo:
         demo.wait_ready()
         for service, clock in (
             ("ingest", "08:40"),
-            ("aggregate", "09:02"),
-            ("alerts", "09:20"),
-            ("kafka", "09:36"),
+            ("aggregate", "09:00"),
+            ("alerts", "09:18"),
+            ("kafka", "09:34"),
             ("ingest", "09:56"),
         ):
             eventually(lambda clock=clock: demo.played(clock), END_SECONDS, f"event time {clock}")  # type: ignore[misc]

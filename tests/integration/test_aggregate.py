@@ -54,15 +54,16 @@ def test_totals_and_metrics_equal_a_recount(settings: Settings, worker: Service)
         )
         assert found == sum(n for (scope, *rest), n in expected.items() if rest[1] == "GansuTravel")
         assert worker.stop() == 0
-    worker.start().wait_ready()
-    again = worker.metrics()
-    for name, value in metrics.items():
-        if name.startswith(("fanpulse_account_", "fanpulse_hashtag_", "fanpulse_duplicate_events_total")):
-            assert again[name] == value, name
-    asyncio.run(stream.produce(settings, stream.records(seed=2, count=50)))
-    wait_counted(settings)
-    check(settings)
-    assert worker.stop() == 0
+    with worker:
+        worker.wait_ready()
+        again = worker.metrics()
+        for name, value in metrics.items():
+            if name.startswith(("fanpulse_account_", "fanpulse_hashtag_", "fanpulse_duplicate_events_total")):
+                assert again[name] == value, name
+        asyncio.run(stream.produce(settings, stream.records(seed=2, count=50)))
+        wait_counted(settings)
+        check(settings)
+        assert worker.stop() == 0
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

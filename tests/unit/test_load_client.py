@@ -14,6 +14,7 @@ import pytest
 
 from services.ingest.files import client as client_module
 from services.ingest.files.client import (
+    AddressError,
     GivenUpError,
     IngestClient,
     IngestRefusedError,
@@ -210,10 +211,10 @@ def test_a_batch_that_is_too_large_is_halved(server: Server) -> None:
     assert [(item.at, item.reason) for item in answer.rejected] == [(1, "bad_value"), (3, "too_large")]
 
 
-@pytest.mark.parametrize("url", ["", "ftp://host", "http://"])
+@pytest.mark.parametrize("url", ["", "ftp://host", "http://", "http://host:port"])
 def test_what_is_no_address_is_refused(url: str) -> None:
     """Before anything is read."""
-    with pytest.raises(IngestRefusedError, match="no address of ingest"):
+    with pytest.raises(AddressError, match="no address of ingest"):
         IngestClient(url)
 
 

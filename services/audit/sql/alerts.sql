@@ -44,30 +44,41 @@ select 'matrix', '', '', partition, pos, place, stamp_ms, occurred_at_ms, action
     platform || ':' || account
 from account_hit
 union all
-select scope, s1, s2, partition, pos, place, stamp_ms, occurred_at_ms, action, quantity, action
-from hit where scope in ('post', 'hashtag', 'campaign', 'broadcast');
+select 'post', platform, post_id, partition, pos, place, stamp_ms, occurred_at_ms, action, quantity, action
+from acted where kind = 'interaction' and post_id is not null
+union all
+select 'hashtag', unnest(hashtags), '', partition, pos, place, stamp_ms, occurred_at_ms, action, quantity,
+    action
+from acted
+union all
+select 'campaign', campaign, '', partition, pos, place, stamp_ms, occurred_at_ms, action, quantity, action
+from acted where campaign is not null;
 
--- name: series_hit
+-- name: metric_hit
 -- The hits of each series that has a milestone, once, however many thresholds it has. Only those that
 -- count are of the metric; the others tell when the subject was last met.
-create or replace table series_hit as
+create or replace view metric_hit as
 with series as (
     select distinct scope, s1, s2, metric, starts_with(metric, 'reading:') as is_reading from wanted
 )
-select series.scope, series.s1, series.s2, series.metric, partition, pos, place, stamp_ms, occurred_at_ms,
-    part, quantity,
+select h.* exclude (occurred_at_ms, action), series.metric, is_reading,
+    case when is_reading then occurred_at_ms else occurred_at_ms // 1000 * 1000 end as newest_ms,
     action = series.metric
         or series.metric = 'interactions' and list_contains(getvariable('interactions'), action) as counts
-from subject_hit as h
-join series on h.scope = series.scope and h.s1 = series.s1 and h.s2 = series.s2
+from subject_hit as h join series using (scope, s1, s2)
 where (is_reading and action = series.metric) or (not is_reading and not starts_with(action, 'reading:'));
 
+-- name: series_hit
+-- The same, summed up per record: within a record counts only rise. Readings may fall, so each has a row.
+create or replace table series_hit as
+select scope, s1, s2, metric, partition, pos, stamp_ms, counts, case when counts then part end as part,
+    case when is_reading then place else -1 end as place,
+    sum(quantity) as quantity, max(newest_ms) as newest_ms
+from metric_hit group by all;
+
 -- name: at_its_offsets
--- The figure of each milestone at the offsets that it names, and the newest event time of its subject: of
--- counts, totals tell it to the second.
-select n, coalesce(sum(quantity) filter (counts), 0) as figure,
-    max(case when starts_with(metric, 'reading:') then occurred_at_ms else occurred_at_ms // 1000 * 1000 end)
-        as newest_ms
+-- The figure of each milestone at the offsets that it names, and the newest event time of its subject.
+select n, coalesce(sum(quantity) filter (counts), 0) as figure, max(newest_ms) as newest_ms
 from wanted
 join series_hit as h using (scope, s1, s2, metric)
 join wanted_as_of as a using (n, partition)
@@ -82,26 +93,51 @@ join wanted_as_of as a using (n, partition)
 where h.pos <= a.last_offset and counts
 group by all;
 
--- name: crossings
--- The event with which a series first reached a threshold, in order of record time, then of address.
-with running as (
+-- name: crossed
+-- The record in which a series first reached a threshold, in order of record time, then of address, and the
+-- figure before it.
+create or replace table crossed as
+with summed_up as (
+    select scope, s1, s2, metric, stamp_ms, partition, pos, place, sum(quantity) as quantity
+    from series_hit where counts group by all
+),
+running as (
     select *,
         sum(quantity) over (
             partition by scope, s1, s2, metric order by stamp_ms, partition, pos, place
             rows between unbounded preceding and current row
         ) as reached
-    from series_hit where counts
+    from summed_up
 ),
-crossed as (
-    select n, arg_min({'partition': partition, 'pos': pos, 'place': place}, (stamp_ms, partition, pos, place))
-        as address
+first as (
+    select n,
+        arg_min(
+            {'partition': partition, 'pos': pos, 'place': place, 'before': reached - quantity},
+            (stamp_ms, partition, pos, place)
+        ) as address
     from wanted join running using (scope, s1, s2, metric)
     where reached >= threshold and reached - quantity < threshold
     group by n
 )
+select wanted.*, address.partition as partition, address.pos as pos, address.place as only_place,
+    address.before as before
+from first join wanted using (n);
+
+-- name: crossings
+-- The event within that record.
+with running as (
+    select n, threshold, partition, pos, h.place,
+        before + sum(quantity) over (
+            partition by n order by h.place rows between unbounded preceding and current row
+        ) as reached
+    from metric_hit as h join crossed using (scope, s1, s2, metric, partition, pos)
+    where counts and only_place in (-1, h.place)
+),
+first as (
+    select n, partition, pos, min(place) as place from running where reached >= threshold group by all
+)
 select n, event_id, partition, pos, place, occurred_at_ms, stamp_ms
-from crossed join event
-    on partition = address.partition and pos = address.pos and place = address.place;
+from first join event using (partition, pos, place);
 
 -- name: figures_reached
 -- Recounted figures of a scope and metric that are at least $least.
@@ -133,14 +169,14 @@ where kind = 'interaction' and post_id is not null group by all;
 select broadcast_id, start_ms, action, sum(quantity) from minute group by all;
 
 -- name: phases
-select broadcast_id, partition, pos, phase, occurred_at_ms, account from event
-where kind = 'broadcast' and not duplicate order by partition, pos, place;
+select broadcast_id, partition, pos, phase, occurred_at_ms, account from counted
+where kind = 'broadcast' order by partition, pos, place;
 
 -- name: present_at
-select max(present_ms) from log where partition = $partition and pos <= $last_offset;
+select max(present_ms) from aside where partition = $partition and pos <= $last_offset;
 
 -- name: minute_closed_at
 -- The record time at which the last partition's clock had passed a bound.
 select max(stamp_ms) from (
-    select min(stamp_ms) as stamp_ms from log where present_so_far_ms >= $bound_ms group by partition
+    select min(stamp_ms) as stamp_ms from aside where present_so_far_ms >= $bound_ms group by partition
 );

@@ -49,35 +49,29 @@ select partition, last_offset from position order by all;
 select partition, count(*) from event group by all;
 
 -- name: entries_by_partition
-select partition, count(*) from log group by all;
+select partition, sum(found)::bigint from record group by all;
 
 -- name: unreadable
 select partition, key from unreadable order by all;
 
 -- name: gaps
 -- Entries of a record are numbered without gaps: a gap is an entry that was taken out of an export.
-select partition, pos, count(*) as found, max(place) + 1 as expected
-from log group by all having count(*) <> max(place) + 1
-order by partition, pos limit 100;
+select partition, pos, found, size from record where found <> size order by partition, pos limit 100;
 
 -- name: counts
-with due as (
-    select duplicate from event join position using (partition) where pos <= last_offset
-)
 select
-    (select count(*) from due) as events,
-    (select count(*) from due where not duplicate) as counted,
-    (select count(*) from due where duplicate) as duplicates,
-    (
-        select count(*) from log join position using (partition) where pos <= last_offset and problem is not null
-    ) as refused,
+    coalesce(sum(value) filter (metric = 'sequence'), 0)::bigint as events,
+    coalesce(sum(value) filter (metric = 'counted'), 0)::bigint as counted,
+    coalesce(sum(value) filter (metric = 'duplicates'), 0)::bigint as duplicates,
+    coalesce(sum(value) filter (metric = 'refused'), 0)::bigint as refused,
     (
         select count(*) from (
             select partition, scope, s1, s2, metric from published
             union
             select partition, scope, s1, s2, metric from recounted
         )
-    ) as figures;
+    ) as figures
+from recounted where scope = 'position';
 
 -- name: uncounted
 select partition, count(*) from event join position using (partition) where pos > last_offset
@@ -87,9 +81,15 @@ group by all order by all;
 select partition, generation_events, generations from horizon order by all;
 
 -- name: window_totals
-select scope, s1, s2, action, sum(quantity)
-from hit join position using (partition)
-where pos <= last_offset and scope in ('account', 'hashtag')
-    and ($from_ms::bigint is null or occurred_at_ms >= $from_ms)
-    and ($to_ms::bigint is null or occurred_at_ms < $to_ms)
-group by all order by all;
+with inside as (
+    select acted.* from acted join position using (partition)
+    where pos <= last_offset
+        and ($from_ms::bigint is null or occurred_at_ms >= $from_ms)
+        and ($to_ms::bigint is null or occurred_at_ms < $to_ms)
+),
+named as (
+    select 'account' as scope, platform as s1, account as s2, action, quantity from inside
+    union all
+    select 'hashtag', unnest(hashtags), '', action, quantity from inside
+)
+select scope, s1, s2, action, sum(quantity) from named group by all order by all;

@@ -57,7 +57,7 @@ fallback as (
 select partition,
     coalesce(given.generation_events, fallback.generation_events) as generation_events,
     coalesce(given.generations, fallback.generations) as generations
-from (select distinct partition from log) left join given using (partition), fallback;
+from (select distinct partition from record) left join given using (partition), fallback;
 
 -- name: published_entry
 create or replace table published_entry as

@@ -1,82 +1,95 @@
 -- Counting the log again: duplicates, figures per subject, minutes of broadcasts.
 --
--- pos is the offset of a record, place the index within it, stamp_ms the record's own time.
+-- pos is the offset of a record, place the index within it, stamp_ms the record's own time; address is pos
+-- and place in one number, in log order within a partition. Most rows are events that repeat nothing, so no
+-- statement here sorts them: what depends on order is worked out for the few rows that it matters for.
 
--- name: log
--- The entries of the log, with the present that their partition had reached. $files: Parquet files.
-create or replace table log as
+-- name: record
+-- The records of the log, and the number of the first entry of each within its partition. $files: Parquet.
+create or replace table record as
+with sized as (
+    select partition, "offset" as pos, max("index") + 1 as size, count(*) as found
+    from read_parquet($files) group by all
+)
+select *,
+    coalesce(sum(size) over (
+        partition by partition order by pos rows between unbounded preceding and 1 preceding
+    ), 0) as start
+from sized;
+
+-- name: aside
+-- The entries that are no events: clocks, and what cannot be read. before: how many of them the partition
+-- had up to and with this one; present_so_far_ms: the newest present up to and with this one.
+create or replace table aside as
+with taken as (
+    select partition, "offset" as pos, "index" as place, "offset" * getvariable('places') + "index" as address,
+        record_timestamp_ms as stamp_ms, problem, present_ms
+    from read_parquet($files) where kind is null or kind = 'clock'
+)
+select *,
+    row_number() over in_order as before,
+    coalesce(max(present_ms) over in_order, 0) as present_so_far_ms
+from taken
+window in_order as (
+    partition by partition order by address rows between unbounded preceding and current row
+);
+
+-- name: event
+create or replace table event as
 select
     partition, "offset" as pos, "index" as place, record_timestamp_ms as stamp_ms,
-    kind, event_id, occurred_at_ms, platform, account,
+    kind, event_id, hash(event_id) as id_hash, occurred_at_ms, platform, account,
     case kind when 'post' then 'post' else action end as action,
     case kind when 'post' then 1 else coalesce(quantity, 1) end as quantity,
     nullif(post_id, '') as post_id, nullif(broadcast_id, '') as broadcast_id,
     list_distinct(hashtags) as hashtags, nullif(campaign, '') as campaign, post_format,
-    nullif(country, '') as country, coalesce(verified, false) as vip,
-    metric, value, phase, problem, present_ms,
-    coalesce(max(present_ms) over (
-        partition by partition order by "offset", "index"
-        rows between unbounded preceding and current row
-    ), 0) as present_so_far_ms
-from read_parquet($files);
+    nullif(country, '') as country, coalesce(verified, false) as vip, metric, value, phase
+from read_parquet($files) where kind is not null and kind <> 'clock';
 
--- name: event
--- The events of the log with their sequence number, and whether each is a duplicate: its id was met before,
--- in the same generation or in one of the generations before it that are remembered. The occurrence that
--- matters is the latest one, whether it counted or not.
-create or replace table event as
-with numbered as (
-    select *, row_number() over (partition by partition order by pos, place) - 1 as sequence
-    from log where problem is null and kind <> 'clock'
+-- name: repeated
+-- Events whose id may occur more than once in their partition, with their sequence number: how many events
+-- the partition had before.
+create or replace table repeated as
+with candidate as (
+    select partition, pos, place, event_id
+    from event semi join (
+        select partition, id_hash from event group by all having count(*) > 1
+    ) using (partition, id_hash)
 ),
-aged as (
-    select numbered.*, sequence // horizon.generation_events as generation, horizon.generations
-    from numbered join horizon using (partition)
+placed as (
+    select candidate.*, start + place as entries_before, pos * getvariable('places') + place as address
+    from candidate join record using (partition, pos)
 )
-select
-    * exclude (generation, generations, problem, present_ms),
-    coalesce(
-        generation - lag(generation) over (partition by partition, event_id order by sequence) <= generations,
-        false
-    ) as duplicate
-from aged;
+select placed.partition, placed.pos, placed.place, placed.event_id,
+    entries_before - coalesce(aside.before, 0) as sequence
+from placed asof left join aside
+    on placed.partition = aside.partition and placed.address >= aside.address;
+
+-- name: duplicate
+-- A duplicate: the id was met before, in the same generation or in one of the generations before it that are
+-- remembered. The occurrence that matters is the latest one, whether it counted or not.
+create or replace table duplicate as
+with aged as (
+    select partition, pos, place, event_id, sequence, sequence // generation_events as generation, generations
+    from repeated join horizon using (partition)
+),
+judged as (
+    select *, lag(generation) over (partition by partition, event_id order by sequence) as last_generation
+    from aged
+)
+select partition, pos, place from judged where generation - last_generation <= generations;
+
+-- name: counted
+create or replace view counted as
+select * from event anti join duplicate using (partition, pos, place);
 
 -- name: acted
 -- What counts as an action.
 create or replace view acted as
-select * from event where not duplicate and kind in ('interaction', 'post');
-
--- name: hit
--- One row per event and subject that it counts for; s1 and s2 name the subject within its scope.
-create or replace view hit as
-with base as (
-    select partition, pos, place, stamp_ms, event_id, occurred_at_ms, present_so_far_ms, action, quantity,
-        kind, platform, account, hashtags, campaign, post_format, broadcast_id, country, vip, post_id
-    from acted
-),
-named as (
-    select *, 'account' as scope, platform as s1, account as s2 from base
-    union all
-    select *, 'hashtag', unnest(hashtags), '' from base
-    union all
-    select *, 'campaign', campaign, '' from base where campaign is not null
-    union all
-    select *, 'format', post_format, '' from base where post_format is not null
-    union all
-    select *, 'broadcast', broadcast_id, '' from base where broadcast_id is not null
-    union all
-    select *, 'country', country, '' from base where kind = 'interaction' and country is not null
-    union all
-    select *, 'vip', '', '' from base where kind = 'interaction' and vip
-    union all
-    select *, 'post', platform, post_id from base where kind = 'interaction' and post_id is not null
-)
-select scope, s1, s2, partition, pos, place, stamp_ms, event_id, occurred_at_ms, present_so_far_ms,
-    action, quantity
-from named;
+select * from counted where kind in ('interaction', 'post');
 
 -- name: reported
--- Readings that are no duplicates, with their subject.
+-- Readings with their subject.
 create or replace view reported as
 select *,
     case
@@ -84,32 +97,70 @@ select *,
         when broadcast_id is not null then 'broadcast/' || broadcast_id
         else account
     end as subject
-from event where not duplicate and kind = 'reading';
+from counted where kind = 'reading';
 
 -- name: minute
 -- What each minute of a broadcast took. A minute takes an event only as long as the clock of its partition
 -- has not passed its end by the grace; so this is, for a closed minute, what had been counted when it closed.
 create or replace table minute as
 with timed as (
-    select partition, s1 as broadcast_id,
-        occurred_at_ms // getvariable('minute_ms') * getvariable('minute_ms') as start_ms,
-        action, quantity, present_so_far_ms
-    from hit where scope = 'broadcast'
+    select partition, pos * getvariable('places') + place as address, broadcast_id,
+        occurred_at_ms // getvariable('minute_ms') * getvariable('minute_ms') as start_ms, action, quantity
+    from acted where broadcast_id is not null
+),
+bounds as (
+    select distinct partition, start_ms, start_ms + getvariable('closing_ms') as bound_ms from timed
+),
+ticks as (
+    select partition, present_so_far_ms as present_ms, min(address) as address from aside group by all
+),
+closings as (
+    select bounds.partition, bounds.start_ms, ticks.address as closed_at
+    from bounds asof left join ticks
+        on bounds.partition = ticks.partition and bounds.bound_ms <= ticks.present_ms
 )
 select partition, broadcast_id, start_ms, action, sum(quantity) as quantity
-from timed where present_so_far_ms < start_ms + getvariable('closing_ms')
+from timed join closings using (partition, start_ms)
+where closed_at is null or address < closed_at
 group by all;
 
--- name: recounted
--- All figures at the published positions: what comes after them is not yet counted, which is no fault.
-create or replace table recounted as
-with due as (
-    select hit.* from hit join position using (partition) where pos <= last_offset
+-- name: summed
+-- The sums of every subject at the published positions: what comes after them is not yet counted, which is
+-- no fault. s1 and s2 name the subject within its scope. newest_ms is told to the second.
+create or replace table summed as
+with alike as materialized (
+    select partition, kind, platform, account, action, hashtags, campaign, post_format, broadcast_id, country,
+        vip, post_id, sum(quantity) as quantity, max(occurred_at_ms) // 1000 * 1000 as newest_ms
+    from acted join position using (partition) where pos <= last_offset
+    group by all
+),
+named as (
+    select *, 'account' as scope, platform as s1, account as s2 from alike
+    union all
+    select *, 'hashtag', unnest(hashtags), '' from alike
+    union all
+    select *, 'campaign', campaign, '' from alike where campaign is not null
+    union all
+    select *, 'format', post_format, '' from alike where post_format is not null
+    union all
+    select *, 'broadcast', broadcast_id, '' from alike where broadcast_id is not null
+    union all
+    select *, 'country', country, '' from alike where kind = 'interaction' and country is not null
+    union all
+    select *, 'vip', '', '' from alike where kind = 'interaction' and vip
+    union all
+    select *, 'post', platform, post_id from alike where kind = 'interaction' and post_id is not null
 )
-select partition, scope, s1, s2, action as metric, sum(quantity) as value from due group by all
+select partition, scope, s1, s2, action, sum(quantity) as total, max(newest_ms) as newest_ms
+from named group by all;
+
+-- name: recounted
+-- All figures at the published positions, one a row.
+create or replace table recounted as
+select partition, scope, s1, s2, action as metric, total as value from summed
 union all
-select partition, scope, s1, s2, 'last_ms', max(occurred_at_ms) // 1000 * 1000
-from due where scope not in ('country', 'vip') group by all
+select partition, scope, s1, s2, 'last_ms', max(newest_ms)
+from summed where scope not in ('country', 'vip') group by all
 union all
 select partition, 'minute', broadcast_id, start_ms::varchar, action, quantity
 from minute join position using (partition)
@@ -120,32 +171,33 @@ from reported join position using (partition) where pos <= last_offset
 group by all
 union all
 select partition, 'broadcast', broadcast_id, '', 'phase ' || phase, arg_max(occurred_at_ms, (pos, place))
-from event join position using (partition)
-where kind = 'broadcast' and not duplicate and pos <= last_offset
+from counted join position using (partition) where kind = 'broadcast' and pos <= last_offset
 group by all;
 
 -- name: counters
 -- The counters of the positions, as figures too.
 insert into recounted
-with seen as (
-    select partition, count(*) as sequence,
-        count(*) filter (not duplicate) as counted,
-        count(*) filter (duplicate) as duplicates,
-        max(occurred_at_ms) filter (not duplicate) as watermark_ms
-    from event join position using (partition) where pos <= last_offset
+with met as (
+    select partition, count(*) as sequence from event join position using (partition)
+    where pos <= last_offset group by all
+),
+kept as (
+    select partition, count(*) as counted, max(occurred_at_ms) as watermark_ms
+    from counted join position using (partition) where pos <= last_offset
     group by all
 ),
-entries as (
-    select partition, count(*) filter (problem is not null) as refused, max(log.present_ms) as present_ms
-    from log join position using (partition) where pos <= last_offset
+others as (
+    select partition, count(*) filter (problem is not null) as refused, max(aside.present_ms) as present_ms
+    from aside join position using (partition) where pos <= last_offset
     group by all
 ),
 counters as (
     select partition,
         coalesce(sequence, 0) as sequence, coalesce(counted, 0) as counted,
-        coalesce(duplicates, 0) as duplicates, coalesce(refused, 0) as refused,
-        coalesce(entries.present_ms, 0) as present_ms, coalesce(watermark_ms, 0) as watermark_ms
-    from position left join seen using (partition) left join entries using (partition)
+        coalesce(sequence, 0) - coalesce(counted, 0) as duplicates, coalesce(refused, 0) as refused,
+        coalesce(others.present_ms, 0) as present_ms, coalesce(watermark_ms, 0) as watermark_ms
+    from position left join met using (partition) left join kept using (partition)
+    left join others using (partition)
 )
 select partition, 'position', '', '', name, value
 from (unpivot counters on columns(* exclude (partition)) into name name value value);

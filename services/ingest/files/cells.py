@@ -10,7 +10,7 @@ import ast
 import json
 import re
 from collections.abc import Callable
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
@@ -48,13 +48,21 @@ class CellError(ValueError):
         self.detail = detail
 
 
+def time_zone(name: str) -> tzinfo:
+    """A zone by its IANA name; raises ValueError, or ZoneInfoNotFoundError (a KeyError), for any other name.
+
+    UTC is known also where the machine has no zone data, as in small containers.
+    """
+    return UTC if name == "UTC" else ZoneInfo(name)
+
+
 class Times:
     """Reads times, and counts what it had to decide: numbers that are seconds, times without an offset."""
 
     def __init__(self, unit: TimeUnit = "auto", zone: str = "UTC") -> None:
         self._unit = unit
         self.zone = zone
-        self._zone = ZoneInfo(zone)
+        self._zone = time_zone(zone)
         self.seconds = 0
         self.without_offset = 0
 

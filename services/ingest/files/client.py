@@ -39,6 +39,10 @@ class IngestRefusedError(RuntimeError):
     """Ingest does not take requests of ours at all: a wrong address or key. The message is one line."""
 
 
+class AddressError(ValueError):
+    """The text is no address of ingest. The message is one line."""
+
+
 class GivenUpError(RuntimeError):
     """The caller asked to stop trying."""
 
@@ -76,12 +80,15 @@ class IngestClient:
         on_wait: Callable[[str, float], None] = lambda problem, seconds: None,
         give_up: Callable[[], bool] = lambda: False,
     ) -> None:
-        parts = urlsplit(url if "//" in url else f"//{url}", scheme="http")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise IngestRefusedError(f"{url} is no address of ingest, such as http://127.0.0.1:8080")
+        try:
+            parts = urlsplit(url if "//" in url else f"//{url}", scheme="http")
+            self._host, self._port = parts.hostname or "", parts.port
+        except ValueError:  # a port that is no number
+            self._host = ""
+        if not self._host or parts.scheme not in ("http", "https"):
+            raise AddressError(f"{url} is no address of ingest, such as http://127.0.0.1:8080")
         self.url = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
         self._https = parts.scheme == "https"
-        self._host, self._port = parts.hostname, parts.port
         self._path = parts.path.rstrip("/") + PATH
         self._key = api_key
         self._patience = patience_seconds

@@ -24,8 +24,9 @@ from services.ingest.files.client import (
 )
 from services.ingest.files.lines import Row
 from services.ingest.files.mapped import Mapped
-from services.ingest.files.opening import StoppedError
+from services.ingest.files.opening import OpeningError, StoppedError
 from services.ingest.files.pace import Pace
+from services.ingest.files.packed import DamagedFileError
 
 #: Ingest completes an interaction with what it knows of its post, and the last word on a phase stands: a
 #: batch with the kind on the left waits until batches with the kinds on the right have been acknowledged.
@@ -114,19 +115,14 @@ class Loader:
     def run(self, rows: Iterator[Row]) -> bool:
         """Load rows until they end or a stop is asked for; whether they ended.
 
-        Raises IngestUnavailableError and IngestRefusedError, and what reading raises; ``checkpoint`` is right
-        in every case.
+        Raises IngestUnavailableError and IngestRefusedError, and OpeningError and DamagedFileError out of
+        reading, after the rows before the damage have been loaded; ``checkpoint`` is right in every case.
         """
         hurried = False
         try:
-            ended = self._read(rows)
+            ended, damage = self._read_all(rows)
             self._send()
             self._settle_all()
-            return ended and not self._stop()
-        except StoppedError:
-            self._send()
-            self._settle_all()
-            return False
         except GivenUpError:
             return False
         except KeyboardInterrupt:
@@ -135,6 +131,9 @@ class Loader:
         finally:
             # After a failure the answers still under way no longer matter, but their threads end first.
             self._pool.shutdown(wait=not hurried, cancel_futures=True)
+        if damage:
+            raise damage
+        return ended and not self._stop()
 
     def idle(self) -> None:
         """The input has nothing to give at the moment: send what there is. Raises StoppedError."""
@@ -142,6 +141,15 @@ class Loader:
         self._settle_ready()
         if self._stop():
             raise StoppedError
+
+    def _read_all(self, rows: Iterator[Row]) -> tuple[bool, OpeningError | DamagedFileError | None]:
+        """Whether the rows ended, and what is wrong with the file where they broke off."""
+        try:
+            return self._read(rows), None
+        except StoppedError:
+            return False, None
+        except (OpeningError, DamagedFileError) as error:
+            return False, error
 
     def _read(self, rows: Iterator[Row]) -> bool:
         for row in rows:

@@ -8,6 +8,7 @@ values by dotted names, and what fits no field is left out.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -35,6 +36,8 @@ class ObjectMapper:
         self.times: Times = rules.times()
         self._readers = {path: converter(known.shape, self.times) for path, known in all_fields().items()}
         self._ignored: dict[str, None] = {}
+        #: Maps whose key no row has had so far: a misspelt one shows here.
+        self.unused_maps = dict(rules.maps)
 
     @property
     def ignored(self) -> list[str]:
@@ -58,22 +61,22 @@ class ObjectMapper:
         fields = fields_of(kind) if kind in MODELS else {}
         sets = {path: value for path, value in self._rules.sets.items() if path in fields}
         maps = {path: name for path, name in self._rules.maps.items() if path in fields}
-        if "kind" in self._rules.maps or any(_look_up(row, name) is not _NOTHING for name in maps.values()):
-            changed = True
-        else:
-            changed = bool(sets) or row.get("event_id", 0) is None
-        if not changed:
+        maps = {path: name for path, name in maps.items() if _look_up(row, name) is not _NOTHING}
+        if "kind" in self._rules.maps:
+            maps["kind"] = self._rules.maps["kind"]
+        self._note_used(maps)
+        if not maps and not sets and row.get("event_id", 0) is not None:
             if "event_id" in row or kind not in MODELS:
                 return Mapped(line, row)
             row_id = object_row_id(row, row)
             # Written into the text, so that whatever else stands there reaches ingest as it is.
             start = line.index(b"{") + 1
             return Mapped(line[:start] + b'"event_id":"' + row_id.encode() + b'",' + line[start:], row)
-        if _has_repeated_keys(line):
+        if _has_repeated_keys(line, row):
             return Mapped(line)
         event = _decode(line)
-        if "kind" in self._rules.maps:
-            _take(event, self._rules.maps["kind"])
+        if "kind" in maps:
+            _take(event, maps.pop("kind"))
             event = {"kind": kind, **event}
         refusals: list[Refusal] = []
         taken = {path: _take(event, name) for path, name in maps.items()}
@@ -82,7 +85,7 @@ class ObjectMapper:
         return self._finish(event, sets, row, refusals)
 
     def _map_foreign(self, line: bytes, row: dict[str, Any], kind: str) -> Mapped:
-        if _has_repeated_keys(line):
+        if _has_repeated_keys(line, row):
             return Mapped(line)
         event: dict[str, Any] = {"kind": kind}
         refusals: list[Refusal] = []
@@ -90,11 +93,19 @@ class ObjectMapper:
         for path in fields_of(kind):
             name = self._rules.maps.get(path, path)
             if path not in self._rules.sets:
-                self._read(event, path, _look_up(row, name), refusals)
+                value = _look_up(row, name)
+                if value is not _NOTHING:
+                    self._note_used((path,))
+                self._read(event, path, value, refusals)
                 used.add(name if name in row else name.partition(".")[0])
         if len(self._ignored) < _MOST_IGNORED:
             self._ignored.update(dict.fromkeys(name for name in row if name not in used))
         return self._finish(event, dict(self._rules.sets), row, refusals)
+
+    def _note_used(self, paths: Iterable[str]) -> None:
+        if self.unused_maps:
+            for path in paths:
+                self.unused_maps.pop(path, None)
 
     def _read(self, event: dict[str, Any], path: str, value: Any, refusals: list[Refusal]) -> None:
         if isinstance(value, str):
@@ -145,11 +156,15 @@ def _take(row: dict[str, Any], name: str) -> Any:
     return value
 
 
-def _has_repeated_keys(line: bytes) -> bool:
+def _has_repeated_keys(line: bytes, row: dict[str, Any]) -> bool:
     """Whether a key occurs twice in an object: writing the row anew would hide it from ingest.
 
     True as well for what the careful reader cannot read: such a line is better passed on as it is.
     """
+    # Every colon parts a key from its value, or stands in a text: if none got lost, no key did. An escape can
+    # hide one in a text; such a line goes the slow way.
+    if b"u003" not in line and line.count(b":") == _encode(row).count(b":"):
+        return False
     repeated = False
 
     def pairs(items: list[tuple[str, Any]]) -> None:

@@ -11,13 +11,15 @@ import pyarrow.parquet as pq
 from services.ingest.files.lines import Row
 
 _BATCH_ROWS = 2000
+#: Column chunks are read in such pieces, and not whole: a row group may be large.
+_PAGE_BYTES = 2**20
 
 
 class ParquetRows:
     """Reads rows as lists of Python values, counted from 1; the place after a row is its number."""
 
     def __init__(self, stream: BinaryIO, skip: int = 0) -> None:
-        self._file = pq.ParquetFile(stream)
+        self._file = pq.ParquetFile(stream, buffer_size=_PAGE_BYTES)
         self._skip = skip
         self.count: int = self._file.metadata.num_rows
         self.columns = _flat(pa.Table.from_batches([], self._file.schema_arrow)).column_names

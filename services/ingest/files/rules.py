@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfoNotFoundError
 
 from pydantic import ValidationError
 
 from schemas.events import MODELS
-from services.ingest.files.cells import CellError, Times, TimeUnit, converter
+from services.ingest.files.cells import CellError, Times, TimeUnit, converter, time_zone
 from services.ingest.files.fields import Field, all_fields, closest, fields_of
 
 
@@ -44,9 +44,12 @@ def parse_rules(
     if kind is not None and kind not in MODELS:
         raise RulesError(f"--kind {kind}: {_instead(kind, MODELS)}")
     try:
-        ZoneInfo(zone)
+        time_zone(zone)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise RulesError(f"--timezone {zone}: not a time zone such as UTC or Asia/Shanghai") from None
+        raise RulesError(
+            f"--timezone {zone}: not a time zone such as UTC or Asia/Shanghai "
+            "(or this machine has no zone data: pip install tzdata)"
+        ) from None
     known = fields_of(kind) if kind else all_fields()
     mapped = dict(_assignments("--map", maps))
     for path in mapped:

@@ -50,6 +50,7 @@ class FileReport:
     resumed: Checkpoint | None = None
     result: Checkpoint = field(default_factory=Checkpoint)
     ignored: list[str] = field(default_factory=list)
+    unused_maps: dict[str, str] = field(default_factory=dict)
     times: Times | None = None
 
 
@@ -100,9 +101,11 @@ class Session:
         return self._loader is not None and self._loader.failed
 
     def idle(self) -> None:
-        """An input without an end has nothing to give: passed on to the loader."""
+        """An input without an end has nothing to give: passed on to the loader. Raises StoppedError."""
         if self._loader is not None:
             self._loader.idle()
+        elif self._stop():
+            raise StoppedError
 
     def check(self) -> None:
         """Hold the options against each file, before anything is sent. Raises FileError."""
@@ -169,6 +172,7 @@ class Session:
             self._display.begin(report)
             ended = self._load_rows(file, mapper, report, kept, before)
             report.ignored = mapper.ignored
+            report.unused_maps = mapper.unused_maps
         if ended:
             self._display.end(report)
         return ended

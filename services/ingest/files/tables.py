@@ -40,6 +40,8 @@ class TableMapper:
         self._repeated = {name for name, count in Counter(self._columns).items() if count > 1}
         self._row_id = table_row_id(self._columns)
         self.times: Times = rules.times()
+        #: A map to a column that is missing is refused at once.
+        self.unused_maps: dict[str, str] = {}
         self._used: set[int] = set()
         self._kind_index = self._kind_column()
         kinds = MODELS if self._kind_index is not None else (rules.kind,)

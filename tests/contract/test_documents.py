@@ -1,0 +1,75 @@
+"""The documents point at things that exist."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fanpulse.cli import build_app
+from tools import settings_page, tidy
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md")])
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+@pages
+def test_links_within_the_repository_lead_somewhere(page: Path) -> None:
+    """Every relative link of a page is a file or folder."""
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+@pages
+def test_files_that_a_page_names_exist(page: Path) -> None:
+    """A path in backticks is a file of the repository; a bare name is that of one."""
+    text = page.read_text("utf-8")
+    known = {path.name for path in tidy.tracked()}
+    for name in re.findall(r"`([\w./-]+\.(?:py|sql|yml|yaml|toml|lock))`", text):
+        if "/" in name:
+            assert (ROOT / name).exists() or (ROOT / "services" / "alerts" / name).exists(), name
+        else:
+            assert name in known | {"fanpulse.toml"}, name
+
+
+@pages
+def test_modules_that_a_page_tells_to_run_exist(page: Path) -> None:
+    """`python -m tools.tidy` can be run."""
+    for module in re.findall(r"python -m ([\w.]+)", page.read_text("utf-8")):
+        path = ROOT / module.replace(".", "/")
+        assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), module
+
+
+@pages
+def test_commands_that_a_page_shows_exist(page: Path) -> None:
+    """`fanpulse load` is a command."""
+    commands = {command.name or command.callback.__name__ for command in build_app().registered_commands}
+    commands |= {str(group.name) for group in build_app().registered_groups}
+    for command in re.findall(r"(?:^|`|&& |\$\()fanpulse ([a-z-]+)", page.read_text("utf-8"), re.MULTILINE):
+        assert command in commands, command
+
+
+@pages
+def test_make_targets_that_a_page_shows_exist(page: Path) -> None:
+    """`make demo` is a target."""
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for line in re.findall(r"(?:^|`)make ((?:[a-z]+ ?)+)", page.read_text("utf-8"), re.MULTILINE):
+        assert set(line.split()) <= targets, line
+
+
+def test_the_page_of_settings_is_current() -> None:
+    """Run `python -m tools.settings_page` after a change of a setting."""
+    assert settings_page.main(["--check"]) == 0
+
+
+def test_the_repository_is_tidy() -> None:
+    """No module too long, no address in a lock file, no path of a machine."""
+    run = subprocess.run(
+        [sys.executable, "-m", "tools.tidy"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stdout

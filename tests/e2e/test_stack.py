@@ -1,0 +1,241 @@
+"""`fanpulse up`, `status` and `down` as a user runs them, and what is left when something is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from fanpulse.devstack.kafka import EmbeddedKafka
+from tests.support.processes import eventually
+
+EVENT = {
+    "kind": "interaction",
+    "event_id": "stack-1",
+    "platform": "twitter",
+    "account": "GansuTravel",
+    "action": "like",
+    "quantity": 3,
+}
+START_SECONDS = 90
+
+
+class Machine:
+    """A user's machine: a state folder, and `fanpulse` on it."""
+
+    def __init__(self, home: Path, **variables: str) -> None:
+        self.home = home
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("FANPULSE_")}
+        # XDG_STATE_HOME and not FANPULSE_STATE_DIR, so that the downloaded broker is the user's
+        self.environment = {**inherited, "XDG_STATE_HOME": str(home), "NO_COLOR": "1", **variables}
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-P", "-m", "fanpulse", *arguments]
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*arguments),
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=START_SECONDS,
+            check=False,
+        )
+
+    def begin(self, *arguments: str) -> subprocess.Popen[str]:
+        """Run a command without waiting, in a process group of its own as in a terminal."""
+        return subprocess.Popen(
+            self.command(*arguments),
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def status(self) -> dict[str, Any]:
+        return dict(json.loads(self.run("status", "--format", "json").stdout))
+
+    def processes(self) -> list[psutil.Process]:
+        """Everything alive that was started here."""
+        found = []
+        for process in psutil.process_iter(["environ", "status"]):
+            variables = process.info["environ"] or {}
+            alive = process.info["status"] != psutil.STATUS_ZOMBIE
+            if alive and variables.get("XDG_STATE_HOME") == str(self.home):
+                found.append(process)
+        return found
+
+    def supervisor(self) -> int:
+        state_file = self.home / "fanpulse" / "stack" / "default.json"
+        return int(json.loads(state_file.read_bytes())["supervisor"])
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    """A machine on which nothing runs, now and after the test."""
+    machine = Machine(tmp_path)
+    yield machine
+    machine.run("down")
+    eventually(lambda: not machine.processes(), 30, "everything of the test has ended")
+
+
+def post(url: str, event: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    """Send an event of this moment to ingest."""
+    body = json.dumps({**event, "occurred_at": int(time.time() * 1000)}).encode()
+    request = urllib.request.Request(
+        f"{url}/v1/events", body, {"Content-Type": "application/json"}, method="POST"
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return answer.status, json.load(answer)
+
+
+def accepts(url: str, event: dict[str, Any]) -> bool:
+    """Whether ingest takes the event now."""
+    try:
+        return post(url, event)[0] == 202
+    except OSError:
+        return False
+
+
+def counted(metrics_url: str) -> float:
+    """Likes of the account on /metrics of the aggregator."""
+    try:
+        with urllib.request.urlopen(metrics_url, timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+    except OSError:
+        return -1
+    wanted = [
+        line for line in lines if line.startswith("fanpulse_account_events_total{") and "GansuTravel" in line
+    ]
+    return sum(float(line.rsplit(" ", 1)[1]) for line in wanted if 'action="like"' in line)
+
+
+@pytest.mark.timeout(400)
+def test_a_stack_runs_recovers_and_ends(machine: Machine) -> None:
+    """Up in the background, every part answers; what is killed comes back, Kafka with its data; down ends all."""
+    started = machine.run("up", "--detach")
+    assert started.returncode == 0, started.stderr
+    status = machine.status()
+    assert set(status) == {"namespace", "kafka", "ingest", "aggregate", "alerts", "prometheus", "grafana"}
+    parts = [status["kafka"], *status["ingest"], *status["aggregate"], *status["alerts"]]
+    assert [part["health"] for part in parts] == ["ready"] * 4
+    assert all(psutil.pid_exists(part["pid"]) for part in parts)
+    assert psutil.Process(status["kafka"]["pid"]).name() == "java"
+    url, metrics = status["ingest"][0]["url"], status["aggregate"][0]["metrics"]
+    assert post(url, EVENT)[0] == 202
+    eventually(lambda: counted(metrics) == 3, 30, "the event is counted")
+
+    assert machine.run("up").returncode == 4
+    assert machine.run("up", "--detach").returncode == 0
+    assert machine.status() == status, "asking twice changes nothing"
+
+    for service in ("ingest", "aggregate", "alerts"):
+        os.kill(status[service][0]["pid"], signal.SIGKILL)
+    os.kill(status["kafka"]["pid"], signal.SIGKILL)
+    eventually(lambda: accepts(url, {**EVENT, "event_id": "stack-2"}), 90, "ingest takes events again")
+    eventually(lambda: counted(metrics) == 6, 90, "both events are counted, each once")
+    again = machine.status()
+    assert again["kafka"]["bootstrap"] == status["kafka"]["bootstrap"]
+    assert again["kafka"]["pid"] != status["kafka"]["pid"]
+
+    assert machine.run("down").returncode == 0
+    assert machine.processes() == []
+    assert machine.run("status").returncode == 3
+    assert machine.run("down").returncode == 0, "nothing to end is no error"
+
+
+@pytest.mark.timeout(300)
+def test_nothing_outlives_a_killed_supervisor(machine: Machine) -> None:
+    """kill -9 of the background supervisor ends every process; the next start goes on with the data."""
+    assert machine.run("up", "--detach").returncode == 0
+    status = machine.status()
+    assert post(status["ingest"][0]["url"], EVENT)[0] == 202
+    os.kill(machine.supervisor(), signal.SIGKILL)
+    eventually(lambda: not machine.processes(), 30, "no process is left")
+    assert machine.run("status").returncode == 3, "a stale state file is not believed"
+    assert machine.run("up", "--detach").returncode == 0
+    assert machine.status()["kafka"]["bootstrap"] == status["kafka"]["bootstrap"]
+    eventually(lambda: counted(machine.status()["aggregate"][0]["metrics"]) == 3, 30, "the event is there")
+
+
+@pytest.mark.timeout(200)
+def test_a_start_that_fails_says_why_and_leaves_nothing(machine: Machine, tmp_path: Path) -> None:
+    """When one service cannot start, the reason and its log are told, the exit code is 1 and nothing runs."""
+    rules = tmp_path / "no-such-rules.toml"
+    machine.environment["FANPULSE_ALERTS_RULES"] = str(rules)
+    failed = machine.run("up", "--detach")
+    assert failed.returncode == 1
+    assert "alerts: ended with status" in failed.stderr
+    assert str(rules) in failed.stderr
+    assert machine.processes() == []
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_stack_in_the_terminal_ends_in_order(
+    machine: Machine, number: signal.Signals, kafka: EmbeddedKafka
+) -> None:
+    """Ctrl-C, SIGTERM and a closed terminal end a stack in the foreground, and with it every process."""
+    machine.environment["FANPULSE_KAFKA_BOOTSTRAP"] = kafka.bootstrap
+    machine.environment["FANPULSE_NAMESPACE"] = f"ends-{number.name.lower()}"
+    with machine.begin("up") as process:
+        assert process.stdout is not None
+        said = ""
+        while "ready:" not in said:
+            line = process.stdout.readline()
+            assert line, f"it ended: {said}"
+            said += line
+        assert machine.status()["kafka"] == {"bootstrap": kafka.bootstrap, "pid": None, "health": "ready"}
+        os.killpg(process.pid, number)
+        rest = process.stdout.read()
+    assert machine.processes() == []
+    if number is not signal.SIGHUP:  # after which nobody reads
+        assert process.returncode == 0
+        stopped = [line.split()[1] for line in rest.splitlines() if line.endswith("stopped")]
+        assert stopped[:3] == ["alerts", "aggregate", "ingest"]
+
+
+@pytest.mark.timeout(200)
+def test_an_abandoned_start_leaves_nothing(machine: Machine) -> None:
+    """kill -9 of `up --detach` before all is ready ends what it had begun."""
+    with machine.begin("up", "--detach") as process:
+        eventually(lambda: len(machine.processes()) >= 4, 30, "the supervisor and the broker run")
+        process.kill()
+    eventually(lambda: not machine.processes(), 40, "no process is left")
+
+
+@pytest.mark.timeout(200)
+def test_a_service_that_hangs_is_replaced(machine: Machine, kafka: EmbeddedKafka) -> None:
+    """A service that is alive and does not answer for 15 s is killed and started again."""
+    machine.environment["FANPULSE_KAFKA_BOOTSTRAP"] = kafka.bootstrap
+    machine.environment["FANPULSE_NAMESPACE"] = "hangs"
+    assert machine.run("up", "--detach").returncode == 0
+    before = machine.status()["ingest"][0]
+    os.kill(before["pid"], signal.SIGSTOP)
+    eventually(lambda: machine.status()["ingest"][0]["health"] == "ready", 90, "it answers again")
+    after = machine.status()["ingest"][0]
+    assert after["pid"] != before["pid"]
+    assert after["url"] == before["url"]
+    assert machine.run("down").returncode == 0
+
+
+@pytest.mark.timeout(60)
+def test_a_broker_that_is_not_there_is_told(machine: Machine) -> None:
+    """With a broker set that does not answer, the exit code is 3, the address is named, and nothing runs."""
+    machine.environment["FANPULSE_KAFKA_BOOTSTRAP"] = "127.0.0.1:9"
+    for arguments in (["up"], ["up", "--detach"]):
+        result = machine.run(*arguments)
+        assert result.returncode == 3
+        assert "127.0.0.1:9" in result.stderr
+    assert machine.processes() == []

