@@ -9,7 +9,7 @@ an older one and is still right, since nothing of its subject came in between.
 
 | key | value, besides ``offset`` |
 |---|---|
-| ["account", platform, account] | actions: {action: gross count}, last_ms (newest event time, cut to the second) |
+| ["account", platform, account] | actions: {action: gross count}, last_ms (newest event time, in whole s) |
 | ["hashtag", tag], ["campaign", name], ["format", format] | the same |
 | ["country", code], ["vip"] | the same, last_ms 0 |
 | ["post", platform, post_id] | the same, with account |

@@ -40,7 +40,11 @@ def settings(**overrides: Any) -> Settings:
 
     Raises SettingsError.
     """
-    loaded = load_settings(**overrides)
+    return with_broker(load_settings(**overrides))
+
+
+def with_broker(loaded: Settings) -> Settings:
+    """The same for settings that are loaded already."""
     if loaded.kafka.bootstrap is not None:
         return loaded
     status = state.read(Places.of(loaded))

@@ -183,7 +183,7 @@ def redrive(
         if dry_run:
             await work.try_out(letters)
         else:
-            await work.run(letters, lambda report: None)
+            await work.run(letters, _say_progress)
 
     try:
         _with_box(settings, run)
@@ -202,6 +202,11 @@ async def _each(letters: Iterable[Letter], marks: dict[str, Mark]) -> AsyncItera
             stderr.print(f"{short_id(letter.id)} was sent again at {_time(marks[letter.id].at)}: left out")
         else:
             yield letter
+
+
+def _say_progress(report: RedriveReport) -> None:
+    if stderr.is_terminal:
+        stderr.print(f"{report.accepted:,} accepted so far", end="\r")
 
 
 def _say_waiting(problem: str, seconds: float) -> None:

@@ -23,6 +23,7 @@ from services.ingest.files.opening import STANDARD_INPUT
 from services.ingest.files.pace import SpeedError, parse_speed
 from services.ingest.files.rules import RulesError, parse_rules
 from services.ingest.files.session import FileError, Options, Session
+from services.runtime.settings import Settings
 
 
 class Kind(StrEnum):
@@ -131,7 +132,7 @@ def load(
         options = Options(
             rules, Limits(batch, in_flight=in_flight), parse_speed(speed), restart=restart, errors=errors
         )
-        display = LoadDisplay(Console(highlight=False), stderr, quiet=quiet)
+        display = LoadDisplay(Console(highlight=False), stderr, quiet=quiet, horizon=_horizon(settings))
         client = connect(settings, url, api_key, patience, display.waiting)
     except (RulesError, SpeedError, AddressError) as error:
         raise _failure(error, Exit.USAGE) from None
@@ -164,6 +165,12 @@ def load(
         raise typer.Exit(interrupt.code)
     rejected = any(report.result.rejected for report in session.reports)
     raise typer.Exit(Exit.FAILED if rejected else Exit.OK)
+
+
+def _horizon(settings: Settings) -> int:
+    """For how many events duplicates are remembered at least, over all partitions."""
+    aggregate = settings.aggregate
+    return aggregate.dedup_generation_events * aggregate.dedup_generations * settings.kafka.partitions
 
 
 def _say_stopping(quiet: bool) -> None:

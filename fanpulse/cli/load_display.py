@@ -30,11 +30,13 @@ _WAIT_SECONDS = 2.0
 class LoadDisplay:
     """Shows a load: progress and rejected rows on ``err``, the summary of each file on ``out``.
 
-    Use as ``with``. ``quiet`` leaves rejected rows and waits.
+    Use as ``with``. ``quiet`` leaves rejected rows and waits. ``horizon``: events for which the aggregator
+    remembers duplicates; a longer file is not safe to load twice, and the summary says so.
     """
 
-    def __init__(self, out: Console, err: Console, *, quiet: bool) -> None:
+    def __init__(self, out: Console, err: Console, *, quiet: bool, horizon: int) -> None:
         self._out = out
+        self._horizon = horizon
         self._err = err
         self._quiet = quiet
         self._bar: Progress | None = None
@@ -56,8 +58,6 @@ class LoadDisplay:
             )
 
     def __enter__(self) -> LoadDisplay:
-        if self._bar:
-            self._bar.start()
         return self
 
     def __exit__(
@@ -83,6 +83,7 @@ class LoadDisplay:
         if self._bar:
             if self._task is not None:
                 self._bar.remove_task(self._task)
+            self._bar.start()
             self._task = self._bar.add_task(escape(report.name), total=None, rows="")
 
     def progress(self, report: FileReport, done: int, total: int | None) -> None:
@@ -123,14 +124,16 @@ class LoadDisplay:
 
     def end(self, report: FileReport) -> None:
         """A file has been loaded to its end."""
+        if self._bar:
+            self._bar.stop()  # or the summary, which is printed elsewhere, would stand beside it
         if not self._quiet and not (report.resumed and report.resumed.done):
-            summarise(self._out, report)
+            summarise(self._out, report, self._horizon)
 
     def _say(self, text: str) -> None:
         self._err.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def summarise(out: Console, report: FileReport) -> None:
+def summarise(out: Console, report: FileReport, horizon: int) -> None:
     """Print what became of a file."""
     result = report.result
     rate = result.rows / result.seconds if result.seconds else 0
@@ -141,11 +144,11 @@ def summarise(out: Console, report: FileReport) -> None:
         highlight=False,
         soft_wrap=True,
     )
-    for line in _remarks(report, result):
+    for line in _remarks(report, result, horizon):
         out.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _remarks(report: FileReport, result: Checkpoint) -> list[str]:
+def _remarks(report: FileReport, result: Checkpoint, horizon: int) -> list[str]:
     remarks = []
     if result.rejected:
         by_reason = sorted(result.rejected.items(), key=lambda item: (-item[1], item[0]))
@@ -158,9 +161,14 @@ def _remarks(report: FileReport, result: Checkpoint) -> list[str]:
         ]
     times = report.times
     if times and times.seconds:
-        remarks.append(f"{times.seconds:,} times were numbers below 10^11, taken as epoch seconds")
+        remarks.append(f"times that are numbers below 10^11, taken as epoch seconds: {times.seconds:,}")
     if times and times.without_offset:
-        remarks.append(f"{times.without_offset:,} times had no offset, taken in {times.zone}")
+        remarks.append(f"times without an offset, taken in {times.zone}: {times.without_offset:,}")
+    if result.rows > horizon:
+        remarks.append(
+            f"duplicates are remembered for about {horizon:,} events: loading this file again would count "
+            "rows twice"
+        )
     return remarks
 
 

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fanpulse.cli.context import Exit, stderr
+from fanpulse.devstack.kafka import require_modules
 from fanpulse.devstack.state import Status
 from services.runtime import logging
 from services.runtime.kafka import BrokerUnavailableError
@@ -83,6 +84,8 @@ def up(
 ) -> None:
     settings = load_settings()
     logging.configure("warning", "console")  # the supervisor has events for people; services have own logs
+    if settings.kafka.bootstrap is None:
+        require_modules()
     if link >= 0:
         _run_detached(settings, workers, link)
     elif detach:

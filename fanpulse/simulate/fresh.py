@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError, NonEmptyGroup, UnknownTopicOrPartitionError, for_code
+from aiokafka.errors import GroupIdNotFound, KafkaError, NonEmptyGroup, UnknownTopicOrPartitionError, for_code
 from aiokafka.protocol.admin import DeleteGroupsRequest
 
 from fanpulse.devstack import state
@@ -20,6 +20,8 @@ from services.runtime.kafka import BrokerUnavailableError, client_options
 from services.runtime.settings import Settings
 
 _GONE_SECONDS = 30.0
+#: A member that was killed is one until its session is over: 6 seconds, and the broker takes its time.
+_SESSION_SECONDS = 9.0
 
 
 class BusyError(RuntimeError):
@@ -46,10 +48,18 @@ def only_demo(places: Places) -> Iterator[None]:
 
 
 async def fresh_broker(places: Places) -> None:
-    """Forget what the embedded broker of an earlier demo holds. Blocks while its processes still end.
+    """Forget what the embedded broker of an earlier demo holds. Waits while its processes still end.
 
     Raises BusyError if something else runs in the demo's namespace.
     """
+    async with _nothing_runs(places):
+        if places.kafka.exists():
+            await asyncio.to_thread(shutil.rmtree, places.kafka)
+
+
+@asynccontextmanager
+async def _nothing_runs(places: Places) -> AsyncIterator[None]:
+    """Held while no stack of the namespace runs; raises BusyError if one does."""
     if state.is_up(places):
         raise BusyError(f"a stack runs in the namespace {places.name}; stop it with `fanpulse down` first")
     lock = FileLock(places.processes_lock)
@@ -58,8 +68,7 @@ async def fresh_broker(places: Places) -> None:
     except LockedError as error:
         raise BusyError(f"processes of an earlier demo do not end ({error})") from error
     try:
-        if places.kafka.exists():
-            await asyncio.to_thread(shutil.rmtree, places.kafka)
+        yield
     finally:
         lock.release()
 
@@ -67,13 +76,15 @@ async def fresh_broker(places: Places) -> None:
 async def fresh_topics(settings: Settings) -> None:
     """Delete the consumer groups and topics of the namespace on an existing broker.
 
-    Raises BusyError if someone still reads with one of the groups, and BrokerUnavailableError.
+    Waits while the processes of an earlier demo still end, and until the broker has noticed that they have.
+    Raises BusyError if someone else reads with one of the groups, and BrokerUnavailableError.
     """
     admin = AIOKafkaAdminClient(**client_options(settings.kafka))
     try:
-        await admin.start()
-        await _delete_groups(admin, qualified(settings.namespace, "fanpulse-"))
-        await _delete_topics(admin, [qualified(settings.namespace, topic.name) for topic in TOPICS])
+        async with _nothing_runs(Places.of(settings)):
+            await admin.start()
+            await _delete_groups(admin, qualified(settings.namespace, "fanpulse-"))
+            await _delete_topics(admin, [qualified(settings.namespace, topic.name) for topic in TOPICS])
     except KafkaError as error:
         raise BrokerUnavailableError(f"{settings.kafka.bootstrap}: {error}") from error
     finally:
@@ -82,17 +93,24 @@ async def fresh_topics(settings: Settings) -> None:
 
 async def _delete_groups(admin: AIOKafkaAdminClient, prefix: str) -> None:
     """Delete our groups of the namespace: for a new topic, offsets of the old one would mislead."""
+    deadline = asyncio.get_running_loop().time() + _SESSION_SECONDS
     for group in sorted(name for name, *_ in await admin.list_consumer_groups() if name.startswith(prefix)):
-        node = await admin.find_coordinator(group)
-        response = await admin._send_request(DeleteGroupsRequest([group]), node)
-        for _, code in response.results:
-            if code == NonEmptyGroup.errno:
+        while not await _delete_group(admin, group):
+            if asyncio.get_running_loop().time() > deadline:
                 raise BusyError(
                     f"the consumer group {group} of this broker has members: another demo runs there; "
                     "wait for its end"
                 )
-            if code:
-                raise for_code(code)(f"group {group} cannot be deleted")
+            await asyncio.sleep(0.5)
+
+
+async def _delete_group(admin: AIOKafkaAdminClient, group: str) -> bool:
+    """Delete a group; False if it still has members."""
+    response = await admin._send_request(DeleteGroupsRequest([group]), await admin.find_coordinator(group))
+    codes = {code for _, code in response.results} - {0, GroupIdNotFound.errno}
+    if codes - {NonEmptyGroup.errno}:
+        raise for_code(max(codes))(f"group {group} cannot be deleted")
+    return not codes
 
 
 async def _delete_topics(admin: AIOKafkaAdminClient, topics: list[str]) -> None:

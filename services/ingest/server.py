@@ -12,8 +12,8 @@ from services.ingest.connections import Protocol
 from services.ingest.http import Front
 from services.runtime.settings import SettingsError
 
-#: Answers under way when the service is told to stop get so long to finish.
-STOP_SECONDS = 10.0
+#: Answers under way at a stop get so long to finish, and what waits for the broker so long again.
+STOP_SECONDS = 8.0
 #: An idle connection is kept longer than usual proxies keep theirs, so that it is they who close it.
 KEEP_ALIVE_SECONDS = 75
 #: More connections than this are answered 503 at once.

@@ -8,7 +8,6 @@ import time
 from typing import Any
 
 import structlog
-import uvicorn
 import uvloop
 from aiokafka.errors import KafkaError
 
@@ -19,7 +18,7 @@ from services.ingest.actors import Actors
 from services.ingest.api import build_api
 from services.ingest.auth import ApiKeys, check_access
 from services.ingest.budget import Budget
-from services.ingest.clock import ClockWriter
+from services.ingest.clock import ClockWriter, newest_logged
 from services.ingest.connections import SilentConnections
 from services.ingest.deadlines import Deadlines
 from services.ingest.enrichment import Enrichment
@@ -32,7 +31,7 @@ from services.ingest.posts import PostsFollower
 from services.ingest.present import EventPresent, Present, WallPresent
 from services.ingest.publisher import ProducerFailedError, Publisher, Topics
 from services.ingest.server import STOP_SECONDS, listen, make_server
-from services.runtime.kafka import BrokerUnavailableError, make_producer
+from services.runtime.kafka import BrokerUnavailableError, create_topics, make_producer
 from services.runtime.lifecycle import stop_event
 from services.runtime.metrics import NamespacedRegistry
 from services.runtime.settings import Settings
@@ -60,7 +59,7 @@ class Service:
         caps = Caps(ingest.record_max_events, ingest.record_max_bytes)
         topics = Topics(*(qualified(settings.namespace, topic.name) for topic in (EVENTS, POSTS, REJECTED)))
         posts = KnownPosts(ingest.known_posts)
-        present = _present(settings)
+        self._present = present = _present(settings)
         actors = Actors(ingest.vip_actors, actor_key(settings))
         self.publisher = Publisher(
             make_producer(settings),
@@ -115,48 +114,50 @@ class Service:
         silent = SilentConnections(server.server_state.connections, ingest.read_timeout_seconds)
         loop = asyncio.get_running_loop()
         serving = loop.create_task(server.serve(sockets=[listener]))
-        background = [loop.create_task(each.run()) for each in (self._deadlines, silent)]
+        told = loop.create_task(stop.wait())
+        ends: set[asyncio.Future[Any]] = {serving, told, self.publisher.failed}
+        helpers = [loop.create_task(each.run()) for each in (self._deadlines, silent)]
+        starting = loop.create_task(self._connect())
         try:
-            await self._connect()
-            background.append(loop.create_task(self._clock.run()))
-            self._ready = True
-            host, port = listener.getsockname()[:2]
-            _log.info("ingest_ready", host=host, port=port, partitions=self.publisher.partitions)
-            await self._until_stopped(stop, serving)
+            await asyncio.wait({starting, *ends}, return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                starting.result()
+                helpers.append(loop.create_task(self._clock.run()))
+                self._ready = True
+                host, port = listener.getsockname()[:2]
+                _log.info("ingest_ready", host=host, port=port, partitions=self.publisher.partitions)
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._stopping = True
-            await self._shut_down(server, serving)
-            for task in background:
+            server.should_exit = True
+            await asyncio.gather(serving, return_exceptions=True)
+            for task in (starting, told, *helpers):
                 task.cancel()
-            await asyncio.gather(*background, return_exceptions=True)
+            await asyncio.gather(starting, told, *helpers, return_exceptions=True)
+            await self._disconnect()
         if self.publisher.failed.done():
             raise self.publisher.failed.result()
 
     async def _connect(self) -> None:
         try:
+            await create_topics(self._settings, (EVENTS, POSTS, REJECTED))
+            if isinstance(self._present, EventPresent):
+                self._present.saw(await newest_logged(self._settings))
             await self.publisher.start()
             await self._follower.start()
         except KafkaError as error:
             raise BrokerUnavailableError(f"{self._settings.kafka.bootstrap}: {error}") from error
 
-    async def _until_stopped(self, stop: asyncio.Event, serving: asyncio.Task[None]) -> None:
-        told = asyncio.get_running_loop().create_task(stop.wait())
-        ends: set[asyncio.Future[Any]] = {told, serving, self.publisher.failed}
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        told.cancel()
-
-    async def _shut_down(self, server: uvicorn.Server, serving: asyncio.Task[None]) -> None:
-        """Stop listening, answer what was begun, write the last clock record, disconnect."""
-        server.should_exit = True
-        await asyncio.gather(serving, return_exceptions=True)
+    async def _disconnect(self) -> None:
+        """Write the last clock record and what waits, for as long as a stop may take."""
         if self._ready and not self.publisher.failed.done():
             try:
-                async with asyncio.timeout(STOP_SECONDS):
+                async with asyncio.timeout(STOP_SECONDS / 2):
                     await self._clock.write()
             except (TimeoutError, ProducerFailedError) as error:
                 _log.warning("last_clock_unwritten", error=repr(error))
         await self._follower.stop()
-        if not await self.publisher.stop(STOP_SECONDS):
+        if not await self.publisher.stop(STOP_SECONDS / 2):
             _log.error("stopped_with_unacknowledged_events")
 
 

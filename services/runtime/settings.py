@@ -156,12 +156,12 @@ class AuditSettings(Section):
     """The recount of the log."""
 
     memory_mb: int = Field(
-        1024, ge=128, description="memory that counting may use, in MiB; beyond it, temporary files are written"
+        1024, ge=128, description="memory that counting may use, in MiB; beyond it, files are written"
     )
     settle_seconds: float = Field(
         30.0,
         ge=0,
-        description="longest wait of an audit for the services to have counted and decided what the log holds",
+        description="longest wait of an audit until the services have counted and decided all of the log",
     )
 
 

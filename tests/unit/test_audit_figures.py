@@ -225,8 +225,8 @@ async def test_an_error_in_any_scope_is_named(
         (
             '["format","live"]',
             {"last_ms": START_MS + 1000},
-            "DIFFERS  format live last_ms: published 2026-06-21T23:20:01.000Z, recounted 2026-06-21T23:20:00.000Z "
-            "in partition 0",
+            "DIFFERS  format live last_ms: published 2026-06-21T23:20:01.000Z, recounted "
+            "2026-06-21T23:20:00.000Z in partition 0",
         ),
         (
             f'["minute","fuxi-2026",{START_MS}]',

