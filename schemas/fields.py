@@ -22,6 +22,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EARLIEST_MS = 946_684_800_000  # 2000-01-01: smaller numbers are seconds, sent by mistake
 LATEST_MS = 4_102_444_800_000  # 2100-01-01
 MAX_HASHTAGS = 50
+MAX_QUANTITY = 1_000_000_000
+MAX_VALUE = 10**15
 _RFC3339 = re.compile(
     r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:(\d{2})(\.\d{1,9})?(?:[Zz]|[+-]\d{2}:\d{2})", re.ASCII
 )
@@ -125,6 +127,6 @@ Language = Annotated[str, Strict(), MinLen(2), MaxLen(35), AfterValidator(clean_
 RawHashtag = Annotated[str, Strict(), MaxLen(300)]
 Hashtags = Annotated[tuple[RawHashtag, ...], MaxLen(MAX_HASHTAGS), AfterValidator(clean_hashtags)]
 Time = Annotated[Annotated[int, Strict()] | Annotated[str, Strict()], AfterValidator(parse_time)]
-Quantity = Annotated[int, Strict(), Ge(1), Le(1_000_000_000)]
-Value = Annotated[int, Strict(), Ge(0), Le(10**15)]
+Quantity = Annotated[int, Strict(), Ge(1), Le(MAX_QUANTITY)]
+Value = Annotated[int, Strict(), Ge(0), Le(MAX_VALUE)]
 Flag = Annotated[bool, Strict()]

@@ -74,6 +74,8 @@ def subject(scope: str, names: tuple[str, ...], aliases: AliasTable) -> str:
             return "all accounts"
         case "post":
             return f"post {names[-1]}"
+        case "campaign":
+            return f"campaign {names[-1]}"
         case "platform":
             return names[-1].capitalize()
     return names[-1]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from schemas.events import VERSION, Action, Format, Metric, Phase
+from schemas.fields import MAX_QUANTITY, MAX_VALUE
 from schemas.reasons import Reason
 
 
@@ -28,7 +29,7 @@ class Entry(msgspec.Struct, gc=False):
     platform: str = ""
     account: str = ""
     action: Action | None = None
-    quantity: int = 1
+    quantity: Annotated[int, msgspec.Meta(ge=1, le=MAX_QUANTITY)] = 1
     post_id: str | None = None
     broadcast_id: str | None = None
     hashtags: tuple[str, ...] | None = None
@@ -37,7 +38,7 @@ class Entry(msgspec.Struct, gc=False):
     format: Format | None = None
     actor: LogActor | None = None
     metric: Metric | None = None
-    value: int = -1
+    value: Annotated[int, msgspec.Meta(ge=0, le=MAX_VALUE)] | None = None
     phase: Phase | None = None
     title: str | None = None
     present: int = 0
@@ -68,11 +69,11 @@ def problem(entry: Entry) -> str | None:
     if not entry.event_id or entry.occurred_at <= 0 or not entry.platform or not entry.account:
         return "event_id, occurred_at, platform and account are needed"
     if kind == "interaction":
-        return None if entry.action is not None and entry.quantity > 0 else "action, or quantity above 0"
+        return None if entry.action is not None else "action"
     if kind == "post":
         return None if entry.post_id else "post_id"
     if kind == "reading":
-        return None if entry.metric is not None and entry.value >= 0 else "metric, or value of at least 0"
+        return None if entry.metric is not None and entry.value is not None else "metric and value"
     return None if entry.broadcast_id and entry.phase is not None else "broadcast_id and phase"
 
 

@@ -115,6 +115,7 @@ class PartitionState:
         subject = subject_of(event.account, event.post_id, event.broadcast_id)
         key: Key = ("reading", event.platform, subject, event.metric or "")
         if event.occurred_at >= self.readings.get(key, (0, 0))[1]:
+            assert event.value is not None
             self.readings[key] = (event.value, event.occurred_at)
             self._dirty_readings.add(key)
 

@@ -63,10 +63,10 @@ class Tally:
 
     def _expand(self, what: tuple[Any, ...], second: int, count: int) -> Iterator[Group]:
         kind, platform, account, action, quantity, post_id, broadcast_id, tags, campaign, of_post, own = what
-        count *= quantity
         if kind == "post":
             action, post_id, post_format = POST_ACTION, None, own  # it is nothing done to the post
         else:
+            count *= quantity
             post_format = of_post
         yield "account", (platform, account), action, second, count
         for tag in dict.fromkeys(tags or ()):

@@ -1,8 +1,8 @@
 """Group commit: what arrives together is written together, and acknowledged by all replicas.
 
-A flush starts as soon as fewer than two are under way, and takes all that waits by then. So a single event
-on an idle service goes out at once, and under load a flush grows to what arrived during the one before: no
-timer, and no setting to tune.
+A flush starts when none is under way, and takes all that waits by then. So a single event on an idle service
+goes out at once, and under load a flush grows to what arrived during the one before: no timer, and no setting
+to tune. When much waits, a second one is made ready while the first is on its way.
 
 The producer is idempotent: within its life a retry neither doubles nor reorders. It retries without end while
 the broker is away; a request that waits too long for its acknowledgement is answered 503, although its events
@@ -30,10 +30,12 @@ from services.ingest.known_posts import PostRecord
 from services.ingest.metrics import IngestMetrics
 from services.ingest.packing import Caps, Fragment, next_record
 
-#: One flush on its way to the broker, and one made ready meanwhile.
 FLUSHES_UNDER_WAY = 2
 #: A flush of more bytes is compressed in a thread; for a smaller one the way there would take longer.
 _THREAD_BYTES = 64 * 1024
+#: So much must wait for a flush to start while another is under way. Smaller ones do better together: what a
+#: flush costs depends on its partitions more than on its bytes.
+_WORTH_BYTES = 256 * 1024
 #: How often waiting requests are looked through for those that have waited too long.
 SWEEP_SECONDS = 0.25
 
@@ -107,6 +109,7 @@ class _Flush:
 
     drafts: list[tuple[_Lane, Draft]] = field(default_factory=list)
     items: list[_Item] = field(default_factory=list)
+    size: int = 0
 
 
 class Publisher:
@@ -136,6 +139,7 @@ class Publisher:
         self._deadlines: deque[tuple[float, asyncio.Future[None]]] = deque()
         self._flushes: set[asyncio.Task[None]] = set()
         self._scheduled = False
+        self._waiting_bytes = 0
         self._compressor = ThreadPoolExecutor(1, thread_name_prefix="compress")
         # Flushes hand their batches over one after the other, so that a partition's order is kept.
         self._hand_over = asyncio.Lock()
@@ -179,10 +183,11 @@ class Publisher:
         """
         if self.failed.done():
             raise self.failed.result()
-        if not self._budget.take(_size(parcel)):
+        size = _size(parcel)
+        if not self._budget.take(size):
             raise OverloadedError
         future: asyncio.Future[None] = self._loop.create_future()
-        self._enqueue(parcel, future)
+        self._enqueue(parcel, size, future)
         self._deadlines.append((self._loop.time() + self._ack_timeout, future))
         return future
 
@@ -191,13 +196,15 @@ class Publisher:
         if self.failed.done():
             raise self.failed.result()
         parcel = Parcel([Fragment(lane.partition, entry, 1) for lane in self._events])
-        self._budget.force(_size(parcel))
+        size = _size(parcel)
+        self._budget.force(size)
         future: asyncio.Future[None] = self._loop.create_future()
-        self._enqueue(parcel, future)
+        self._enqueue(parcel, size, future)
         return future
 
-    def _enqueue(self, parcel: Parcel, future: asyncio.Future[None]) -> None:
+    def _enqueue(self, parcel: Parcel, size: int, future: asyncio.Future[None]) -> None:
         left = len(parcel.fragments) + len(parcel.posts) + len(parcel.letters)
+        self._waiting_bytes += size
         ticket = _Ticket(left, future)
         # Posts go first: what is written of a post must not be missing when its event is there.
         for key, value in parcel.posts:
@@ -212,16 +219,20 @@ class Publisher:
 
     def _schedule(self) -> None:
         """Start a flush in the next turn of the loop, so that all requests of this turn share it."""
-        if not self._scheduled and len(self._flushes) < FLUSHES_UNDER_WAY:
+        if not self._scheduled and self._may_start():
             self._scheduled = True
             self._loop.call_soon(self._start_flush)
+
+    def _may_start(self) -> bool:
+        under_way = len(self._flushes)
+        return not under_way or (under_way < FLUSHES_UNDER_WAY and self._waiting_bytes >= _WORTH_BYTES)
 
     def _has_items(self) -> bool:
         return any(lane.items for lane in (*self._events, self._posts, self._letters))
 
     def _start_flush(self) -> None:
         self._scheduled = False
-        if self.failed.done() or len(self._flushes) >= FLUSHES_UNDER_WAY:
+        if self.failed.done() or not self._may_start():
             return
         flush = _Flush()
         for lane in (self._posts, *self._events, self._letters):
@@ -229,6 +240,8 @@ class Publisher:
                 self._fill(flush, lane)
         if not flush.items:
             return
+        flush.size = sum([len(item.data) + len(item.key or b"") for item in flush.items])
+        self._waiting_bytes -= flush.size
         task = self._loop.create_task(self._run(flush))
         self._flushes.add(task)
         task.add_done_callback(self._flushes.discard)
@@ -264,7 +277,7 @@ class Publisher:
         except KafkaError as error:
             self._fail(error)
             return
-        self._budget.give(sum([len(item.data) + len(item.key or b"") for item in flush.items]))
+        self._budget.give(flush.size)
         for item in flush.items:
             ticket = item.ticket
             ticket.left -= 1
@@ -316,8 +329,9 @@ class Publisher:
 
 def _size(parcel: Parcel) -> int:
     """Bytes that a parcel holds until it is acknowledged."""
-    return (
-        sum([len(fragment.data) for fragment in parcel.fragments])
-        + sum([len(key) + len(value) for key, value in parcel.posts])
-        + sum(map(len, parcel.letters))
-    )
+    size = sum(map(len, parcel.letters))
+    for fragment in parcel.fragments:
+        size += len(fragment.data)
+    for key, value in parcel.posts:
+        size += len(key) + len(value)
+    return size

@@ -17,6 +17,9 @@ import pytest
 from fanpulse.devstack import jars
 from fanpulse.devstack.jars import Jar, JarError, class_path
 
+#: jgo leaves the connection of a download that fails to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+
 
 class Repository:
     """A Maven repository with three jars; the test may break it."""
@@ -63,7 +66,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Repo
     server.shutdown()
     thread.join()
     server.server_close()
-    with warnings.catch_warnings():  # jgo leaves the connection of a failed download to the collector
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
 
