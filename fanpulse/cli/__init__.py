@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-import importlib.util
 import sys
 from typing import Annotated
 
@@ -69,9 +68,7 @@ def build_app() -> typer.Typer:
     )
     app.callback()(_root)
     for name in GROUPS:
-        module = f"{__name__}.{name}"
-        if importlib.util.find_spec(module) is not None:
-            importlib.import_module(module).register(app)
+        importlib.import_module(f"{__name__}.{name}").register(app)
     return app
 
 

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from fanpulse.cli import context
 from fanpulse.cli.context import Exit, UnavailableError, stderr
+from fanpulse.cli.dead_letters_display import as_json, print_letter, print_report, print_table, time_of
 from fanpulse.cli.ingest_client import connect
 from schemas.reasons import Reason
 from services.ingest.files.client import AddressError, IngestRefusedError, IngestUnavailableError
@@ -35,7 +32,6 @@ from services.runtime.reading import TopicMissingError, open_reader
 from services.runtime.settings import Settings
 
 _Result = TypeVar("_Result")
-out = Console(highlight=False)
 
 
 class Format(StrEnum):
@@ -103,10 +99,10 @@ def list_letters(
 
     marks = _with_box(context.settings(), read)
     if output is Format.JSON:
-        letters = [_as_json(letter, marks) for letter in overview.newest_first()]
+        letters = [as_json(letter, marks) for letter in overview.newest_first()]
         _print_json({"letters": letters, "total": overview.total, "by_reason": dict(overview.by_reason)})
     else:
-        _print_table(overview, marks)
+        print_table(overview, marks)
 
 
 def show(
@@ -124,9 +120,9 @@ def show(
 
     letter, mark = _with_box(context.settings(), read)
     if output is Format.JSON:
-        _print_json(_as_json(letter, {letter.id: mark} if mark else {}) | {"raw": letter.raw})
+        _print_json(as_json(letter, {letter.id: mark} if mark else {}) | {"raw": letter.raw})
     else:
-        _print_letter(letter, mark)
+        print_letter(letter, mark)
 
 
 def redrive(
@@ -191,7 +187,7 @@ def redrive(
         raise _failure(f"{error}. Letters accepted before that are marked.", Exit.UNAVAILABLE) from None
     finally:
         client.close()
-    _print_report(work.report, dry_run)
+    print_report(work.report, dry_run)
     raise typer.Exit(Exit.FAILED if work.report.refused else Exit.OK)
 
 
@@ -199,7 +195,7 @@ async def _each(letters: Iterable[Letter], marks: dict[str, Mark]) -> AsyncItera
     """Letters that were asked for by their ids, without those that were sent again."""
     for letter in letters:
         if letter.id in marks:
-            stderr.print(f"{short_id(letter.id)} was sent again at {_time(marks[letter.id].at)}: left out")
+            stderr.print(f"{short_id(letter.id)} was sent again at {time_of(marks[letter.id].at)}: left out")
         else:
             yield letter
 
@@ -239,123 +235,5 @@ def _failure(reason: object, code: Exit) -> typer.Exit:
     return typer.Exit(code)
 
 
-def _as_json(letter: Letter, marks: dict[str, Mark]) -> dict[str, Any]:
-    mark = marks.get(letter.id)
-    return {
-        "id": letter.id,
-        "reason": letter.reason,
-        "field": letter.field,
-        "detail": letter.detail,
-        "source": letter.origin,
-        "received_at": letter.received_at,
-        "index": letter.index,
-        "bytes": letter.size,
-        "redriven_at": mark.at if mark else None,
-    }
-
-
 def _print_json(value: object) -> None:
     typer.echo(json.dumps(value, ensure_ascii=False))
-
-
-def _print_table(overview: Overview, marks: dict[str, Mark]) -> None:
-    if not overview.total:
-        out.print("No dead letters.")
-        return
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("ID", no_wrap=True)
-    table.add_column("RECEIVED (UTC)", no_wrap=True)
-    table.add_column("REASON", no_wrap=True, style="red")
-    table.add_column("WHAT", ratio=1, overflow="fold")
-    for letter in overview.newest_first():
-        field = f"[bold]{escape(letter.field)}[/bold]: " if letter.field else ""
-        again = " [green](sent again)[/green]" if letter.id in marks else ""
-        what = f"{field}{escape(letter.detail)} [dim]({escape(letter.origin)})[/dim]{again}"
-        table.add_row(short_id(letter.id), _time(letter.received_at), letter.reason, what)
-    out.print(table)
-    counts = ", ".join(f"{count:,} {reason}" for reason, count in overview.by_reason.most_common())
-    shown = len(overview.letters)
-    listed = f"{shown:,} of {overview.total:,}" if shown < overview.total else f"{overview.total:,}"
-    out.print(f"\n{listed} dead letter{'s' if overview.total != 1 else ''}: {counts}", soft_wrap=True)
-
-
-def _print_letter(letter: Letter, mark: Mark | None) -> None:
-    rows = [
-        ("id", letter.id),
-        ("received", f"{_time(letter.received_at, seconds=True)} UTC"),
-        ("source", letter.origin + (f", event {letter.index}" if letter.index >= 0 else ", the whole body")),
-        ("reason", letter.reason),
-        ("field", letter.field or "the event as a whole"),
-        ("detail", letter.detail),
-        (
-            "size",
-            f"{letter.size:,} bytes" + (", of which the beginning was kept" if letter.truncated else ""),
-        ),
-    ]
-    if mark:
-        rows.append(("sent again", f"{_time(mark.at, seconds=True)} UTC"))
-    for name, value in rows:
-        out.print(f"[bold]{name:<10}[/bold]  {escape(value)}", soft_wrap=True)
-    out.print()
-    out.print(_readable(letter.data), markup=False, soft_wrap=True)
-    hint = _hint(letter)
-    if hint and not mark:
-        out.print(f"\n[dim]{escape(hint)}[/dim]", soft_wrap=True)
-
-
-def _readable(data: bytes) -> str:
-    """Text as it is, JSON indented if that hides nothing; what is no text as Python writes bytes.
-
-    Characters that could do something to a terminal are escaped.
-    """
-    try:
-        text = data.decode()
-    except UnicodeDecodeError:
-        return repr(data)
-    with contextlib.suppress(ValueError, RecursionError):
-        text = json.dumps(json.loads(text, object_pairs_hook=_distinct), ensure_ascii=False, indent=2)
-    return "".join(sign if sign.isprintable() or sign in "\n" else ascii(sign)[1:-1] for sign in text)
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key occurs twice")
-    return found
-
-
-def _hint(letter: Letter) -> str | None:
-    command = f"fanpulse dead-letters redrive {short_id(letter.id)}"
-    if letter.truncated or not letter.field:
-        return None
-    if letter.reason == Reason.UNKNOWN_FIELD:
-        return f"To mend it: {command} --drop {letter.field}, or --map FIELD={letter.field}"
-    if letter.reason == Reason.MISSING_FIELD:
-        return f"To mend it: {command} --set {letter.field}=VALUE, or --map {letter.field}=KEY"
-    return f"To mend it: {command} --set {letter.field}=VALUE"
-
-
-def _print_report(report: RedriveReport, dry_run: bool) -> None:
-    would = "would be " if dry_run else ""
-    for letter, refusal in report.still_refused:
-        field = f" {escape(refusal.field)}" if refusal.field else ""
-        line = f"{short_id(letter.id)}{field} [red]{refusal.reason.value}[/red]: {escape(refusal.detail)}"
-        stderr.print(line, soft_wrap=True)
-    more = report.still_refused_count.total() - len(report.still_refused)
-    if more > 0:
-        stderr.print(f"... and {more:,} more")
-    out.print(f"{report.accepted:,} {would}accepted, {report.refused:,} {would}refused again")
-    if report.unnamed:
-        given = f"{report.unnamed:,} had no event_id and get one from their content"
-        out.print(f"  {given}: equal ones count once")
-    if report.refused_again:
-        counts = ", ".join(f"{count:,} {reason}" for reason, count in report.refused_again.most_common())
-        out.print(f"  refused by ingest all the same, as new dead letters: {counts}")
-
-
-def _time(ms: int, *, seconds: bool = False) -> str:
-    try:
-        moment = datetime.fromtimestamp(ms / 1000, UTC)
-    except (ValueError, OverflowError, OSError):
-        return str(ms)
-    return moment.strftime("%Y-%m-%d %H:%M:%S" if seconds else "%m-%d %H:%M")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine, Generator
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -28,11 +28,16 @@ class Deadlines:
 
     async def within(self, wait: Coroutine[Any, Any, T]) -> T:
         """What `wait` returns; raises TimeoutError if it took too long. One at a time in a task."""
+        try:
+            awaited = wait.send(None)
+        except StopIteration as finished:  # there was nothing to wait for: a small body comes with its head
+            result: T = finished.value
+            return result
         task = asyncio.current_task()
         assert task is not None
         self._waits[task] = self._loop.time() + self._seconds
         try:
-            return await wait
+            return await _Begun(wait, awaited)
         except asyncio.CancelledError:
             if task in self._overdue and not task.uncancel():
                 raise TimeoutError from None
@@ -56,3 +61,27 @@ class Deadlines:
             del self._waits[task]
             self._overdue.add(task)
             task.cancel()
+
+
+class _Begun(Awaitable[T]):
+    """The rest of a coroutine that was begun and has asked for something."""
+
+    __slots__ = ("_awaited", "_coroutine")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T], awaited: Any) -> None:
+        self._coroutine = coroutine
+        self._awaited = awaited
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        awaited = self._awaited
+        try:
+            while True:
+                try:
+                    answer = yield awaited
+                except BaseException as error:  # noqa: BLE001 - what the task throws in is for the coroutine
+                    awaited = self._coroutine.throw(error)
+                else:
+                    awaited = self._coroutine.send(answer)
+        except StopIteration as finished:
+            result: T = finished.value
+            return result

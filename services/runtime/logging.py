@@ -57,6 +57,15 @@ def configure(level: Literal["debug", "info", "warning", "error"], fmt: Literal[
 
 
 def _renderers(fmt: Literal["json", "console"]) -> list[structlog.typing.Processor]:
+    """Tracebacks come without the values of local variables, which may be events or secrets."""
     if fmt == "json":
-        return [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(ensure_ascii=False)]
-    return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        return [
+            structlog.processors.ExceptionRenderer(tracebacks),
+            structlog.processors.JSONRenderer(ensure_ascii=False),
+        ]
+    return [
+        structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
+    ]

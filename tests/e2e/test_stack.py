@@ -123,7 +123,7 @@ def counted(metrics_url: str) -> float:
 
 @pytest.mark.timeout(400)
 def test_a_stack_runs_recovers_and_ends(machine: Machine) -> None:
-    """Up in the background, every part answers; what is killed comes back, Kafka with its data; down ends all."""
+    """Every part answers; what is killed comes back, Kafka with its data; down ends everything."""
     started = machine.run("up", "--detach")
     assert started.returncode == 0, started.stderr
     status = machine.status()
