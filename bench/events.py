@@ -1,4 +1,4 @@
-"""Requests for ingest: interactions of the Gansu matrix as a client sends them, each with an id of its own."""
+"""Requests for ingest: interactions of the Gansu matrix as a client sends them, each with its own id."""
 
 from __future__ import annotations
 
@@ -41,9 +41,14 @@ def _interaction(draw: random.Random, now: int, seed: int, number: int) -> bytes
         "kind": "interaction", "event_id": f"{platform}-{seed:06d}-{number:010d}",
         "occurred_at": now - draw.randrange(60_000), "platform": platform, "account": account,
         "action": draw.choice(ACTIONS), "post_id": f"18000000000000{post:05d}",
-        "actor": {"id": f"u{draw.randrange(42_000):05d}", "country": draw.choice(COUNTRIES)},
+        "actor": {"id": f"{platform[:2]}{_actor(draw):05d}", "country": draw.choice(COUNTRIES)},
     }  # fmt: skip
     return json.dumps(event, separators=(",", ":")).encode()
+
+
+def _actor(draw: random.Random) -> int:
+    """One of 14,000 a platform, of whom few do much."""
+    return int(14_000 * draw.random() ** 2)
 
 
 def _now() -> int:

@@ -1,8 +1,8 @@
 """An HTTP client that does nothing but post: ``python -m bench.http_load PORT ...`` prints figures as JSON.
 
-One process, one thread, kept-alive connections to 127.0.0.1, each with one request under way; bounded in time.
-With ``--rate`` requests are due at fixed times, and latency is taken from the time at which one was due, so
-that a stall is not hidden by the requests that it kept from being sent.
+One process, one thread, kept-alive connections to 127.0.0.1, each with one request under way, bounded in
+time. With ``--rate`` requests are due at fixed times, and latency is taken from the time when one was due,
+so that a stall is not hidden by the requests that it kept from being sent.
 """
 
 from __future__ import annotations

@@ -32,11 +32,7 @@ _RETRY_AFTER_SECONDS = 1
 
 
 class BadEncodingError(ValueError):
-    """The body is not what its Content-Encoding says. ``raw``: the body as it came."""
-
-    def __init__(self, detail: str, raw: bytes) -> None:
-        super().__init__(detail)
-        self.raw = raw
+    """The body is not what its Content-Encoding says."""
 
 
 class Shape(NamedTuple):
@@ -172,9 +168,9 @@ def unpack(body: bytes, *, limit: int) -> bytes:
                 if member.eof:
                     member = None
             if members > MAX_MEMBERS:
-                raise BadEncodingError(f"the gzip body has more than {MAX_MEMBERS} members", body)
+                raise BadEncodingError(f"the gzip body has more than {MAX_MEMBERS} members")
     except zlib.error as error:
-        raise BadEncodingError(f"the body is not gzip: {error}", body) from None
+        raise BadEncodingError(f"the body is not gzip: {error}") from None
     if member is not None or not members:
-        raise BadEncodingError("the gzip body ends early", body)
+        raise BadEncodingError("the gzip body ends early")
     return b"".join(parts)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Coroutine, Generator
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -19,9 +20,9 @@ class Deadlines:
     Here a wait is noted in a dictionary, and ``run`` looks through it now and then.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, now: Callable[[], float] = time.monotonic) -> None:
         self._seconds = seconds
-        self._loop = asyncio.get_running_loop()
+        self._now = now
         #: In the order of their limits, since all are given the same time.
         self._waits: dict[asyncio.Task[Any], float] = {}
         self._overdue: set[asyncio.Task[Any]] = set()
@@ -35,7 +36,7 @@ class Deadlines:
             return result
         task = asyncio.current_task()
         assert task is not None
-        self._waits[task] = self._loop.time() + self._seconds
+        self._waits[task] = self._now() + self._seconds
         try:
             return await _Begun(wait, awaited)
         except asyncio.CancelledError:
@@ -54,7 +55,7 @@ class Deadlines:
 
     def sweep(self) -> None:
         """End the waits that are overdue now."""
-        now = self._loop.time()
+        now = self._now()
         for task, limit in list(self._waits.items()):
             if limit > now:
                 break

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -95,41 +95,32 @@ class Front:
         if body is None:
             return None
         try:
-            submitted = self._submit(body, shape, held, _source(headers))
-            if isinstance(submitted, _Unreadable):
-                await self._intake.refuse(submitted.raw, submitted.refusal, source=_source(headers))
-                raise Problem(400, submitted.refusal.detail, reason=submitted.refusal.reason.value)
-            del body
             held.release()  # from here on the publisher holds what there is of the request
-            return await self._intake.acknowledged(submitted)
+            submitted = self._submit(body, shape, _source(headers))
+            del body
+            outcome = await self._intake.acknowledged(submitted)
         except PublishError as error:
             raise _problem_of(error) from error
+        if outcome.unreadable is not None:
+            raise Problem(400, outcome.unreadable.detail, reason=outcome.unreadable.reason.value)
+        return outcome
 
-    def _submit(
-        self, body: bytes, shape: bodies.Shape, held: bodies.Held, source: str
-    ) -> Submitted | _Unreadable:
-        raw = body
+    def _submit(self, body: bytes, shape: bodies.Shape, source: str) -> Submitted:
+        """Everything between reading and waiting, at once: no other request runs meanwhile."""
         if shape.gzip:
             try:
                 body = bodies.unpack(body, limit=self._max_body)
             except bodies.BadEncodingError as error:
-                return _Unreadable(raw, Refusal("", Reason.NOT_JSON, str(error)))
-            held.take(len(body))
+                refusal = Refusal("", Reason.NOT_JSON, str(error))
+                return self._intake.refuse(body, refusal, source=source)
         body = codec.without_bom(body)
         if not body or body.isspace():
-            return _Unreadable(raw, Refusal("", Reason.NOT_JSON, "the body is empty"))
+            refusal = Refusal("", Reason.NOT_JSON, "the body is empty")
+            return self._intake.refuse(body, refusal, source=source)
         try:
-            submitted = self._intake.submit(body, lines=shape.lines, source=source)
+            return self._intake.submit(body, lines=shape.lines, source=source)
         except TooManyEventsError:
             raise Problem(413, f"a request has at most {self._max_events} events; send it in parts") from None
-        return _Unreadable(body, submitted) if isinstance(submitted, Refusal) else submitted
-
-
-class _Unreadable(NamedTuple):
-    """A body that is no JSON."""
-
-    raw: bytes
-    refusal: Refusal
 
 
 def _problem_of(error: PublishError) -> Problem:

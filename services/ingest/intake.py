@@ -36,6 +36,8 @@ class Outcome(NamedTuple):
 
     accepted: int
     rejected: list[Rejected]
+    #: Why the body as a whole was refused.
+    unreadable: Refusal | None = None
 
 
 class Submitted(NamedTuple):
@@ -44,6 +46,7 @@ class Submitted(NamedTuple):
     acknowledged: asyncio.Future[None]
     accepted: dict[type, int]
     rejected: list[Rejected]
+    unreadable: Refusal | None = None
 
 
 class Intake:
@@ -68,16 +71,16 @@ class Intake:
         self._max_events = max_events
         self._wall_ms = wall_ms
 
-    def submit(self, body: bytes, *, lines: bool, source: str) -> Submitted | Refusal:
+    def submit(self, body: bytes, *, lines: bool, source: str) -> Submitted:
         """Judge a body's events (`lines`: NDJSON) and hand them to the publisher.
 
-        Refused events go as dead letters. A Refusal: the body as a whole is no JSON, and nothing was handed
-        over. Raises TooManyEventsError and PublishError.
+        Refused events go as dead letters, and so does a body that is no JSON as a whole. Raises
+        TooManyEventsError and PublishError.
         """
         gate = self._present.gate()
         admitted = admit(body, lines=lines, most=self._max_events, gate=gate)
         if isinstance(admitted, Refusal):
-            return admitted
+            return self.refuse(body, admitted, source=source)
         events, refused = admitted.events, admitted.refused
         learned = self._enrichment.enrich(events)
         packed = pack(events, self._publisher.partitions, self._caps)
@@ -98,14 +101,14 @@ class Intake:
             self._metrics.accepted_of[KINDS[kind]].inc(count)
         for each in submitted.rejected:
             self._metrics.rejected_of[each.refusal.reason].inc()
-        return Outcome(sum(submitted.accepted.values()), submitted.rejected)
+        if submitted.unreadable is not None:
+            self._metrics.rejected_of[submitted.unreadable.reason].inc()
+        return Outcome(sum(submitted.accepted.values()), submitted.rejected, submitted.unreadable)
 
-    async def refuse(self, body: bytes, refusal: Refusal, *, source: str) -> None:
-        """Write a whole body as a dead letter. Raises PublishError."""
+    def refuse(self, body: bytes, refusal: Refusal, *, source: str) -> Submitted:
+        """Hand a whole body to the publisher as a dead letter. Raises PublishError."""
         letters = self._letters([Refused(WHOLE_BODY, body, refusal)], source)
-        del body
-        await self._publisher.submit(Parcel(letters=letters))
-        self._metrics.rejected_of[refusal.reason].inc()
+        return Submitted(self._publisher.submit(Parcel(letters=letters)), {}, [], refusal)
 
     def _letters(self, refused: list[Refused], source: str) -> list[bytes]:
         now = self._wall_ms()
