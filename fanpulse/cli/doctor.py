@@ -52,7 +52,11 @@ def doctor() -> None:
     if bad:
         console.print(f"[red]{bad} of {len(levels)} findings stand in the way[/red]")
         raise typer.Exit(Exit.FAILED)
-    console.print(f"nothing stands in the way ({doubtful} warnings)" if doubtful else "all is well")
+    console.print(
+        f"nothing stands in the way ({doubtful} {'warning' if doubtful == 1 else 'warnings'})"
+        if doubtful
+        else "all is well"
+    )
 
 
 def _findings(loaded: Settings) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from fanpulse.devstack.child import tail
 from fanpulse.devstack.events import Happening, OnEvent, StackEvent
 from fanpulse.devstack.unit import Unit, UnitError
 
-STARTING_PROBE_SECONDS = 0.2
+STARTING_PROBE_SECONDS = 0.1
 PROBE_SECONDS = 3.0
 #: Five silent probes, three seconds apart.
 SILENT_PROBES = 5

@@ -174,8 +174,7 @@ class Stack:
         units = ServiceUnits(
             self._settings, extra_env=self._extra_env, held=held, workers=self._workers
         ).all()
-        await self._start_units(units)
-        await self._start_monitoring(units, held)
+        await _all([self._start_units(units), self._start_monitoring(units, held)])
         self._write_state()
 
     async def _start_broker(self, held: tuple[int, ...]) -> None:

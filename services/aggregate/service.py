@@ -20,7 +20,7 @@ from services.aggregate.instruments import Instruments
 from services.aggregate.ownership import Ownership
 from services.aggregate.selection import Selection
 from services.aggregate.watchdog import Progress, Watchdog
-from services.runtime.kafka import BrokerUnavailableError, create_topics
+from services.runtime.kafka import BrokerUnavailableError, client_options, create_topics
 from services.runtime.metrics import NamespacedRegistry
 from services.runtime.reading import open_reader
 from services.runtime.settings import AggregateSettings, Settings, SettingsError
@@ -43,6 +43,7 @@ class Aggregator:
 
 def build(settings: Settings) -> Aggregator:
     """Put the parts together; nothing is connected yet. Raises SettingsError."""
+    client_options(settings.kafka)  # refuses settings without a broker, before Faust is given them
     registry = NamespacedRegistry(settings.namespace)
     ownership = Ownership(settings, Instruments(registry))
     accounts, hashtags = _selections(settings.aggregate)

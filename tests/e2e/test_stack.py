@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -121,6 +122,15 @@ def counted(metrics_url: str) -> float:
     return sum(float(line.rsplit(" ", 1)[1]) for line in wanted if 'action="like"' in line)
 
 
+def scraped(url: str) -> int:
+    """How many targets Prometheus reads without an error."""
+    try:
+        with urllib.request.urlopen(f"{url}/api/v1/query?query=up==1", timeout=5) as answer:
+            return len(json.load(answer)["data"]["result"])
+    except OSError:
+        return -1
+
+
 @pytest.mark.timeout(400)
 def test_a_stack_runs_recovers_and_ends(machine: Machine) -> None:
     """Every part answers; what is killed comes back, Kafka with its data; down ends everything."""
@@ -135,6 +145,9 @@ def test_a_stack_runs_recovers_and_ends(machine: Machine) -> None:
     url, metrics = status["ingest"][0]["url"], status["aggregate"][0]["metrics"]
     assert post(url, EVENT)[0] == 202
     eventually(lambda: counted(metrics) == 3, 30, "the event is counted")
+    assert (status["prometheus"] is not None) == (shutil.which("prometheus") is not None)
+    if status["prometheus"]:
+        eventually(lambda: scraped(status["prometheus"]["url"]) == 3, 30, "Prometheus reads all services")
 
     assert machine.run("up").returncode == 4
     assert machine.run("up", "--detach").returncode == 0

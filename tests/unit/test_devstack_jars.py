@@ -163,3 +163,11 @@ def test_the_list_names_kafka_once_per_jar() -> None:
     assert all(len(jar.sha256) == 64 and jar.size > 0 for jar in listed)
     assert {"kafka_2.13", "kafka-clients", "log4j-slf4j-impl"} <= {jar.artifact for jar in listed}
     assert "http" not in jars.LOCK_LIST.read_text()
+
+
+def test_a_state_folder_that_is_set_keeps_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Downloads go to the user's cache, or below FANPULSE_STATE_DIR if that is set."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert jars.cache_folders() == (tmp_path / "cache" / "fanpulse" / "jars",)
+    monkeypatch.setenv("FANPULSE_STATE_DIR", str(tmp_path / "state"))
+    assert jars.cache_folders()[0] == tmp_path / "state" / "cache" / "jars"

@@ -18,7 +18,7 @@ from services.runtime.settings import Settings
 
 TIMEOUT_SECONDS = 15
 _RETENTION = "offsets.retention.minutes"
-LITTLE_RETENTION_MINUTES = 30 * 24 * 60
+LITTLE_RETENTION_MINUTES = 365 * 24 * 60
 
 
 async def broker(settings: Settings) -> list[Finding]:
@@ -98,7 +98,7 @@ def retention(config: dict[str, str | None]) -> Iterator[Finding]:
             f"{_RETENTION} to a year or more",
         )
     else:
-        yield ok("offsets", f"kept for {days:,.0f} days after the aggregator went away")
+        yield ok("offsets", f"kept for {days / 365:,.0f} years after the aggregator went away")
 
 
 def topics(

@@ -178,12 +178,17 @@ def broker_jars() -> Finding:
 def prometheus() -> Finding:
     binary = monitoring.prometheus_binary()
     if binary is None:
-        return warn("prometheus", "is not found", monitoring.HOW_TO_GET["prometheus"])
+        return _not_installed("prometheus")
     return ok("prometheus", binary)
 
 
 def grafana() -> Finding:
     found = monitoring.grafana_home()
     if found is None:
-        return warn("grafana", "is not found", monitoring.HOW_TO_GET["grafana"])
+        return _not_installed("grafana")
     return ok("grafana", found[0])
+
+
+def _not_installed(name: str) -> Finding:
+    seen, _, advice = monitoring.HOW_TO_GET[name].partition("; ")
+    return warn(name, seen, advice)
