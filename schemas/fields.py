@@ -81,6 +81,8 @@ def clean_name(value: str) -> str:
 def clean_account(value: str) -> str:
     """A handle without its leading @."""
     value = clean_text(value).removeprefix("@")
+    if value != value.lstrip():
+        raise refuse(Reason.BAD_CHARACTERS, "has white space after @")
     if not value:
         raise refuse(Reason.TOO_SHORT, "an account needs at least one character after @")
     return value
@@ -88,16 +90,16 @@ def clean_account(value: str) -> str:
 
 def clean_platform(value: str) -> str:
     """A platform in lower case: letters, digits, dot, dash and underscore."""
-    value = value.lower()
-    if not value.isascii() or not value.replace("_", "a").replace("-", "a").replace(".", "a").isalnum():
+    ascii_only, value = value.isascii(), value.lower()  # asked before: the Kelvin sign becomes a k
+    if not ascii_only or not value.replace("_", "a").replace("-", "a").replace(".", "a").isalnum():
         raise refuse(Reason.BAD_VALUE, "a platform is letters, digits, '.', '-' and '_', such as twitter")
     return value
 
 
 def clean_country(value: str) -> str:
     """An ISO 3166-1 alpha-2 code in upper case; the form is checked, not the list."""
-    value = value.upper()
-    if not (value.isascii() and value.isalpha()):
+    ascii_only, value = value.isascii(), value.upper()
+    if not (ascii_only and value.isalpha()):
         raise refuse(Reason.BAD_VALUE, "a country is its ISO 3166-1 code of two letters, such as CN")
     return value
 
