@@ -46,6 +46,11 @@ WITHDRAWALS: dict[str, str] = {
 #: What a person did to make a post known or answer it: the sum called `interactions` in rules and boards.
 #: Reads are left out (they are a thousand times as many), and so are follows and withdrawals.
 INTERACTIONS: tuple[str, ...] = ("like", "comment", "repost", "quote", "share", "mention")
+#: Metrics of readings that tell how many there are at the moment: their differences say nothing.
+GAUGES: tuple[str, ...] = ("viewers",)
+#: Metrics that count what nobody can take back: a fall is a correction by the platform. Of the others
+#: (followers, likes, comments, reposts) it may be people who changed their mind.
+IRREVOCABLE: tuple[str, ...] = ("reads",)
 #: The action under which a `post` event is counted.
 POST_ACTION = "post"
 

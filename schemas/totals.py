@@ -14,12 +14,16 @@ an older one and is still right, since nothing of its subject came in between.
 | ["country", code], ["vip"] | the same, last_ms 0 |
 | ["post", platform, post_id] | the same, with account |
 | ["broadcast", id] | the same, with phases: {phase: ms}, account and title once they are known |
-| ["reading", platform, subject, metric] | value, at_ms |
+| ["reading", platform, subject, metric] | value, at_ms, and its course: first, gained, lost, ... (below) |
 | ["minute", broadcast_id, start_ms] | actions, closed: what had been counted when the minute closed |
 | ["bucket", width_ms, start_ms, part] | rows: [[scope, ...subject, action, n]]; for the aggregator |
 | ["position"] | present_ms, watermark_ms, and counters of the partition (see Position) |
 
 A value of null (a Kafka tombstone) removes the entry.
+
+Of a reading, value == first + gained - lost + reset_by, to the unit. first is the baseline; gained and lost
+are sums of rises and falls, and never fall; falls, corrections, resets and late count readings
+(docs/adr/0010). An entry of a release that did not follow courses has value and at_ms only.
 """
 
 from __future__ import annotations

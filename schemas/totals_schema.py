@@ -30,6 +30,23 @@ _ACTIONS: Document = {
 }
 _COUNTED: Document = {"actions": _ACTIONS, "last_ms": _TIME}
 
+#: How a cumulative figure came where it is; absent in entries of a release that did not follow it.
+_COURSE: Document = {
+    "first": {**_COUNT, "description": "the baseline; value == first + gained - lost + reset_by"},
+    "gained": {**_COUNT, "description": "sum of all rises"},
+    "lost": {**_COUNT, "description": "sum of all falls and corrections"},
+    "falls": {**_COUNT, "description": "falls of what people can take back"},
+    "corrections": {**_COUNT, "description": "falls of what nobody can take back: the platform's"},
+    "resets": {**_COUNT, "description": "jumps to another count, and back from one"},
+    "reset_by": {"type": "integer", "description": "sum of these jumps: neither gained nor lost"},
+    "late": {**_COUNT, "description": "readings left out: older than the newest one"},
+    "before_reset": {**_COUNT, "description": "the figure before the reset that was the last change"},
+    "since": {
+        **_COUNT,
+        "description": "source offset of the baseline, where an older release had counted before it",
+    },
+}
+
 #: scope -> (what follows it in the key, fields of the value, those that may be absent, what it is)
 _SCOPES: dict[str, tuple[list[Document], Document, set[str], str]] = {
     "account": ([_TEXT, _TEXT], _COUNTED, set(), "an account: platform, account"),
@@ -56,8 +73,8 @@ _SCOPES: dict[str, tuple[list[Document], Document, set[str], str]] = {
     ),
     "reading": (
         [_TEXT, _TEXT, {"enum": list(get_args(Metric))}],
-        {"value": _COUNT, "at_ms": _TIME},
-        set(),
+        {"value": _COUNT, "at_ms": _TIME, **_COURSE},
+        set(_COURSE),
         "the newest cumulative figure: platform, subject (schemas.events.subject_of), metric",
     ),
     "minute": (
