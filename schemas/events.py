@@ -36,6 +36,7 @@ Metric = Literal["followers", "reads", "likes", "comments", "reposts", "viewers"
 Phase = Literal["scheduled", "preheat", "started", "ended"]
 
 ACTIONS: tuple[str, ...] = get_args(Action)
+METRICS: tuple[str, ...] = get_args(Metric)
 #: A withdrawal lowers the net figure of the action it takes back; both gross counters only rise.
 WITHDRAWALS: dict[str, str] = {
     "unlike": "like",

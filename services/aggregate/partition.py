@@ -21,6 +21,7 @@ from services.aggregate.buckets import BucketStore
 from services.aggregate.counters import ALL, Counters, Name
 from services.aggregate.decode import BadEntry, Entry, decode_record
 from services.aggregate.dedup import Deduplicator, GenerationStart, Horizon
+from services.aggregate.readings import Readings
 from services.aggregate.tally import Tally
 from services.aggregate.windows import Windows
 
@@ -48,8 +49,7 @@ class PartitionState:
         self.counters = Counters()
         self.windows = Windows()
         self.broadcasts = Broadcasts()
-        self.readings: dict[Key, tuple[int, int]] = {}
-        self._dirty_readings: set[Key] = set()
+        self.readings = Readings()
         self._post_accounts: dict[Name, str] = {}
         self._tally = Tally()
         self._buckets = BucketStore()
@@ -114,10 +114,8 @@ class PartitionState:
     def _read(self, event: Entry) -> None:
         subject = subject_of(event.account, event.post_id, event.broadcast_id)
         key: Key = ("reading", event.platform, subject, event.metric or "")
-        if event.occurred_at >= self.readings.get(key, (0, 0))[1]:
-            assert event.value is not None
-            self.readings[key] = (event.value, event.occurred_at)
-            self._dirty_readings.add(key)
+        assert event.value is not None
+        self.readings.take(key, event.value, event.occurred_at)
 
     def _enter(self, event: Entry) -> None:
         assert event.broadcast_id is not None
@@ -159,7 +157,6 @@ class PartitionState:
         changed, gone = self.windows.take_changes()
         changes += self._buckets.records(changed, gone, self.counters, self.offset)
         changes.append((encode_key(("position",)), encode_value(self.position())))
-        self._dirty_readings = set()
         self.broadcasts.dirty, self.broadcasts.gone = set(), set()
         self.stored_offset, self.stored_sequence = self.offset, self.dedup.sequence
         return changes
@@ -176,9 +173,7 @@ class PartitionState:
         for key in entered:
             about = self.broadcasts.about.get(str(key[1]), {})
             yield key, self.counters.scopes["broadcast"].entry((str(key[1]),)) | about
-        for key in self._dirty_readings:
-            value, at_ms = self.readings[key]
-            yield key, {"value": value, "at_ms": at_ms}
+        yield from self.readings.take_changes()
         for key in self.broadcasts.dirty:
             if key[0] == "minute":
                 yield key, self.broadcasts.minute_entry(str(key[1]), int(key[2]))
@@ -237,7 +232,7 @@ class PartitionState:
             elif scope == "broadcast":
                 self.broadcasts.restore_about(subject[0], entry)
         elif scope == "reading":
-            self.readings[key] = (entry["value"], entry["at_ms"])
+            self.readings.restore(key, entry)
         elif scope == "minute":
             self.broadcasts.restore_minute(str(key[1]), int(key[2]), entry)
         elif scope == "bucket":

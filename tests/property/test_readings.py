@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.totals import Key
+from schemas.totals import Key, encode_key
+from services.aggregate.dedup import Horizon
+from services.aggregate.partition import PartitionState
 from services.aggregate.readings import Course, Readings
 
 METRICS = ["followers", "reads", "likes", "comments", "reposts", "viewers"]
@@ -107,3 +110,40 @@ def test_lost_is_made_of_falls_and_corrections_only(log: list[tuple[str, int, in
         assert course.corrections == 0 or name[-1] == "reads"
         assert course.falls == 0 or name[-1] != "reads"
         assert name[-1] != "viewers" or (course.gained, course.lost, course.reset_by) == (0, 0, 0)
+
+
+def event(number: int, metric: str, value: int, at_ms: int) -> bytes:
+    """A record of one reading; a third of them repeat the one before them."""
+    return json.dumps(
+        {
+            "kind": "reading", "v": 1, "event_id": f"r{number - number % 3 // 2}", "occurred_at": at_ms,
+            "platform": "twitter", "account": "GansuTravel", "metric": metric, "value": value,
+        }
+    ).encode()  # fmt: skip
+
+
+@given(readings, st.sets(st.integers(0, 60), max_size=5))
+@settings(max_examples=200, deadline=None)
+def test_a_partition_stores_and_restores_its_courses(
+    log: list[tuple[str, int, int]], restarts: set[int]
+) -> None:
+    """Through the records of engagement.totals.v1, with repeated events left out: as live, and as stored."""
+    horizon = Horizon(generation_events=1000, generations=2)
+    stored: dict[bytes, bytes | None] = {}
+    state, live = PartitionState(0, horizon), PartitionState(0, horizon)
+    for number, each in enumerate(log):
+        for into in (state, live):
+            into.apply(number, event(number, *each))
+        if number in restarts:
+            stored.update(state.take_changes())
+            state = PartitionState(0, horizon)
+            state.restore({name: value for name, value in stored.items() if value is not None})
+            for again in range(number + 1):
+                state.remember(again, event(again, *log[again]))
+    stored.update(state.take_changes())
+    assert state.readings.courses == live.readings.courses
+    once = [each for number, each in enumerate(log) if number % 3 != 2]
+    assert live.readings.courses == taken(once).courses
+    for name, course in live.readings.courses.items():
+        entry = json.loads(stored[encode_key(name)] or b"")
+        assert {field: entry.get(field, 0) for field in GROSS} == counts(course)
