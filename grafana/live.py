@@ -66,6 +66,12 @@ def _figures() -> Row:
             Query(known(broadcast), "interactions"),
         ),
         stat(
+            "Interactions, net",
+            "Of the chosen accounts since the stream began, less those that were taken back.",
+            "short",
+            Query(known(f"sum(account:fanpulse_account_events:net{{{CHOSEN},{INTERACTIONS}}})"), "net"),
+        ),
+        stat(
             "Against the last hour",
             "The last minute as a multiple of the average minute of the last hour: 1 is as usual.",
             "suffix: ×",
@@ -93,6 +99,7 @@ def _figures() -> Row:
             Query(f"{known(f'sum({decided})')} unless on () sum({decided})", "alerts"),
             Query(f"sum by (kind) ({decided})", "{{kind}}"),
         ),
+        widths=(4, 4, 4, 3, 3, 3, 3),
     )
 
 
@@ -129,7 +136,12 @@ def _state() -> Row:
     )
     named = f'{STREAM},platform!="_other"'
     feeds = [f"(sum by (platform) ({recent(window, named)}) > bool 0)" for window in ("1m", "5m", "1h")]
-    followers = f'fanpulse_account_reading{{{ACCOUNTS},metric="followers"}}'
+    followers = f'{{{ACCOUNTS},metric="followers"}}'
+    most = f"topk(10, max by (platform, account) (fanpulse_account_reading{followers}))"
+    since = {
+        name: f"sum by (platform, account) (account:fanpulse_account_reading_{name}:total{followers})"
+        for name in ("gained", "lost")
+    }
     return row(
         6,
         states(
@@ -158,10 +170,18 @@ def _state() -> Row:
         ),
         ranking(
             "Followers",
-            "As the platforms report them: the newest reading of each account.",
+            "As the platforms report them: the newest reading of each account, and what all its readings "
+            "since the first gained and lost. A reset by the platform is neither.",
             ["platform", "account"],
-            [("Followers", f"topk(10, max by (platform, account) ({followers}))")],
+            [
+                ("Followers", most),
+                *(
+                    (name.capitalize(), f"{expr} and on (platform, account) {most}")
+                    for name, expr in since.items()
+                ),
+            ],
         ),
+        widths=(5, 5, 5, 9),
     )
 
 

@@ -234,6 +234,15 @@ def _aggregate() -> list[Row]:
                 Query(_increase("fanpulse_fenced_total", "namespace"), "fenced"),
                 Query(_increase("fanpulse_stale_records_total", "namespace"), "left out"),
             ),
+            lines(
+                "Readings out of line",
+                "In the last five minutes. Corrections: reads fell, by the platform. Resets: jumps to "
+                "another count, or back. Late: older than the newest reading, and left out.",
+                "short",
+                Query(_increase("partition:fanpulse_reading_corrections:held", "namespace"), "corrections"),
+                Query(_increase("partition:fanpulse_reading_resets:held", "namespace"), "resets"),
+                Query(_increase("partition:fanpulse_late_readings:held", "namespace"), "late"),
+            ),
         ),
     ]
 

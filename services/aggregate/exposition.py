@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from itertools import product
 from typing import TYPE_CHECKING
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from schemas.events import GAUGES, METRICS
 from schemas.totals import Key
 from services.aggregate.counters import ALL, Name
 from services.aggregate.partition import PartitionState
@@ -48,7 +50,7 @@ class CountsCollector(Collector):
             state.fold()
         yield from _scope_metrics("account", ["platform", "account"], self._accounts.keys, states)
         yield from _scope_metrics("hashtag", ["hashtag"], self._hashtags.keys, states)
-        yield _readings(states, set(self._accounts.keys))
+        yield from _readings(states, self._accounts.keys)
         yield from _broadcasts(states)
         yield from _progress(list(self._ownership.owned.values()), self._now())
 
@@ -68,11 +70,11 @@ def _scope_metrics(
     )
     for state in states:
         partition = str(state.partition)
-        counts, rest = state.counters.scopes[scope], dict(state.counters.sums[scope])
+        rest = state.counters.sums(scope)
         rolling_rest = {(a, w): n for a in rest for w, n in _rolling(state, (scope, ALL, a))}
         for key in keys:
             names = tuple(map(str, key[1:]))
-            for action, count in counts.actions(names).items():
+            for action, count in state.counters.actions((scope, *names)).items():
                 total.add_metric([*names, action, partition], count)
                 rest[action] -= count
                 for window, recent in _rolling(state, (scope, *names, action)):
@@ -93,20 +95,34 @@ def _rolling(state: PartitionState, name: Name) -> Iterator[tuple[str, int]]:
         yield window, 0 if number is None else state.windows.sums[window].get(number, 0)
 
 
-def _readings(states: list[PartitionState], accounts: set[Key]) -> Metric:
-    family = GaugeMetricFamily(
+def _readings(states: list[PartitionState], accounts: list[Key]) -> Iterator[Metric]:
+    labels = ["platform", "account", "metric"]
+    newest = GaugeMetricFamily(
         "fanpulse_account_reading",
         "Newest cumulative figure of an account, as its platform reports it.",
-        labels=["platform", "account", "metric"],
+        labels=labels,
     )
-    newest: dict[Key, tuple[int, int]] = {}
-    for state in states:
-        for key, (value, at_ms) in state.readings.items():
-            if ("account", key[1], key[2]) in accounts and at_ms >= newest.get(key, (0, 0))[1]:
-                newest[key] = (value, at_ms)
-    for key, (value, _) in newest.items():
-        family.add_metric([str(name) for name in key[1:]], value)
-    return family
+    gained = CounterMetricFamily(
+        "fanpulse_account_reading_gained",
+        "Sum of the rises of a cumulative figure from one reading to the next; resets are neither.",
+        labels=[*labels, "partition"],
+    )
+    lost = CounterMetricFamily(
+        "fanpulse_account_reading_lost",
+        "Sum of the falls of a cumulative figure from one reading to the next; resets are neither.",
+        labels=[*labels, "partition"],
+    )
+    for (_, platform, account), metric in product(accounts, METRICS):
+        key: Key = ("reading", platform, account, metric)
+        found = [(state.readings.courses[key], state) for state in states if key in state.readings.courses]
+        names = [str(platform), str(account), metric]
+        if found:  # in one partition, unless the log was written by others than ingest
+            newest.add_metric(names, max(found, key=lambda each: each[0].at_ms)[0].value)
+        if metric not in GAUGES:
+            for course, state in found:
+                gained.add_metric([*names, str(state.partition)], course.gained)
+                lost.add_metric([*names, str(state.partition)], course.lost)
+    yield from (newest, gained, lost)
 
 
 def _broadcasts(states: list[PartitionState]) -> Iterator[Metric]:
@@ -122,8 +138,9 @@ def _broadcasts(states: list[PartitionState]) -> Iterator[Metric]:
     )
     for state in states:
         partition = str(state.partition)
-        for (broadcast_id, action), count in state.counters.scopes["broadcast"].counts.items():
-            events.add_metric([broadcast_id, action, partition], count)
+        for subject in state.counters.subjects("broadcast"):
+            for action, count in state.counters.actions(subject).items():
+                events.add_metric([subject[1], action, partition], count)
         for broadcast_id, about in state.broadcasts.about.items():
             for name, at_ms in about["phases"].items():
                 phase.add_metric([broadcast_id, name, partition], at_ms / 1000)
@@ -148,6 +165,9 @@ def _progress(owned: list[Owned], now: float) -> Iterator[Metric]:
     duplicates = counter("fanpulse_duplicate_events", "Events left out: their id was met before.")
     late = counter("fanpulse_late_events", "Events that count in totals, too late for every window.")
     refused = counter("fanpulse_refused_entries", "Entries of the log that are no events.")
+    corrections = counter("fanpulse_reading_corrections", "Readings in which what nobody can take back fell.")
+    resets = counter("fanpulse_reading_resets", "Readings that jumped to another count, or back from one.")
+    overtaken = counter("fanpulse_late_readings", "Readings left out: older than the newest of the figure.")
     for each in owned:
         state, partition = each.state, [str(each.state.partition)]
         waiting = max(0, (each.highwater() or 0) - state.offset - 1)
@@ -161,4 +181,8 @@ def _progress(owned: list[Owned], now: float) -> Iterator[Metric]:
         duplicates.add_metric(partition, state.duplicates)
         late.add_metric(partition, state.late)
         refused.add_metric(partition, state.refused)
+        corrections.add_metric(partition, state.readings.corrections)
+        resets.add_metric(partition, state.readings.resets)
+        overtaken.add_metric(partition, state.readings.late)
     yield from (present, watermark, offset, lag, behind, remembered, counted, duplicates, late, refused)
+    yield from (corrections, resets, overtaken)

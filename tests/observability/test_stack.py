@@ -125,6 +125,7 @@ def test_recorded_sums_are_what_was_sent(stack: Stack) -> None:
         'hashtag:fanpulse_hashtag_events:total{hashtag="gansuheritage",action="repost"}': 3 * sent,
         'sum(broadcast:fanpulse_broadcast_events:total{broadcast="fuxi-2026"})': 30 * sent,
         'fanpulse_account_reading{account="visitgansu",metric="followers"}': 200_000 + sent,
+        'account:fanpulse_account_reading_gained:total{account="visitgansu",metric="followers"}': sent - 1,
         "sum(namespace:fanpulse_events_counted:total)": 33 * sent,
     }.items():
         stack.prometheus.until(
