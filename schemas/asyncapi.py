@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from schemas.events import VERSION
-from schemas.topics import ALERTS, EVENTS, POSTS, REJECTED, TOPICS, TOTALS, Topic
+from schemas.selection import SCOPES as SELECTION_SCOPES
+from schemas.topics import ALERTS, EVENTS, POSTS, REJECTED, SELECTION, TOPICS, TOTALS, Topic
 from schemas.totals_schema import SCOPES, key_schema
 
 Document = dict[str, Any]
@@ -97,6 +98,7 @@ _MESSAGES_OF: dict[str, list[str]] = {
     POSTS.name: ["known-post"],
     TOTALS.name: [f"total-{scope}" for scope in SCOPES],
     ALERTS.name: ["milestone", "spike"],
+    SELECTION.name: ["candidates", "choice"],
 }
 
 
@@ -111,9 +113,29 @@ def _messages() -> Document:
     }
     for scope, key in zip(SCOPES, key_schema()["oneOf"], strict=True):
         messages[f"total-{scope}"] = _message(f"total of scope {scope}", "totals", scope, key)
+    messages |= _selection_messages()
     for kind in ("milestone", "spike"):
         messages[kind] = _message(kind, "alert", kind, text)
     return messages
+
+
+def _selection_messages() -> Document:
+    scope: Document = {"enum": list(SELECTION_SCOPES)}
+    partition: Document = {"type": "integer", "minimum": 0}
+    kinds: dict[str, list[Document]] = {"candidates": [scope, partition], "choice": [scope]}
+    keys = {
+        kind: {
+            "type": "array",
+            "items": [{"const": kind}, *rest],
+            "minItems": 1 + len(rest),
+            "maxItems": 1 + len(rest),
+        }
+        for kind, rest in kinds.items()
+    }
+    return {
+        "candidates": _message("candidates of a partition", "selection", "candidates", keys["candidates"]),
+        "choice": _message("choice of series", "selection", "choice", keys["choice"]),
+    }
 
 
 def _entries() -> Document:

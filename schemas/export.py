@@ -24,7 +24,13 @@ from schemas.asyncapi import LOG_KINDS, asyncapi_document, schema_file
 from schemas.compatibility import incompatible_changes
 from schemas.events import MODELS
 from schemas.json_schema import alert_schema, event_schema
-from schemas.stored_schema import dead_letter_schema, known_post_schema, redriven_schema
+from schemas.stored_schema import (
+    candidates_schema,
+    choice_schema,
+    dead_letter_schema,
+    known_post_schema,
+    redriven_schema,
+)
 from schemas.totals_schema import SCOPES, totals_schema
 
 HERE = Path(__file__).parent
@@ -48,6 +54,8 @@ def json_schemas() -> dict[str, dict[str, Any]]:
         schema_file("rejected", "dead_letter"): dead_letter_schema(),
         schema_file("rejected", "redriven"): redriven_schema(),
         schema_file("posts", "known_post"): known_post_schema(),
+        schema_file("selection", "candidates"): candidates_schema(),
+        schema_file("selection", "choice"): choice_schema(),
     }
 
 

@@ -1,4 +1,5 @@
-"""JSON Schemas of dead letters and their marks (engagement.rejected.v1), and of known posts.
+"""JSON Schemas of dead letters and their marks (engagement.rejected.v1), of known posts, and of the choice of
+series (engagement.selection.v1).
 
 Like totals they are written without models, for speed; the contract tests hold the writers to them.
 """
@@ -90,4 +91,43 @@ def known_post_schema() -> Document:
         "type": "object",
         "properties": {name: fields[name] for name in _POST_FIELDS},
         "required": ["platform", "post_id"],
+    }
+
+
+def choice_schema() -> Document:
+    """Who has Prometheus series of their own."""
+    return _subjects_schema(
+        "choice of series",
+        "The accounts or hashtags with Prometheus series of their own on every worker, besides the tracked "
+        "ones. A name is platform and account, or the hashtag.",
+        [_NAME_PART],
+    )
+
+
+def candidates_schema() -> Document:
+    """Among whom is chosen."""
+    return _subjects_schema(
+        "candidates of a partition",
+        "The busiest accounts or hashtags of one partition, best first: the name, then two counts of events, "
+        "all actions together: of the last 24 hours of event time, and since the stream began.",
+        [_NAME_PART, {"type": "integer", "minimum": 0}],
+    )
+
+
+_NAME_PART: Document = {"type": "string", "minLength": 1}
+
+
+def _subjects_schema(title: str, description: str, members: list[Document]) -> Document:
+    return {
+        "$schema": DRAFT,
+        "title": f"{title}, version {VERSION}, as kept in engagement.selection.v1",
+        "description": description,
+        "type": "object",
+        "properties": {
+            "subjects": {
+                "type": "array",
+                "items": {"type": "array", "minItems": 1, "maxItems": 4, "items": {"anyOf": members}},
+            }
+        },
+        "required": ["subjects"],
     }

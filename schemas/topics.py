@@ -81,7 +81,23 @@ ALERTS = Topic(
     config=_COMPACT_SOON,
 )
 
-TOPICS: tuple[Topic, ...] = (EVENTS, REJECTED, POSTS, TOTALS, ALERTS)
+#: A few records a second that replace each other: small segments keep short what a starting worker reads.
+SELECTION = Topic(
+    name="engagement.selection.v1",
+    holds="which accounts and hashtags have Prometheus series of their own (schemas.selection)",
+    key='["candidates", scope, partition] or ["choice", scope]',
+    producers=("aggregate",),
+    consumers=("aggregate",),
+    compacted=True,
+    config={
+        **_COMPACT_SOON,
+        "segment.ms": "120000",
+        "segment.bytes": str(8 * 2**20),
+        "max.compaction.lag.ms": "180000",
+    },
+)
+
+TOPICS: tuple[Topic, ...] = (EVENTS, REJECTED, POSTS, TOTALS, ALERTS, SELECTION)
 
 
 def qualified(namespace: str, name: str) -> str:

@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 from schemas.hashtags import canonical
 from schemas.topics import EVENTS, TOTALS, qualified
 from services.aggregate.app import HealthChecks, create_app, give_up_process
+from services.aggregate.common_selection import CommonSelection
 from services.aggregate.exposition import CountsCollector
 from services.aggregate.instruments import Instruments
 from services.aggregate.ownership import Ownership
@@ -28,9 +29,6 @@ from services.runtime.web import Endpoint
 
 log = structlog.get_logger(__name__)
 
-#: How often the accounts and hashtags with series of their own are chosen anew.
-SELECTION_SECONDS = 5.0
-
 
 @dataclass
 class Aggregator:
@@ -38,6 +36,7 @@ class Aggregator:
 
     app: faust.App
     ownership: Ownership
+    selection: CommonSelection
     endpoint: Endpoint
 
 
@@ -49,18 +48,9 @@ def build(settings: Settings) -> Aggregator:
     accounts, hashtags = _selections(settings.aggregate)
     registry.register(CountsCollector(ownership, accounts, hashtags))
 
-    def choose() -> None:
-        accounts.refresh(ownership.states)
-        hashtags.refresh(ownership.states)
-
-    app = create_app(settings, ownership, choose)
-
-    async def select() -> None:
-        while not app.should_stop:
-            choose()
-            await asyncio.sleep(SELECTION_SECONDS if accounts.keys else 0.2)
-
-    app.task(select)
+    selection = CommonSelection(settings, ownership, (accounts, hashtags))
+    app = create_app(settings, ownership, selection.taken_over)
+    app.task(selection.run)
     app.task(_watch(settings, app, ownership))
     endpoint = Endpoint(
         registry,
@@ -68,7 +58,7 @@ def build(settings: Settings) -> Aggregator:
         host=settings.aggregate.metrics_host,
         port=settings.aggregate.metrics_port,
     )
-    return Aggregator(app, ownership, endpoint)
+    return Aggregator(app, ownership, selection, endpoint)
 
 
 def _watch(settings: Settings, app: faust.App, ownership: Ownership) -> Callable[[], Awaitable[None]]:
@@ -119,6 +109,7 @@ async def _prepare(settings: Settings, aggregator: Aggregator) -> None:
         raise SettingsError(
             f"{EVENTS.name} has {len(events)} partitions and {TOTALS.name} has {len(totals)}; make them equal"
         )
+    await aggregator.selection.start()
     await aggregator.endpoint.start()
 
 

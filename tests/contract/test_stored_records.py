@@ -15,6 +15,7 @@ from schemas.codec import decode_one, encode, encode_clock
 from schemas.events import Clock
 from schemas.export import json_schemas
 from schemas.reasons import Reason, Refusal
+from schemas.selection import Score, encode_candidates, encode_choice
 from schemas.totals import Position
 from schemas.totals_schema import SCOPES, key_schema
 from services.aggregate.dead_letters import dead_letter
@@ -78,6 +79,14 @@ def test_the_position_of_a_partition_is_as_published() -> None:
     position = Position(0, -1, 0, 0, 0, 0, 0, 0, 0, 250_000, 2)
     check("totals/position", json.loads(msgspec.json.encode(position)))
     assert set(SCHEMAS["json/totals/position.v1.json"]["properties"]) == set(Position.__struct_fields__)
+
+
+def test_the_choice_of_series_is_as_published() -> None:
+    """Candidates and choices satisfy the schemas of engagement.selection.v1, also with none."""
+    names = {("twitter", "GansuTravel"): Score(12, 40), ("伏羲大典",): Score(0, 7)}
+    for scores in (names, {}):
+        check("selection/candidates", json.loads(encode_candidates(scores)))
+        check("selection/choice", json.loads(encode_choice(scores)))
 
 
 def test_a_key_of_totals_belongs_to_one_scope() -> None:

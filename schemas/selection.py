@@ -1,0 +1,96 @@
+"""engagement.selection.v1: which accounts and hashtags have Prometheus series of their own.
+
+Each worker writes the busiest subjects of its partitions; the one that owns partition 0 adds them up and
+writes its choice, which all follow. The topic is compacted: the last record of a key is what holds.
+
+| key | value |
+|---|---|
+| ["candidates", scope, partition] | subjects: [[...name, events of the last 24 hours, total], ...] |
+| ["choice", scope] | subjects: [[...name], ...], sorted |
+
+Scopes are "account" (name: platform, account) and "hashtag" (name: the tag). Counts are of one partition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import msgspec
+
+Name = tuple[str, ...]
+SelectionKey = tuple[str | int, ...]
+
+SCOPES = ("account", "hashtag")
+#: A record has to fit into what brokers take by default; the least of the subjects are left out beyond this.
+MAX_BYTES = 500_000
+
+
+class Score(NamedTuple):
+    """How busy a subject is, in events, all actions together; compared in this order."""
+
+    recent: int  # in the last 24 hours
+    total: int  # since the stream began
+
+
+class _Subjects(msgspec.Struct):
+    subjects: list[list[str | int]]
+
+
+_encode = msgspec.json.Encoder().encode
+_decode_key = msgspec.json.Decoder(tuple[str | int, ...]).decode
+_decode_subjects = msgspec.json.Decoder(_Subjects).decode
+
+
+def candidates_key(scope: str, partition: int) -> SelectionKey:
+    """The key of a partition's candidates."""
+    return ("candidates", scope, partition)
+
+
+def choice_key(scope: str) -> SelectionKey:
+    """The key of the choice."""
+    return ("choice", scope)
+
+
+def encode_key(key: SelectionKey) -> bytes:
+    """The record key, compact JSON."""
+    return _encode(key)
+
+
+def decode_key(data: bytes) -> SelectionKey:
+    """The key of a record; raises msgspec.DecodeError if it is none."""
+    return _decode_key(data)
+
+
+def encode_candidates(candidates: Mapping[Name, Score]) -> bytes:
+    """The value of a candidates record, best first, equal bytes for equal candidates."""
+    ranked = sorted(candidates.items(), key=lambda item: (item[1], item[0]), reverse=True)
+    return _fitting([*name, *score] for name, score in ranked)
+
+
+def decode_candidates(data: bytes) -> dict[Name, Score]:
+    """The candidates of a record; raises msgspec.DecodeError if it holds none."""
+    found = {}
+    for *name, recent, total in _decode_subjects(data).subjects:
+        found[tuple(map(str, name))] = Score(int(recent), int(total))
+    return found
+
+
+def encode_choice(names: Iterable[Name]) -> bytes:
+    """The value of a choice record."""
+    return _fitting(map(list, sorted(names)))
+
+
+def decode_choice(data: bytes) -> set[Name]:
+    """The names of a record; raises msgspec.DecodeError if it holds none."""
+    return {tuple(map(str, name)) for name in _decode_subjects(data).subjects}
+
+
+def _fitting(subjects: Iterable[list[str | int]]) -> bytes:
+    kept, size = [], 0
+    for subject in subjects:
+        size += len(_encode(subject)) + 1
+        if size > MAX_BYTES:
+            break
+        kept.append(subject)
+    return _encode({"subjects": kept})
