@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -33,16 +35,35 @@ def ingest() -> None:
     service.main(_settings())
 
 
-def aggregate() -> None:
+def aggregate(
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, max=64, help="Number of processes that share the partitions.")
+    ] = 1,
+    targets: Annotated[
+        Path | None,
+        typer.Option(
+            "--targets",
+            dir_okay=False,
+            help="Write their addresses to this file, for Prometheus' file_sd_configs.",
+        ),
+    ] = None,
+) -> None:
     """Count events and keep the totals, until SIGTERM or Ctrl-C.
 
-    Several may run at once: they share the partitions.
+    Several may run at once, here and on other machines: they share the partitions. With --workers, one that
+    ends is started again, and their metrics are on ports from aggregate.metrics_port on (0: free ones).
 
-    Example: [bold]FANPULSE_KAFKA_BOOTSTRAP=127.0.0.1:9092 fanpulse aggregate[/bold]
+    Example: [bold]FANPULSE_KAFKA_BOOTSTRAP=127.0.0.1:9092 fanpulse aggregate --workers 2[/bold]
     """
-    from services.aggregate import service
+    settings = _settings()
+    if workers == 1 and targets is None:
+        from services.aggregate import service
 
-    service.run(_settings())
+        service.run(settings)
+    else:
+        from fanpulse.devstack.workers import run
+
+        asyncio.run(run(settings, workers, targets))
 
 
 def alerts() -> None:

@@ -23,7 +23,7 @@ class ChildError(RuntimeError):
 
 
 class Child:
-    """A running command, its output in a bounded log.
+    """A running command, its output in a bounded log, or on our standard error.
 
     Nothing here belongs to an event loop, so that a child may be started in one and stopped in another; the
     waits poll, which for a handful of processes costs nothing.
@@ -33,7 +33,7 @@ class Child:
         self,
         command: Sequence[str],
         *,
-        log: Path,
+        log: Path | None,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         grace_seconds: float = 5.0,
@@ -45,9 +45,10 @@ class Child:
         `held` are descriptors that the guard keeps open until the command is gone: a file lock held by them
         is not free before. `grace_seconds` is the time between SIGTERM and SIGKILL once we are gone.
         """
-        log.parent.mkdir(parents=True, exist_ok=True)
+        if log is not None:
+            log.parent.mkdir(parents=True, exist_ok=True)
         options = {
-            "log": str(log),
+            "log": None if log is None else str(log),
             "log_bytes": log_bytes,
             "grace_seconds": grace_seconds,
             "private": list(held),

@@ -5,9 +5,10 @@ Standard library only, and one file: it is run as ``python -I -S guard.py OPTION
 
 Contract with the parent:
 
-- OPTIONS is JSON: ``log`` (file that takes the command's output), ``log_bytes`` (size at which the log is
-  moved to ``<log>.1`` and begun anew), ``grace_seconds``, ``private`` (inherited descriptors to keep open
-  but not to hand on: a lock held by them is free only when this process has ended).
+- OPTIONS is JSON: ``log`` (file that takes the command's output; null: it goes to our standard error),
+  ``log_bytes`` (size at which the log is moved to ``<log>.1`` and begun anew), ``grace_seconds``, ``private``
+  (inherited descriptors to keep open but not to hand on: a lock held by them is free only when this process
+  has ended).
 - Standard input is the lifeline. A line is the number of a signal to send to the command, a negative one to
   its whole process group. At end of file the group gets SIGTERM, and SIGKILL ``grace_seconds`` later.
 - Standard output tells ``pid N`` once the command runs, or ``failed REASON``; then ``exit N`` when it has
@@ -96,9 +97,9 @@ def spawn(command: list[str], output: int) -> int:
 
 
 class Guard:
-    """The loop that joins lifeline, output and the command's end."""
+    """The loop that joins lifeline, output and the command's end; ``output`` is None if it goes elsewhere."""
 
-    def __init__(self, pid: int, output: int, log: BoundedLog, grace_seconds: float) -> None:
+    def __init__(self, pid: int, output: int | None, log: BoundedLog | None, grace_seconds: float) -> None:
         self.pid = pid
         self.output = output
         self.log = log
@@ -110,7 +111,8 @@ class Guard:
     def run(self, wakeup: int) -> int:
         """Until the command has ended; its exit status, negative if a signal ended it."""
         self.selector.register(0, selectors.EVENT_READ, self.on_lifeline)
-        self.selector.register(self.output, selectors.EVENT_READ, self.on_output)
+        if self.output is not None:
+            self.selector.register(self.output, selectors.EVENT_READ, self.on_output)
         self.selector.register(wakeup, selectors.EVENT_READ, lambda: self.on_signals(wakeup))
         while True:
             wait = None if self.kill_at is None else max(0.0, self.kill_at - time.monotonic())
@@ -149,6 +151,8 @@ class Guard:
             self.send(int(line))
 
     def on_output(self) -> None:
+        assert self.output is not None
+        assert self.log is not None
         data = os.read(self.output, CHUNK_BYTES)
         if data:
             self.log.write(data)
@@ -164,6 +168,8 @@ class Guard:
         """The last of the output; a stranger that holds the pipe open is not waited for."""
         deadline = time.monotonic() + DRAIN_SECONDS
         self.selector.close()
+        if self.output is None or self.log is None:
+            return
         os.set_blocking(self.output, False)
         while time.monotonic() < deadline:
             try:
@@ -185,14 +191,17 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(number, lambda *_: None)
     signal.set_wakeup_fd(wakeup_write)
-    output_read, output_write = os.pipe()
+    log, output_read, output_write = None, None, 2
     try:
-        log = BoundedLog(options["log"], options["log_bytes"])
+        if options["log"]:
+            log = BoundedLog(options["log"], options["log_bytes"])
+            output_read, output_write = os.pipe()
         pid = spawn(sys.argv[2:], output_write)
     except OSError as error:
         report("failed " + " ".join(str(error).split()))
         return
-    os.close(output_write)
+    if output_read is not None:
+        os.close(output_write)
     report(f"pid {pid}")
     status = Guard(pid, output_read, log, options["grace_seconds"]).run(wakeup_read)
     report(f"exit {status}")

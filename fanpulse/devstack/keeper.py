@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 
 from fanpulse.devstack.backoff import Backoff
-from fanpulse.devstack.child import tail
 from fanpulse.devstack.events import Happening, OnEvent, StackEvent
 from fanpulse.devstack.unit import Unit, UnitError
 
@@ -48,8 +47,8 @@ class Keeper:
             if self._clock() > deadline:
                 raise UnitError(
                     self.unit.name,
-                    f"not ready after {self.unit.start_seconds:.0f} s; its log is {self.unit.log}\n"
-                    f"{tail(self.unit.log)}",
+                    f"not ready after {self.unit.start_seconds:.0f} s{self.unit.where_to_look()}"
+                    f"{self.unit.end_of_log()}",
                 )
             await asyncio.sleep(STARTING_PROBE_SECONDS)
         self._say(Happening.READY, self.unit.address)

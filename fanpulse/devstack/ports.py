@@ -87,6 +87,14 @@ class Ports:
         fresh.replace(self.path)
 
 
+def free_ports(count: int) -> list[int]:
+    """So many different ones, remembered nowhere."""
+    ports: set[int] = set()
+    while len(ports) < count:
+        ports.add(_new(ports))
+    return sorted(ports)
+
+
 def _new(avoid: set[int]) -> int:
     while True:
         port = random.randrange(*RANGE)  # noqa: S311 - not a secret

@@ -18,7 +18,7 @@ from fanpulse.devstack.ports import PortTakenError
 from fanpulse.devstack.services import ServiceUnits
 from fanpulse.devstack.state import Status
 from fanpulse.devstack.unit import HttpUnit, KafkaUnit, Unit, UnitError
-from services.runtime.kafka import create_topics
+from fanpulse.devstack.workers import require_partitions
 from services.runtime.settings import Settings
 
 #: An earlier stack whose supervisor was killed is ended by its guards within this time.
@@ -82,7 +82,7 @@ class Stack:
         """Return when all do their job.
 
         Raises AlreadyUpError, BrokerUnavailableError if the broker that the settings name cannot be
-        reached, and StackError.
+        reached, SettingsError if there are more workers than partitions, and StackError.
         """
         await self._take_locks()
         try:
@@ -170,7 +170,7 @@ class Stack:
         held = (self._processes.descriptor,)
         if self._given.kafka.bootstrap is None:
             await self._start_broker(held)
-        await create_topics(self._settings)
+        await require_partitions(self._settings, self._workers)
         units = ServiceUnits(
             self._settings, extra_env=self._extra_env, held=held, workers=self._workers
         ).all()

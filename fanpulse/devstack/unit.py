@@ -71,8 +71,8 @@ class Unit(ABC):
 
     @property
     @abstractmethod
-    def log(self) -> Path:
-        """Where its output goes."""
+    def log(self) -> Path | None:
+        """Where its output goes; None if to our standard error."""
 
     def how_it_ended(self) -> str:
         """The exit status in words."""
@@ -82,11 +82,19 @@ class Unit(ABC):
             if status is not None and status < 0
             else f"ended with status {status}"
         )
-        return f"{how}; its log is {self.log}"
+        return f"{how}{self.where_to_look()}"
 
     def why_it_ended(self) -> str:
         """The same, and the last of the log."""
-        return f"{self.how_it_ended()}\n{tail(self.log)}"
+        return f"{self.how_it_ended()}{self.end_of_log()}"
+
+    def where_to_look(self) -> str:
+        """The end of a sentence that names the log."""
+        return f"; its log is {self.log}" if self.log else ""
+
+    def end_of_log(self) -> str:
+        """The last of the log, on further lines."""
+        return f"\n{tail(self.log)}" if self.log else ""
 
 
 class HttpUnit(Unit):
@@ -100,14 +108,14 @@ class HttpUnit(Unit):
         *,
         url: str,
         entry: Mapping[str, Any],
-        log: Path,
+        log: Path | None,
         env: Mapping[str, str],
         cwd: Path | None = None,
         held: Sequence[int] = (),
         health_path: str = "/healthz",
         ready_path: str = "/readyz",
     ) -> None:
-        """`entry` is its entry in the status; `held`: see Child."""
+        """`entry` is its entry in the status; `log` and `held`: see Child."""
         self.name = name
         self.group = group
         self.url = url
@@ -126,7 +134,7 @@ class HttpUnit(Unit):
         return self._child
 
     @property
-    def log(self) -> Path:
+    def log(self) -> Path | None:
         return self._log
 
     async def launch(self) -> None:

@@ -27,9 +27,11 @@ def eventually(claim: Callable[[], bool], seconds: float, what: str) -> None:
 
 
 class Service:
-    """``python -m fanpulse <name>`` with the settings of a test, its log in a file."""
+    """``python -m fanpulse <name> [arguments]`` with the settings of a test, its log in a file."""
 
-    def __init__(self, name: str, settings: Settings, log: Path, port: int, **variables: str) -> None:
+    def __init__(
+        self, name: str, settings: Settings, log: Path, port: int, *arguments: str, **variables: str
+    ) -> None:
         key = {"ingest": "INGEST_PORT"}.get(name, f"{name.upper()}_METRICS_PORT")
         self.environment = {
             **os.environ,
@@ -41,7 +43,7 @@ class Service:
         }
         self.url = f"http://127.0.0.1:{port}"
         self.log = log
-        self._command = [sys.executable, "-m", "fanpulse", name]
+        self._command = [sys.executable, "-m", "fanpulse", name, *arguments]
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -59,7 +61,7 @@ class Service:
     def wait_ready(self, seconds: float = 30) -> Self:
         """Wait until /readyz says 200."""
         try:
-            eventually(self._ready, seconds, f"{self._command[-1]} ready")
+            eventually(self._ready, seconds, f"{self._command[3]} ready")
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.log.read_text(errors='replace')[-3000:]}") from None
         return self
@@ -76,7 +78,12 @@ class Service:
 
     def metrics(self) -> dict[str, float]:
         """Samples of /metrics by their full name, labels included."""
-        with urllib.request.urlopen(f"{self.url}/metrics", timeout=10) as answer:
+        return self.metrics_of(self.url)
+
+    @staticmethod
+    def metrics_of(url: str) -> dict[str, float]:
+        """The same of any service."""
+        with urllib.request.urlopen(f"{url}/metrics", timeout=10) as answer:
             lines = answer.read().decode().splitlines()
         pairs = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
         return {name: float(value) for name, value in pairs}
