@@ -17,7 +17,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from schemas.events import INTERACTIONS
+from schemas.events import GAUGES, INTERACTIONS, IRREVOCABLE
 
 DEFAULT_MEMORY_MB = 1024
 MINUTE_MS = 60_000
@@ -25,6 +25,8 @@ MINUTE_MS = 60_000
 GRACE_MS = 5_000
 #: A closed minute older than this need not be published any more.
 KEPT_MS = 48 * 3_600_000
+#: A reading that falls by at least this, to less than half, is of another count.
+RESET_LEAST = 100
 
 _VARIABLES: dict[str, Any] = {
     "minute_ms": MINUTE_MS,
@@ -33,6 +35,9 @@ _VARIABLES: dict[str, Any] = {
     # More entries than a record can hold: an address is pos * places + place.
     "places": 2**24,
     "interactions": list(INTERACTIONS),
+    "gauges": list(GAUGES),
+    "irrevocable": list(IRREVOCABLE),
+    "reset_least": RESET_LEAST,
 }
 _NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 

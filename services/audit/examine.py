@@ -131,7 +131,13 @@ class _Audit:
         if uncounted:
             where = ", ".join(f"partition {partition}: {count:,}" for partition, count in behind)
             self._notes.append(f"{uncounted:,} events are not yet counted ({where})")
-        rules = {(events, kept) for _, events, kept in self._engine.rows("compare.horizons")}
+        in_part = self._engine.value("compare.followed_in_part")
+        if in_part:
+            self._notes.append(
+                f"of {in_part:,} readings an older release kept the newest value only; what they gained and "
+                "lost by then is not published"
+            )
+        rules = {row[1:] for row in self._engine.rows("compare.horizons")}
         if len(rules) > 1:
             self._notes.append("partitions were counted under different rules of duplicates")
         return Counts(events, counted, duplicates, refused, uncounted, figures)

@@ -8,10 +8,13 @@ is the audit's own. Afterwards the engine holds these tables:
 | record | the records of the log, and how many entries came before each |
 | aside | the entries that are no events: clocks, and what cannot be read |
 | position | partition, last_offset, present_ms: up to where the published totals count |
-| horizon | partition, generation_events, generations: the rule of duplicates |
+| horizon | partition, generation_events, generations, generation_ms: the rule of duplicates |
+| tick, generation | clock records that move the present; where each generation of events begins |
 | event, duplicate, counted | the events of the log, those that are duplicates, (view) the rest |
 | acted, reported | (views) interactions and posts that count, and readings that count |
 | minute | what each minute of a broadcast took |
+| since | readings that an older release counted without following them, and up to which offset |
+| course | readings: where each figure stands, and what it gained and lost on its way there |
 | recounted | partition, scope, s1, s2, metric, value: the figures that follow from the log |
 | published | the same, as the totals tell them |
 | unreadable | partition, key: records of the totals that are none of schemas.totals |
@@ -24,11 +27,12 @@ from pathlib import Path
 
 from services.audit.engine import Engine
 
-#: The rule of duplicates where no position says another: generation_events, generations.
-DEFAULT_HORIZON = (250_000, 2)
+#: The rule of duplicates where no position says another.
+DEFAULT_HORIZON = {"generation_events": 250_000, "generations": 2, "generation_ms": 7 * 86_400_000}
 
 _COUNTING = (
-    "repeated", "duplicate", "counted", "acted", "reported", "minute", "summed", "recounted", "counters",
+    "duplicate", "counted", "acted", "reported", "minute", "summed", "placed", "moved", "course",
+    "recounted", "deltas", "counters",
 )  # fmt: skip
 _TOTALS = ("unreadable", "readable", "position", "unreadable_position", "readable_position")
 
@@ -40,9 +44,37 @@ def recount(engine: Engine, events: Sequence[Path], totals: Path) -> None:
     engine.run("published.published_record", file=str(totals))
     for name in _TOTALS:
         engine.run(f"published.{name}")
-    generation_events, generations = DEFAULT_HORIZON
-    engine.run("published.horizon", generation_events=generation_events, generations=generations)
+    engine.run("published.horizon", **DEFAULT_HORIZON)
+    for name in ("published_entry", "since"):
+        engine.run(f"published.{name}")
+    for name in ("repeated", "tick", "generation"):
+        engine.run(f"recount.{name}")
+    for partition, generation_events, generation_ms, events in engine.rows("recount.sizes"):
+        _follow_generations(engine, partition, generation_events, generation_ms, events)
     for name in _COUNTING:
         engine.run(f"recount.{name}")
-    for name in ("published_entry", "published", "given_up"):
+    for name in ("published", "not_followed", "given_up"):
         engine.run(f"published.{name}")
+
+
+def _follow_generations(
+    engine: Engine, partition: int, generation_events: int, generation_ms: int, events: int
+) -> None:
+    """Fill the table `generation`. A generation ends with its ``generation_events``-th event, or at the first
+    clock record that is ``generation_ms`` past the present in which it began, or past the first present."""
+    generation = first = began_ms = 0
+    while True:
+        engine.run("recount.generation_begins", partition=partition, generation=generation, first=first)
+        generation += 1
+        if not began_ms and (found := engine.rows("recount.next_tick", partition=partition, bound_ms=0)):
+            began_ms = found[0][2]  # no clock before: it begins with the first one, if that is still in it
+        ends = engine.rows("recount.next_tick", partition=partition, bound_ms=began_ms + generation_ms)
+        full = first + generation_events
+        if began_ms and ends and ends[0][1] <= full:
+            _, first, began_ms = ends[0]
+        elif events > full:
+            passed = engine.rows("recount.last_tick", partition=partition, sequence=full)
+            began_ms = passed[0][1] if passed else 0
+            first = full
+        else:
+            return

@@ -30,14 +30,15 @@ ACCOUNTS = [
 ]
 TAGS = ["fuxiceremony", "伏羲大典", "linxiaapricot", "gansuheritage"]
 INTERACTIONS = ("like", "comment", "repost", "quote", "share", "mention")
+COURSE = ("gained", "lost", "falls", "corrections", "resets", "reset_by", "late", "before_reset")
 
 
 @dataclass
 class Stream:
-    """A namespace in memory. ``horizon`` is (generation_events, generations)."""
+    """A namespace in memory. ``horizon`` is (generation_events, generations[, generation_ms])."""
 
     partitions: int = 2
-    horizon: tuple[int, int] = (1000, 2)
+    horizon: tuple[int, ...] = (1000, 2)
     log: dict[int, list[Record]] = field(default_factory=dict)
     alerts: list[dict[str, Any]] = field(default_factory=list)
     #: Entries that replace or remove (None) those that were counted: (partition, key) -> value.
@@ -160,12 +161,15 @@ class FakeReader:
 
 
 def count(
-    partition: int, records: list[Record], horizon: tuple[int, int]
+    partition: int, records: list[Record], horizon: tuple[int, ...]
 ) -> dict[tuple[Any, ...], dict[str, Any]]:
     """The totals entries of one partition, by key."""
     entries: dict[tuple[Any, ...], dict[str, Any]] = {}
     sequence = counted = duplicates = refused = present = watermark = 0
+    generation = first = began = 0
+    generation_ms = horizon[2] if len(horizon) > 2 else 7 * 86_400_000
     last_met: dict[str, int] = {}
+    key: tuple[Any, ...]
 
     def add(key: tuple[Any, ...], action: str, number: int, at: int, **more: Any) -> None:
         entry = entries.setdefault(key, {"actions": {}, "last_ms": 0, **more})
@@ -182,12 +186,17 @@ def count(
         for event in content if isinstance(content, list) else [content]:
             kind = event.get("kind") if isinstance(event, dict) else None
             if kind == "clock":
-                present = max(present, event["present"])
+                if event["present"] > present:
+                    present = event["present"]
+                    if began and present - began >= generation_ms:
+                        generation, first, began = generation + 1, sequence, present
+                    began = began or present
                 continue
             if kind not in ("interaction", "post", "reading", "broadcast"):
                 refused += 1
                 continue
-            generation = sequence // horizon[0]
+            if sequence == first + horizon[0]:
+                generation, first, began = generation + 1, sequence, present
             sequence += 1
             known = last_met.get(event["event_id"])
             last_met[event["event_id"]] = generation
@@ -203,9 +212,7 @@ def count(
                     subject = "broadcast/" + event["broadcast_id"]
                 if event.get("post_id"):
                     subject = "post/" + event["post_id"]
-                key = ("reading", event["platform"], subject, event["metric"])
-                if at >= entries.get(key, {}).get("at_ms", 0):
-                    entries[key] = {"value": event["value"], "at_ms": at}
+                read(entries, ("reading", event["platform"], subject, event["metric"]), event["value"], at)
             elif kind == "broadcast":
                 key = ("broadcast", event["broadcast_id"])
                 entry = entries.setdefault(key, {"actions": {}, "last_ms": 0})
@@ -231,9 +238,37 @@ def count(
             "partition": partition, "offset": len(records) - 1, "present_ms": present,
             "watermark_ms": watermark,
             "counted": counted, "duplicates": duplicates, "late": 0, "refused": refused, "sequence": sequence,
-            "generation_events": horizon[0], "generations": horizon[1],
+            "generation_events": horizon[0], "generations": horizon[1], "generation_ms": generation_ms,
         }  # fmt: skip
     return entries
+
+
+def read(entries: dict[tuple[Any, ...], dict[str, Any]], key: tuple[Any, ...], value: int, at: int) -> None:
+    """The next reading of a figure, as the rules of readings read."""
+    entry = entries.setdefault(key, {"value": value, "at_ms": at, "first": value} | dict.fromkeys(COURSE, 0))
+    old = entry["value"]
+    if at < entry["at_ms"]:
+        entry["late"] += 1
+        return
+    entry |= {"value": value, "at_ms": at}
+    if key[-1] == "viewers":
+        entry["first"] = value
+        return
+    if value == old:
+        return
+    hidden, entry["before_reset"] = entry["before_reset"], 0
+    if old - value >= 100 and value * 2 < old:
+        entry["before_reset"] = old
+        entry["resets"] += 1
+        entry["reset_by"] -= old - value
+    elif hidden and value > old and value * 2 >= hidden:
+        entry["resets"] += 1
+        entry["reset_by"] += hidden - old
+        old = hidden
+    if not entry["before_reset"]:
+        entry["gained"] += max(0, value - old)
+        entry["lost"] += max(0, old - value)
+        entry["corrections" if key[-1] == "reads" else "falls"] += value < old
 
 
 def _keys(event: dict[str, Any], kind: str) -> list[tuple[Any, ...]]:
@@ -277,7 +312,7 @@ def random_event(draw: random.Random, number: int, at: int) -> dict[str, Any]:
     elif kind == "post":
         event |= {"post_id": f"p{draw.randrange(9)}", "format": draw.choice(["graphic", "link"])}
     elif kind == "reading":
-        event |= {"metric": draw.choice(["followers", "viewers"]), "value": draw.randrange(1000)}
+        event |= {"metric": draw.choice(["followers", "viewers", "reads"]), "value": draw.randrange(1000)}
         event |= {"post_id": f"p{draw.randrange(3)}"} if draw.random() < 0.2 else {}
     else:
         event["phase"] = draw.choice(["preheat", "started", "ended"])
@@ -294,7 +329,7 @@ def random_stream(
     seed: int,
     events: int = 2000,
     partitions: int = 3,
-    horizon: tuple[int, int] = (1000, 2),
+    horizon: tuple[int, ...] = (1000, 2),
     *,
     started_once: bool = False,
 ) -> Stream:

@@ -77,8 +77,13 @@ from recounted where scope = 'position';
 select partition, count(*) from event join position using (partition) where pos > last_offset
 group by all order by all;
 
+-- name: followed_in_part
+-- Readings whose course is not known from the first one on.
+select count(*) from published_entry
+where scope = 'reading' and (value ->> 'first' is null or value ->> 'since' is not null);
+
 -- name: horizons
-select partition, generation_events, generations from horizon order by all;
+select partition, generation_events, generations, generation_ms from horizon order by all;
 
 -- name: window_totals
 with inside as (

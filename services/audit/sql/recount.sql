@@ -65,13 +65,51 @@ select placed.partition, placed.pos, placed.place, placed.event_id,
 from placed asof left join aside
     on placed.partition = aside.partition and placed.address >= aside.address;
 
+-- name: tick
+-- Clock records that move the present of their partition, by number, and how many events came before each.
+create or replace table tick as
+with moved as (
+    select partition, present_so_far_ms as present_ms, min(address) as address from aside
+    where present_so_far_ms > 0 group by all
+)
+select partition, moved.present_ms, row_number() over (partition by partition order by address) as number,
+    start + place - before + 1 as sequence
+from moved join aside using (partition, address) join record using (partition, pos)
+order by all;
+
+-- name: next_tick
+-- The first clock record that ends a generation that began at $began_ms.
+select number, sequence, present_ms from tick
+where partition = $partition and present_ms >= $bound_ms order by number limit 1;
+
+-- name: last_tick
+-- The last clock record before an event.
+select number, present_ms from tick
+where partition = $partition and sequence <= $sequence order by number desc limit 1;
+
+-- name: sizes
+select partition, generation_events, generation_ms,
+    (select count(*) from event where event.partition = horizon.partition) as events
+from horizon;
+
+-- name: generation
+-- Generations, and the number of the first event of each.
+create or replace table generation (partition integer, generation bigint, first bigint);
+
+-- name: generation_begins
+insert into generation values ($partition, $generation, $first);
+
 -- name: duplicate
 -- A duplicate: the id was met before, in the same generation or in one of the generations before it that are
 -- remembered. The occurrence that matters is the latest one, whether it counted or not.
 create or replace table duplicate as
-with aged as (
-    select partition, pos, place, event_id, sequence, sequence // generation_events as generation, generations
-    from repeated join horizon using (partition)
+with begun as (
+    select partition, first, max(generation) as generation from generation group by all
+),
+aged as (
+    select met.partition, pos, place, event_id, sequence, generation, generations
+    from (select * from repeated join horizon using (partition)) as met
+    asof join begun on met.partition = begun.partition and met.sequence >= begun.first
 ),
 judged as (
     select *, lag(generation) over (partition by partition, event_id order by sequence) as last_generation
@@ -154,6 +192,81 @@ named as (
 select partition, scope, s1, s2, action, sum(quantity) as total, max(newest_ms) as newest_ms
 from named group by all;
 
+-- name: placed
+-- Readings up to the published positions, in the order of the log, and the newest time before each.
+-- followed: whether it is part of the course of its figure, or of what an older release had counted before.
+create or replace view placed as
+select partition, platform, subject, metric, value::hugeint as value, occurred_at_ms,
+    pos * getvariable('places') + place as address, pos > coalesce(since.last_offset, -1) as followed,
+    max(occurred_at_ms) over (
+        partition by partition, platform, subject, metric order by pos, place
+        rows between unbounded preceding and 1 preceding
+    ) as newest_ms
+from reported join position using (partition) left join since using (partition, platform, subject, metric)
+where pos <= position.last_offset;
+
+-- name: moved
+-- What each change of a figure comes to. A figure that fell away (by much, to less than half) is of another
+-- count, whose jump is no gain and no loss; one that had fallen away in the change before and is back at half
+-- or more had only been hidden, and is measured from the figure before that. Gauges do not move.
+create or replace table moved as
+with in_time as (
+    select *, lag(value) over (partition by partition, platform, subject, metric order by address) as old
+    from placed where newest_ms is null or occurred_at_ms >= newest_ms
+),
+changed as (
+    select *, lag(old) over figure as older, coalesce(lag(followed) over figure, false) as old_followed
+    from in_time where old is distinct from value
+    window figure as (partition by partition, platform, subject, metric order by address)
+),
+compared as (
+    select *, old - value >= getvariable('reset_least') and 2 * value < old as fell_away,
+        old_followed and older - old >= getvariable('reset_least') and 2 * old < older
+            and value > old and 2 * value >= older as came_back
+    from changed
+    where followed and old is not null and not list_contains(getvariable('gauges'), metric)
+)
+select partition, platform, subject, metric, address, fell_away, old,
+    list_contains(getvariable('irrevocable'), metric) as irrevocable,
+    case when fell_away then 0 when came_back then value - older else value - old end as moved_by,
+    case when fell_away then value - old when came_back then older - old else 0 end as jumped_by,
+    fell_away or coalesce(came_back, false) as jumped
+from compared;
+
+-- name: course
+-- The figures of readings, a column each.
+create or replace table course as
+with stands as (
+    select partition, platform, subject, metric, arg_max(value, address) as value,
+        max(occurred_at_ms) as at_ms,
+        coalesce(arg_max(value, address) filter (not followed), arg_min(value, address)) as baseline
+    from placed where newest_ms is null or occurred_at_ms >= newest_ms
+    group by all
+),
+left_out as (
+    select partition, platform, subject, metric,
+        count(*) filter (followed and occurred_at_ms < newest_ms) as late
+    from placed group by all
+),
+came as (
+    select partition, platform, subject, metric,
+        sum(moved_by) filter (moved_by > 0) as gained,
+        -sum(moved_by) filter (moved_by < 0) as lost,
+        count(*) filter (moved_by < 0 and not irrevocable) as falls,
+        count(*) filter (moved_by < 0 and irrevocable) as corrections,
+        count(*) filter (jumped) as resets,
+        sum(jumped_by) as reset_by,
+        arg_max(case when fell_away then old else 0 end, address) as before_reset
+    from moved group by all
+)
+select partition, platform, subject, metric, value, at_ms,
+    case when list_contains(getvariable('gauges'), metric) then value else baseline end as first,
+    coalesce(gained, 0) as gained, coalesce(lost, 0) as lost, coalesce(falls, 0) as falls,
+    coalesce(corrections, 0) as corrections, coalesce(resets, 0) as resets, coalesce(reset_by, 0) as reset_by,
+    late, coalesce(before_reset, 0) as before_reset
+from stands join left_out using (partition, platform, subject, metric)
+left join came using (partition, platform, subject, metric);
+
 -- name: recounted
 -- All figures at the published positions, one a row.
 create or replace table recounted as
@@ -166,13 +279,23 @@ select partition, 'minute', broadcast_id, start_ms::varchar, action, quantity
 from minute join position using (partition)
 where start_ms + getvariable('closing_ms') <= position.present_ms
 union all
-select partition, 'reading', platform, subject, metric, arg_max(value, (occurred_at_ms, pos, place))
-from reported join position using (partition) where pos <= last_offset
-group by all
+select partition, 'reading', platform, subject, metric, value from course
 union all
 select partition, 'broadcast', broadcast_id, '', 'phase ' || phase, arg_max(occurred_at_ms, (pos, place))
 from counted join position using (partition) where kind = 'broadcast' and pos <= last_offset
 group by all;
+
+-- name: deltas
+-- How each reading came where it is: figures of the metric with a word more, such as `followers gained`. A
+-- count of 0 says the same as none.
+insert into recounted
+select partition, 'reading', platform, subject, metric || ' ' || name, figure
+from (
+    unpivot course
+    on at_ms, first, gained, lost, falls, corrections, resets, reset_by, late, before_reset
+    into name name value figure
+)
+where figure <> 0 or name = 'first';
 
 -- name: counters
 -- The counters of the positions, as figures too.
