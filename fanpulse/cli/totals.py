@@ -19,9 +19,10 @@ from rich.table import Table
 
 from fanpulse.cli import context
 from fanpulse.cli.context import stderr
+from schemas.events import GAUGES, WITHDRAWALS
 from schemas.hashtags import AliasTable
 from schemas.topics import TOTALS, qualified
-from schemas.totals import Key, TotalsView
+from schemas.totals import Key, TotalsView, net
 from services.runtime.reading import open_reader
 from services.runtime.settings import Settings
 
@@ -41,8 +42,9 @@ def register(app: typer.Typer) -> None:
 
 _HELP = (
     "Show what has been counted so far, per account and per hashtag, and the latest readings.\n\n"
-    "Figures are gross, and exact as of the offsets that are shown with them: a recount of the log up to "
-    "there gives the same."
+    "Totals are gross; net is less what was taken back, such as likes less unlikes. A reading is net by "
+    "itself; gained and lost are its rises and falls since it was first seen. Figures are exact as of the "
+    "offsets that are shown with them: a recount of the log up to there gives the same."
 )
 _EPILOG = "\n\n".join(
     (
@@ -95,8 +97,8 @@ def as_json(view: TotalsView, aliases: AliasTable) -> dict[str, list[dict[str, A
     """Totals for programs: lists in the order of their names, the same for the same totals."""
     return {
         "accounts": [
-            {"platform": key[1], "account": key[2], "action": action, "total": total}
-            for key, action, total in _actions(view, "account")
+            {"platform": key[1], "account": key[2], "action": action, "total": total, "net": net_total}
+            for key, action, total, net_total in _actions(view, "account")
         ],
         "hashtags": [
             {
@@ -104,60 +106,79 @@ def as_json(view: TotalsView, aliases: AliasTable) -> dict[str, list[dict[str, A
                 "display": aliases.display(str(key[1])),
                 "action": action,
                 "total": total,
+                "net": net_total,
             }
-            for key, action, total in _actions(view, "hashtag")
+            for key, action, total, net_total in _actions(view, "hashtag")
         ],
         "readings": [
-            {"platform": key[1], "subject": key[2], "metric": key[3], "value": _latest(view, key)}
+            {"platform": key[1], "subject": key[2], "metric": key[3], **_latest(view, key)}
             for key in sorted(view.keys("reading"))
         ],
         "as_of": list(view.as_of()),
     }
 
 
-def _actions(view: TotalsView, scope: str) -> Iterator[tuple[Key, str, int]]:
+def _actions(view: TotalsView, scope: str) -> Iterator[tuple[Key, str, int, int | None]]:
+    """Key, action, gross and net count; a withdrawal has no net count of its own."""
     for key in sorted(view.keys(scope)):
-        for action, total in sorted(view.actions(key).items()):
-            yield key, action, total
+        actions = view.actions(key)
+        for action, total in sorted(actions.items()):
+            yield key, action, total, None if action in WITHDRAWALS else net(actions, action)
 
 
-def _latest(view: TotalsView, key: Key) -> int:
-    """The newest value of a reading; of two of the same time, that of the higher partition."""
+def _latest(view: TotalsView, key: Key) -> dict[str, int | None]:
+    """The newest value of a reading, what it gained and what it lost (not known of a gauge, or where an
+    older release counted); of two of the same time, those of the higher partition."""
     entries = sorted(view.partials[key].items())
     newest: dict[str, int] = max((entry for _, entry in reversed(entries)), key=lambda entry: entry["at_ms"])
-    return newest["value"]
+    followed = key[3] not in GAUGES
+    return {
+        "value": newest["value"],
+        "gained": newest.get("gained") if followed else None,
+        "lost": newest.get("lost") if followed else None,
+    }
 
 
 def _csv_rows(found: dict[str, list[dict[str, Any]]]) -> Iterator[list[Any]]:
-    yield ["scope", "platform", "name", "display", "metric", "value"]
+    yield ["scope", "platform", "name", "display", "metric", "value", "net", "gained", "lost"]
     for row in found["accounts"]:
-        yield ["account", row["platform"], row["account"], row["account"], row["action"], row["total"]]
+        names = [row["platform"], row["account"], row["account"], row["action"]]
+        yield ["account", *names, row["total"], row["net"], None, None]
     for row in found["hashtags"]:
-        yield ["hashtag", "", row["hashtag"], row["display"], row["action"], row["total"]]
+        names = ["", row["hashtag"], row["display"], row["action"]]
+        yield ["hashtag", *names, row["total"], row["net"], None, None]
     for row in found["readings"]:
-        yield ["reading", row["platform"], row["subject"], row["subject"], row["metric"], row["value"]]
+        names = [row["platform"], row["subject"], row["subject"], row["metric"]]
+        yield ["reading", *names, row["value"], row["value"], row["gained"], row["lost"]]
 
 
 def _print_tables(found: dict[str, list[dict[str, Any]]]) -> None:
     console = Console(highlight=False)
-    accounts = [[r["platform"], r["account"], r["action"], r["total"]] for r in found["accounts"]]
-    hashtags = [[f"#{r['display']}", r["action"], r["total"]] for r in found["hashtags"]]
-    readings = [[r["platform"], r["subject"], r["metric"], r["value"]] for r in found["readings"]]
-    _print_table(console, "Accounts", ["platform", "account", "action"], accounts)
-    _print_table(console, "Hashtags", ["hashtag", "action"], hashtags)
-    _print_table(console, "Readings", ["platform", "subject", "metric"], readings)
+    counts, course = ["total", "net"], ["value", "gained", "lost"]
+    accounts = [[r["platform"], r["account"], r["action"], r["total"], r["net"]] for r in found["accounts"]]
+    hashtags = [[f"#{r['display']}", r["action"], r["total"], r["net"]] for r in found["hashtags"]]
+    readings = [
+        [r["platform"], r["subject"], r["metric"], *(r[name] for name in course)] for r in found["readings"]
+    ]
+    _print_table(console, "Accounts", ["platform", "account", "action"], counts, accounts)
+    _print_table(console, "Hashtags", ["hashtag", "action"], counts, hashtags)
+    _print_table(console, "Readings", ["platform", "subject", "metric"], course, readings)
     as_of = ", ".join(f"partition {each['partition']}: offset {each['offset']:,}" for each in found["as_of"])
     console.print(f"as of {as_of}" if as_of else "nothing is counted yet", style="dim")
 
 
-def _print_table(console: Console, title: str, columns: list[str], rows: list[list[Any]]) -> None:
+def _print_table(
+    console: Console, title: str, names: list[str], figures: list[str], rows: list[list[Any]]
+) -> None:
     if not rows:
         return
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for column in columns:
+    for column in names:
         table.add_column(column, overflow="fold")
-    table.add_column("total" if title != "Readings" else "value", justify="right")
-    for *names, value in rows:
-        table.add_row(*map(escape, names), f"{value:,}")
+    for column in figures:
+        table.add_column(column, justify="right")
+    for row in rows:
+        told = ["" if figure is None else f"{figure:,}" for figure in row[len(names) :]]
+        table.add_row(*map(escape, row[: len(names)]), *told)
     console.print(table)
     console.print()

@@ -16,19 +16,24 @@ from services.runtime.settings import Settings
 from tests.support.audit_stream import START_MS, Stream
 from tests.support.publishing import publish, write_totals
 
+TAG = {"hashtag": "fuxiceremony", "display": "FuxiCeremony"}
+TRAVEL = {"platform": "twitter", "subject": "GansuTravel"}
+
 
 @pytest.fixture
 def stream() -> Stream:
-    """Two accounts, a hashtag in two partitions, readings."""
+    """Two accounts, a hashtag in two partitions, a like taken back in another one, readings."""
     stream = Stream(partitions=4)
     base = {"v": 1, "occurred_at": START_MS, "platform": "twitter", "account": "GansuTravel"}
     like = base | {"kind": "interaction", "action": "like", "hashtags": ["fuxiceremony"]}
     stream.append(0, [like | {"event_id": "a", "quantity": 3}, like | {"event_id": "b", "action": "share"}])
     stream.append(3, [like | {"event_id": "c", "platform": "facebook", "account": "[b]Visit"}])
+    stream.append(3, [like | {"event_id": "d", "action": "unlike"}])
     reading = base | {"kind": "reading", "metric": "followers"}
     stream.append(1, [reading | {"event_id": "r1", "value": 70}])
     stream.append(1, [reading | {"event_id": "r2", "value": 69, "occurred_at": START_MS + 1}])
-    stream.append(1, [reading | {"event_id": "r3", "value": 5, "post_id": "p1", "metric": "likes"}])
+    likes = reading | {"event_id": "r3", "value": 5, "post_id": "p1", "metric": "likes"}
+    stream.append(1, [likes, reading | {"event_id": "r4", "value": 9, "metric": "viewers"}])
     return stream
 
 
@@ -49,26 +54,29 @@ def totals(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[s
 
 
 async def test_totals_for_programs(settings: Settings, stream: Stream) -> None:
-    """Sums over partitions, in the order of their names, and the offsets that they stand at."""
+    """Sums over partitions, gross and net, in the order of their names, and their offsets."""
     await publish(settings, stream)
     assert json.loads(totals(settings, "--format", "json").stdout) == {
         "accounts": [
-            {"platform": "facebook", "account": "[b]Visit", "action": "like", "total": 1},
-            {"platform": "twitter", "account": "GansuTravel", "action": "like", "total": 3},
-            {"platform": "twitter", "account": "GansuTravel", "action": "share", "total": 1},
+            {"platform": "facebook", "account": "[b]Visit", "action": "like", "total": 1, "net": 1},
+            {"platform": "twitter", "account": "GansuTravel", "action": "like", "total": 3, "net": 2},
+            {"platform": "twitter", "account": "GansuTravel", "action": "share", "total": 1, "net": 1},
+            {"platform": "twitter", "account": "GansuTravel", "action": "unlike", "total": 1, "net": None},
         ],
         "hashtags": [
-            {"hashtag": "fuxiceremony", "display": "FuxiCeremony", "action": "like", "total": 4},
-            {"hashtag": "fuxiceremony", "display": "FuxiCeremony", "action": "share", "total": 1},
+            {**TAG, "action": "like", "total": 4, "net": 3},
+            {**TAG, "action": "share", "total": 1, "net": 1},
+            {**TAG, "action": "unlike", "total": 1, "net": None},
         ],
         "readings": [
-            {"platform": "twitter", "subject": "GansuTravel", "metric": "followers", "value": 69},
-            {"platform": "twitter", "subject": "post/p1", "metric": "likes", "value": 5},
+            {**TRAVEL, "metric": "followers", "value": 69, "gained": 0, "lost": 1},
+            {**TRAVEL, "metric": "viewers", "value": 9, "gained": None, "lost": None},
+            {**TRAVEL, "subject": "post/p1", "metric": "likes", "value": 5, "gained": 0, "lost": 0},
         ],
         "as_of": [
             {"partition": 0, "offset": 0},
             {"partition": 1, "offset": 2},
-            {"partition": 3, "offset": 0},
+            {"partition": 3, "offset": 1},
         ],
     }
 
@@ -78,14 +86,17 @@ async def test_totals_for_a_spreadsheet(settings: Settings, stream: Stream) -> N
     await publish(settings, stream)
     rows = list(csv.reader(io.StringIO(totals(settings, "--format", "csv").stdout)))
     assert rows == [
-        ["scope", "platform", "name", "display", "metric", "value"],
-        ["account", "facebook", "[b]Visit", "[b]Visit", "like", "1"],
-        ["account", "twitter", "GansuTravel", "GansuTravel", "like", "3"],
-        ["account", "twitter", "GansuTravel", "GansuTravel", "share", "1"],
-        ["hashtag", "", "fuxiceremony", "FuxiCeremony", "like", "4"],
-        ["hashtag", "", "fuxiceremony", "FuxiCeremony", "share", "1"],
-        ["reading", "twitter", "GansuTravel", "GansuTravel", "followers", "69"],
-        ["reading", "twitter", "post/p1", "post/p1", "likes", "5"],
+        ["scope", "platform", "name", "display", "metric", "value", "net", "gained", "lost"],
+        ["account", "facebook", "[b]Visit", "[b]Visit", "like", "1", "1", "", ""],
+        ["account", "twitter", "GansuTravel", "GansuTravel", "like", "3", "2", "", ""],
+        ["account", "twitter", "GansuTravel", "GansuTravel", "share", "1", "1", "", ""],
+        ["account", "twitter", "GansuTravel", "GansuTravel", "unlike", "1", "", "", ""],
+        ["hashtag", "", "fuxiceremony", "FuxiCeremony", "like", "4", "3", "", ""],
+        ["hashtag", "", "fuxiceremony", "FuxiCeremony", "share", "1", "1", "", ""],
+        ["hashtag", "", "fuxiceremony", "FuxiCeremony", "unlike", "1", "", "", ""],
+        ["reading", "twitter", "GansuTravel", "GansuTravel", "followers", "69", "69", "0", "1"],
+        ["reading", "twitter", "GansuTravel", "GansuTravel", "viewers", "9", "9", "", ""],
+        ["reading", "twitter", "post/p1", "post/p1", "likes", "5", "5", "0", "0"],
     ]
 
 
