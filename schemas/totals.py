@@ -80,6 +80,7 @@ class Position(msgspec.Struct, frozen=True, omit_defaults=False):
     sequence: int  # events met, duplicates included; the horizon is measured in it
     generation_events: int  # the horizon's rule, fixed for a stream
     generations: int
+    generation_ms: int = 0  # 0: of an earlier release, which knew no limit in time
 
 
 def net(actions: dict[str, int], action: str) -> int:

@@ -99,7 +99,7 @@ _SCOPES: dict[str, tuple[list[Document], Document, set[str], str]] = {
         [],
         {name: _COUNT for name in Position.__struct_fields__ if name not in ("offset", "present_ms")}
         | {"present_ms": _TIME},
-        set(),
+        {"generation_ms"},
         "how far the partition has been counted, and what was met on the way (schemas.totals.Position)",
     ),
 }

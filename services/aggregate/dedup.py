@@ -1,15 +1,21 @@
 """Duplicates, judged by the log alone.
 
-Every event of a partition has a sequence number; ``sequence // generation_events`` is its generation. An
-event is a duplicate if its id was met before in its own generation or one of the ``generations`` before it.
-So an id is remembered for at least ``generation_events * generations`` further events of its partition, and
-the verdict depends on nothing but the order of the log: live, after a restart and in a replay it is the same.
+The events of a partition belong to generations. One ends when it has ``generation_events`` events, or at the
+first clock record that is ``generation_ms`` or more past the present in which it began. An event is a
+duplicate if its id was met before in its own generation or one of the ``generations`` before it. So an id is
+remembered for at least ``generation_events * generations`` further events of its partition or
+``generation_ms * generations`` of the present, whichever ends first, and the verdict depends on nothing but
+the order of the log: live, after a restart and in a replay it is the same.
+
+The ids are Python strings in one set a generation: 16-byte digests in arrays take less than a third of the
+memory, and twice the time (docs/adr/0005).
 """
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,86 +24,129 @@ class Horizon:
 
     generation_events: int
     generations: int
+    generation_ms: int = 7 * 86_400_000
+
+    def __str__(self) -> str:
+        return f"{self.generation_events}, {self.generations} and {self.generation_ms // 1000}"
 
 
 @dataclass(slots=True)
 class GenerationStart:
-    """Where a generation begins: in the record at ``offset``, before which ``sequence`` events were met."""
+    """Where a generation begins: before the event with the number ``first`` of the partition.
+
+    To meet its events again, read from the record at ``offset`` on, before which ``sequence`` were met.
+    """
 
     generation: int
     offset: int
     sequence: int
+    first: int
+    began_ms: int
 
 
-@dataclass
 class Deduplicator:
-    """The ids that still count, with the generation in which each was met last."""
+    """The ids that still count, by the generation in which each was met."""
 
-    horizon: Horizon
-    sequence: int = 0
-    starts: deque[GenerationStart] = field(default_factory=lambda: deque([GenerationStart(0, 0, 0)]))
-    _met_in: dict[str, int] = field(default_factory=dict)
-    _members: deque[list[list[str]]] = field(default_factory=lambda: deque([[]]))
-    _generation: int = 0
-    _record_offset: int = 0
-    _record_sequence: int = 0
+    def __init__(self, horizon: Horizon) -> None:
+        self.horizon = horizon
+        self.sequence = 0  # events met, duplicates included
+        self.starts = deque([GenerationStart(0, 0, 0, 0, 0)])
+        self._ids: deque[set[str]] = deque([set()])  # one set for each of `starts`
+        self._known: deque[GenerationStart] = deque()  # those to come, while the log is read again
+        self._record_offset = 0
+        self._record_sequence = 0
+        self._present_ms = 0
 
     def begin_record(self, offset: int) -> None:
         """Tell that the next events are those of the record at ``offset``."""
         self._record_offset = offset
         self._record_sequence = self.sequence
 
-    def duplicates(self, ids: list[str]) -> set[int]:
+    def advance(self, present_ms: int) -> None:
+        """Tell of a clock record that is later than those before it."""
+        self._present_ms = present_ms
+        generation = self.starts[-1]
+        if generation.began_ms == 0:
+            generation.began_ms = present_ms
+        elif present_ms - generation.began_ms >= self.horizon.generation_ms:
+            self._begin_generation()
+
+    def duplicates(self, ids: Sequence[str]) -> set[int]:
         """Take the next events of the log; indices of those that are duplicates."""
-        size, found, done = self.horizon.generation_events, set[int](), 0
+        found, done = set[int](), 0
         while done < len(ids):
-            generation = self.sequence // size
-            if generation != self._generation:
-                self._turn(generation)
-            room = (generation + 1) * size - self.sequence
+            room = self._room()
             part = ids[done : done + room] if done or len(ids) > room else ids
-            found.update(done + index for index in self._take(part))
+            if self._ids:  # else it belongs to a generation that is forgotten
+                found.update(done + index for index in self._take(part))
             self.sequence += len(part)
+            self._begin_known()
             done += len(part)
         return found
 
-    def _take(self, ids: list[str]) -> list[int]:
-        """Ids of one generation. Few are duplicates, so sets find whether there are any."""
-        met_in, distinct = self._met_in, set(ids)
-        repeated = distinct & met_in.keys()
-        found: list[int] = []
-        if repeated or len(distinct) != len(ids):
-            oldest, here = self._generation - self.horizon.generations, set[str]()
-            for index, event_id in enumerate(ids):
-                if event_id in here or (event_id in repeated and met_in[event_id] >= oldest):
-                    found.append(index)
-                here.add(event_id)
-        met_in.update(dict.fromkeys(ids, self._generation))
-        self._members[-1].append(ids)
+    def _room(self) -> int:
+        """Events that the generation still takes, at least one; begins a new one if it takes none."""
+        if self._known:
+            return self._known[0].first - self.sequence
+        room = self.starts[-1].first + self.horizon.generation_events - self.sequence
+        if room > 0:
+            return room
+        self._begin_generation()
+        return self.horizon.generation_events
+
+    def _take(self, ids: Sequence[str]) -> list[int]:
+        """Take ids of one generation. Few are duplicates, so sets find whether there are any."""
+        distinct = set(ids)
+        repeated = set[str]().union(*(distinct & met for met in self._ids))
+        self._ids[-1].update(distinct)
+        if len(distinct) == len(ids):
+            return [index for index, event_id in enumerate(ids) if event_id in repeated] if repeated else []
+        found = []
+        for index, event_id in enumerate(ids):
+            if event_id in repeated:
+                found.append(index)
+            repeated.add(event_id)
         return found
 
-    def _turn(self, generation: int) -> None:
-        self._generation = generation
-        self._members.append([])
-        self.starts.append(GenerationStart(generation, self._record_offset, self._record_sequence))
-        while len(self._members) > self.horizon.generations + 1:
+    def _begin_generation(self) -> None:
+        self._begin(
+            GenerationStart(
+                generation=self.starts[-1].generation + 1,
+                offset=self._record_offset,
+                sequence=self._record_sequence,
+                first=self.sequence,
+                began_ms=self._present_ms,
+            )
+        )
+
+    def _begin(self, start: GenerationStart) -> None:
+        self.starts.append(start)
+        self._ids.append(set())
+        while len(self._ids) > self.horizon.generations + 1:
             self.starts.popleft()
-            oldest = generation - self.horizon.generations
-            for ids in self._members.popleft():
-                for event_id in ids:
-                    if self._met_in.get(event_id, oldest) < oldest:
-                        del self._met_in[event_id]
+            self._ids.popleft()
+
+    def _begin_known(self) -> None:
+        while self._known and self._known[0].first <= self.sequence:
+            self._begin(self._known.popleft())
 
     def __len__(self) -> int:
-        return len(self._met_in)
+        """Ids remembered; one that was met in several generations counts in each."""
+        return sum(map(len, self._ids))
 
     @classmethod
-    def at(cls, horizon: Horizon, starts: list[GenerationStart]) -> Deduplicator:
-        """One that is ready to read the log again from ``starts[0].offset`` on."""
-        if not starts:
-            return cls(horizon)
-        first = starts[0]
-        fresh = cls(horizon, sequence=first.sequence)
-        fresh._generation = first.sequence // horizon.generation_events
-        fresh.starts = deque([GenerationStart(first.generation, first.offset, first.sequence)])
-        return fresh
+    def resume(
+        cls, horizon: Horizon, starts: Sequence[GenerationStart], present_ms: int, sequence: int
+    ) -> Deduplicator:
+        """One that is to read the log again, up to where ``present_ms`` was the present.
+
+        It begins behind ``sequence`` events. ``starts`` are the generations that were remembered then.
+        """
+        resumed = cls(horizon)
+        resumed.starts.clear()
+        resumed._ids.clear()
+        resumed.sequence = sequence
+        resumed._present_ms = present_ms
+        resumed._known.extend(replace(start) for start in starts)
+        resumed._begin_known()
+        return resumed

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from services.aggregate.decode import decode_record
-from services.aggregate.dedup import Deduplicator, GenerationStart, Horizon
+from services.aggregate.decode import Clock, decode_record
+from services.aggregate.dedup import GenerationStart, Horizon
 from services.aggregate.partition import PartitionState
 from services.aggregate.store import log_begins, stored_entries, tail
 from services.runtime.settings import Settings
@@ -21,18 +21,19 @@ async def load_states(
     Raises HorizonChangedError and InconsistentStoreError.
     """
     states = {partition: PartitionState(partition, horizon) for partition in partitions}
-    starts: dict[int, GenerationStart] = {}
+    starts: dict[int, list[GenerationStart]] = {}
     for partition, stored in (await stored_entries(settings, partitions)).items():
         found = states[partition].restore(stored)
         if found:
-            starts[partition] = found[0]
+            starts[partition] = found
     ends = {partition: states[partition].offset + 1 for partition in starts}
     begins = await log_begins(settings)
-    cut = {p: begins[p] for p, start in starts.items() if start.offset < begins[p]}
-    for partition, start in (await _starts_of_cut(settings, states, cut, ends)).items():
-        starts[partition] = start
-        states[partition].dedup = Deduplicator.at(horizon, [start])
-    async for batch in tail(settings, {p: start.offset for p, start in starts.items()}, ends):
+    cut = {p: begins[p] for p, found in starts.items() if found[0].offset < begins[p]}
+    for partition, left in (await _events_left(settings, cut, ends)).items():
+        # The number of the first event left is that of the last one less the events in between.
+        states[partition].read_again(starts[partition], states[partition].stored_sequence - left)
+    from_offsets = {p: cut.get(p, found[0].offset) for p, found in starts.items()}
+    async for batch in tail(settings, from_offsets, ends):
         for record in batch:
             states[record.partition].remember(record.offset, record.value)
     for partition in starts:
@@ -45,21 +46,11 @@ async def load_states(
     return states
 
 
-async def _starts_of_cut(
-    settings: Settings, states: dict[int, PartitionState], begins: dict[int, int], ends: dict[int, int]
-) -> dict[int, GenerationStart]:
-    """Where to begin if retention has removed the log's part that the horizon reaches back to.
-
-    The sequence number of the first event left is that of the last one less the events in between.
-    """
+async def _events_left(settings: Settings, begins: dict[int, int], ends: dict[int, int]) -> dict[int, int]:
+    """Events in partitions of which retention has removed a part that the horizon reaches back to."""
     left = dict.fromkeys(begins, 0)
     async for batch in tail(settings, begins, {p: ends[p] for p in begins}):
         for record in batch:
-            left[record.partition] += sum(e.kind != "clock" for e in decode_record(record.value)[0])
-    starts = {}
-    for partition, begin in begins.items():
-        state = states[partition]
-        sequence = state.stored_sequence - left[partition]
-        generation = sequence // state.horizon.generation_events
-        starts[partition] = GenerationStart(generation, begin, sequence)
-    return starts
+            entries, _ = decode_record(record.value)
+            left[record.partition] += sum(not isinstance(entry, Clock) for entry in entries)
+    return left

@@ -49,7 +49,9 @@ class Ownership:
         self._settings = settings
         self._instruments = instruments
         self._horizon = Horizon(
-            settings.aggregate.dedup_generation_events, settings.aggregate.dedup_generations
+            settings.aggregate.dedup_generation_events,
+            settings.aggregate.dedup_generations,
+            settings.aggregate.dedup_generation_seconds * 1000,
         )
         self._epoch = 0  # counts the times everything was revoked
         self._taking_over = asyncio.Lock()

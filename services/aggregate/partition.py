@@ -2,7 +2,7 @@
 
 ``apply`` takes records in log order; ``take_changes`` gives what has to be stored since the last call, as
 records of engagement.totals.v1, the position last; ``restore`` takes those records in again. After
-``restore`` of everything stored and ``seen`` of the ids of the tail, the state is the one that was stored.
+``restore`` of everything stored and ``remember`` of the ids of the tail, the state is that which was stored.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict
 from operator import attrgetter
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -18,8 +18,18 @@ from schemas.events import subject_of
 from schemas.totals import COUNTED_SCOPES, Key, decode_key, decode_value, encode_key, encode_value
 from services.aggregate.broadcasts import Broadcasts
 from services.aggregate.buckets import BucketStore
-from services.aggregate.counters import ALL, Counters, Name
-from services.aggregate.decode import BadEntry, Entry, decode_record
+from services.aggregate.counters import Counters
+from services.aggregate.decode import (
+    BadEntry,
+    Broadcast,
+    Clock,
+    Entry,
+    Event,
+    Interaction,
+    Post,
+    Reading,
+    decode_record,
+)
 from services.aggregate.dedup import Deduplicator, GenerationStart, Horizon
 from services.aggregate.readings import Readings
 from services.aggregate.tally import Tally
@@ -27,8 +37,8 @@ from services.aggregate.windows import Windows
 
 Change = tuple[bytes, bytes | None]
 
-_time, _kind = attrgetter("occurred_at"), attrgetter("kind")
-_ACTING = frozenset(("interaction", "post"))
+_time, _id = attrgetter("occurred_at"), attrgetter("event_id")
+_INTERACTIONS_ONLY = {Interaction}
 
 
 class HorizonChangedError(ValueError):
@@ -50,8 +60,7 @@ class PartitionState:
         self.windows = Windows()
         self.broadcasts = Broadcasts()
         self.readings = Readings()
-        self._post_accounts: dict[Name, str] = {}
-        self._tally = Tally()
+        self._tally = Tally(self.counters, self.windows, self.broadcasts)
         self._buckets = BucketStore()
         self.stored_offset = -1  # what the last `take_changes` or `restore` stands at
         self.stored_sequence = 0
@@ -67,78 +76,82 @@ class PartitionState:
             return []
         entries, bad = decode_record(data)
         self.dedup.begin_record(offset)
-        events: list[Entry] = []
+        if Clock not in set(map(type, entries)):
+            self._count(cast(list[Event], entries))
+        else:
+            self._count_between_clocks(entries)
+        self.refused += len(bad)
+        self.offset = offset
+        return bad
+
+    def _count_between_clocks(self, entries: list[Entry]) -> None:
+        events: list[Event] = []
         for entry in entries:
-            if entry.kind == "clock":
+            if isinstance(entry, Clock):
                 self._count(events)
                 events = []
                 self._tick(entry.present)
             else:
                 events.append(entry)
         self._count(events)
-        self.refused += len(bad)
-        self.offset = offset
-        return bad
 
     def _tick(self, present_ms: int) -> None:
         if present_ms > self.present_ms:
             self.fold()
             self.present_ms = present_ms
+            self.dedup.advance(present_ms)
             self.windows.advance(present_ms)
             self.broadcasts.advance(present_ms)
 
-    def _count(self, events: list[Entry]) -> None:
+    def _count(self, events: list[Event]) -> None:
         """Count events between two clock records."""
-        duplicates = self.dedup.duplicates([event.event_id for event in events])
+        duplicates = self.dedup.duplicates(list(map(_id, events)))
         if duplicates:
             self.duplicates += len(duplicates)
-            events = [event for index, event in enumerate(events) if index not in duplicates]
+            for index in sorted(duplicates, reverse=True):
+                del events[index]
         if not events:
             return
         self.counted += len(events)
         times = list(map(_time, events))
-        self.watermark_ms = max(self.watermark_ms, *times)
-        if not _ACTING.issuperset(map(_kind, events)):
-            for event in events:
-                if event.kind == "reading":
-                    self._read(event)
-                elif event.kind == "broadcast":
-                    self._enter(event)
-            events = [event for event in events if event.kind in _ACTING]
-            times = list(map(_time, events))
+        self.watermark_ms = max(self.watermark_ms, max(times))
+        if set(map(type, events)) == _INTERACTIONS_ONLY:
+            self._tally.add(cast(list[Interaction], events), [at_ms // 1000 for at_ms in times])
+        else:
+            times = self._count_each(events)
         floor_ms = self.windows.floor_ms
         if times and min(times) < floor_ms:
             self.late += sum(at_ms < floor_ms for at_ms in times)
-        self._tally.add(events, [at_ms // 1000 for at_ms in times])
 
-    def _read(self, event: Entry) -> None:
+    def _count_each(self, events: list[Event]) -> list[int]:
+        """Count events of several kinds, in order; times of those that windows count."""
+        interactions, times = list[Interaction](), list[int]()
+        for event in events:
+            match event:
+                case Interaction():
+                    interactions.append(event)
+                    times.append(event.occurred_at)
+                case Post():
+                    self._tally.add_post(event)
+                    times.append(event.occurred_at)
+                case Reading():
+                    self._read(event)
+                case Broadcast():
+                    self._enter(event)
+        if interactions:
+            self._tally.add(interactions, [event.occurred_at // 1000 for event in interactions])
+        return times
+
+    def _read(self, event: Reading) -> None:
         subject = subject_of(event.account, event.post_id, event.broadcast_id)
-        key: Key = ("reading", event.platform, subject, event.metric or "")
-        assert event.value is not None
-        self.readings.take(key, event.value, event.occurred_at)
+        self.readings.take(("reading", event.platform, subject, event.metric), event.value, event.occurred_at)
 
-    def _enter(self, event: Entry) -> None:
-        assert event.broadcast_id is not None
-        assert event.phase is not None
+    def _enter(self, event: Broadcast) -> None:
         self.broadcasts.enter(event.broadcast_id, event.account, event.phase, event.occurred_at, event.title)
 
     def fold(self) -> None:
         """Bring what has been tallied into the state; the counts are up to date only after this."""
-        counters, windows, scopes = self.counters, self.windows, self.counters.scopes
-        rolling: dict[tuple[str, Name, str, int], int] = {}
-        for scope, subject, action, second, count in self._tally.drain():
-            scopes[scope].add((*subject, action), subject, count, second)
-            if scope in counters.sums:
-                for group in ((scope, subject, action, second), (scope, (ALL,), action, second)):
-                    rolling[group] = rolling.get(group, 0) + count
-            elif scope == "broadcast":
-                self.broadcasts.count(subject[0], action, count, second * 1000)
-        for (scope, subject, action, second), count in rolling.items():
-            windows.add(counters.number((scope, *subject, action)), second * 1000, count)
-            if subject == (ALL,):
-                counters.add_sum(scope, action, count)
-        self._post_accounts.update(self._tally.post_accounts)
-        self._tally.post_accounts.clear()
+        self._tally.fold()
 
     # -- storing ----------------------------------------------------------------------------------------
 
@@ -165,14 +178,14 @@ class PartitionState:
         entered = {key for key in self.broadcasts.dirty if key[0] == "broadcast"}
         for key, entry in self.counters.dirty_entries():
             if key[0] == "post":
-                entry["account"] = self._post_accounts[str(key[1]), str(key[2])]
+                entry["account"] = self._tally.post_accounts[str(key[1]), str(key[2])]
             elif key[0] == "broadcast":
                 entered.add(key)
                 continue
             yield key, entry
         for key in entered:
             about = self.broadcasts.about.get(str(key[1]), {})
-            yield key, self.counters.scopes["broadcast"].entry((str(key[1]),)) | about
+            yield key, self.counters.entry(("broadcast", str(key[1]))) | about
         yield from self.readings.take_changes()
         for key in self.broadcasts.dirty:
             if key[0] == "minute":
@@ -205,11 +218,16 @@ class PartitionState:
         if position is None:
             return []
         found = msgspec.json.decode(position)
-        horizon = Horizon(found["generation_events"], found["generations"])
+        horizon = Horizon(
+            found["generation_events"],
+            found["generations"],
+            found.get("generation_ms", self.horizon.generation_ms),
+        )
         if horizon != self.horizon:
             raise HorizonChangedError(
-                f"aggregate.dedup_generation_events and dedup_generations are {_rule(self.horizon)}, but "
-                f"this stream was counted with {_rule(horizon)}; set these, or use another namespace"
+                "aggregate.dedup_generation_events, dedup_generations and dedup_generation_seconds are "
+                f"{self.horizon}, but this stream was counted with {horizon}; set these, or use another "
+                "namespace"
             )
         for name in ("offset", "present_ms", "watermark_ms", "counted", "duplicates", "late", "refused"):
             setattr(self, name, found[name])
@@ -218,17 +236,20 @@ class PartitionState:
         for key_bytes, value_bytes in stored.items():
             self._restore_entry(decode_key(key_bytes), decode_value(value_bytes))
         self.broadcasts.present_ms = self.present_ms
-        self.counters.restore_sums()
-        starts = [GenerationStart(**start) for start in found["generation_starts"]]
-        self.dedup = Deduplicator.at(self.horizon, starts)
+        starts = [_start(start, horizon) for start in found["generation_starts"]]
+        self.read_again(starts, starts[0].sequence)
         return starts
+
+    def read_again(self, starts: list[GenerationStart], sequence: int) -> None:
+        """Get ready to ``remember``, from a record on before which ``sequence`` events were met."""
+        self.dedup = Deduplicator.resume(self.horizon, starts, self.present_ms, sequence)
 
     def _restore_entry(self, key: Key, entry: dict[str, Any]) -> None:
         scope, *subject = map(str, key)
         if scope in COUNTED_SCOPES:
-            self.counters.scopes[scope].restore(tuple(subject), entry)
+            self.counters.restore((scope, *subject), entry)
             if scope == "post":
-                self._post_accounts[tuple(subject)] = entry["account"]
+                self._tally.post_accounts[subject[0], subject[1]] = entry["account"]
             elif scope == "broadcast":
                 self.broadcasts.restore_about(subject[0], entry)
         elif scope == "reading":
@@ -242,8 +263,10 @@ class PartitionState:
         """Take in the ids of a record that had been counted before the restart."""
         self.dedup.begin_record(offset)
         entries, _ = decode_record(data)
-        self.dedup.duplicates([entry.event_id for entry in entries if entry.kind != "clock"])
+        self.dedup.duplicates([entry.event_id for entry in entries if not isinstance(entry, Clock)])
 
 
-def _rule(horizon: Horizon) -> str:
-    return f"{horizon.generation_events} and {horizon.generations}"
+def _start(stored: dict[str, int], horizon: Horizon) -> GenerationStart:
+    """A stored start; early ones tell only what follows from a rule without time."""
+    first = stored["generation"] * horizon.generation_events
+    return GenerationStart(**{"first": first, "began_ms": 0} | stored)

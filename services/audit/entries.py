@@ -13,6 +13,7 @@ import msgspec
 import pyarrow as pa
 
 from schemas.events import Action, Format, Metric, Phase
+from schemas.fields import MAX_QUANTITY, MAX_VALUE
 
 #: One row per log entry. ``index`` is the place in the record's array. ``problem`` says why an entry is no
 #: event; of such an entry only the address and the problem are known.
@@ -48,7 +49,6 @@ SCHEMA = pa.schema(
 _LARGEST = 2**63 - 1
 _Text = Annotated[str, msgspec.Meta(min_length=1)]
 _Positive = Annotated[int, msgspec.Meta(ge=1, le=_LARGEST)]
-_Natural = Annotated[int, msgspec.Meta(ge=0, le=_LARGEST)]
 
 
 class _Actor(msgspec.Struct):
@@ -57,26 +57,9 @@ class _Actor(msgspec.Struct):
 
 
 class _Entry(msgspec.Struct, tag_field="kind", kw_only=True):
-    """Every attribute that a column asks for is there on every kind; a kind makes its own ones required."""
+    """A kind has the fields that the contract gives it; what else an entry holds is passed over."""
 
     v: Literal[1] = 1
-    event_id: _Text | None = None
-    occurred_at: _Positive | None = None
-    platform: _Text | None = None
-    account: _Text | None = None
-    action: Action | None = None
-    quantity: _Positive | None = None
-    post_id: str | None = None
-    broadcast_id: str | None = None
-    hashtags: list[str] | None = None
-    campaign: str | None = None
-    post_format: Format | None = None
-    actor: _Actor | None = None
-    metric: Metric | None = None
-    value: _Natural | None = None
-    phase: Phase | None = None
-    title: str | None = None
-    present: _Positive | None = None
 
 
 class _Event(_Entry, kw_only=True):
@@ -88,22 +71,34 @@ class _Event(_Entry, kw_only=True):
 
 class _Interaction(_Event, tag="interaction", kw_only=True):
     action: Action
-    quantity: _Positive = 1
+    quantity: Annotated[int, msgspec.Meta(ge=1, le=MAX_QUANTITY)] = 1
+    post_id: str | None = None
+    broadcast_id: str | None = None
+    hashtags: list[str] | None = None
+    campaign: str | None = None
+    post_format: Format | None = None
+    actor: _Actor | None = None
 
 
 class _Post(_Event, tag="post", kw_only=True):
     post_id: _Text
+    broadcast_id: str | None = None
+    hashtags: list[str] | None = None
+    campaign: str | None = None
     post_format: Format | None = msgspec.field(name="format", default=None)
 
 
 class _Reading(_Event, tag="reading", kw_only=True):
     metric: Metric
-    value: _Natural
+    value: Annotated[int, msgspec.Meta(ge=0, le=MAX_VALUE)]
+    post_id: str | None = None
+    broadcast_id: str | None = None
 
 
 class _Broadcast(_Event, tag="broadcast", kw_only=True):
     broadcast_id: _Text
     phase: Phase
+    title: str | None = None
 
 
 class _Clock(_Entry, tag="clock", kw_only=True):
@@ -129,12 +124,18 @@ _many = msgspec.json.Decoder(list[_LogEntry])
 _one = msgspec.json.Decoder(_LogEntry)
 _raw = msgspec.json.Decoder(list[msgspec.Raw])
 _ADDRESS = ("partition", "offset", "index", "record_timestamp_ms")
-#: Columns that are an attribute of the entry, and its name.
+#: Columns that are an attribute of the entries of some kinds, and its name.
 _ATTRIBUTES = {
     "occurred_at_ms": "occurred_at",
     "present_ms": "present",
-    **{name: name for name in SCHEMA.names if name in _Entry.__struct_fields__ and name != "kind"},
-}
+    **{
+        name: name
+        for name in (
+            "event_id", "platform", "account", "action", "quantity", "post_id", "broadcast_id", "hashtags",
+            "campaign", "post_format", "metric", "value", "phase", "title", "problem",
+        )
+    },
+}  # fmt: skip
 _ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -182,14 +183,16 @@ class Rows:
         """All rows so far, in the order they came; afterwards there are none."""
         entries, addresses = self._entries, self._addresses
         self._entries, self._addresses = [], []
-        actors = [entry.actor for entry in entries]
+        actors = [getattr(entry, "actor", None) for entry in entries]
         columns: dict[str, list[Any]] = {
             **{name: [address[place] for address in addresses] for place, name in enumerate(_ADDRESS)},
-            **{column: [getattr(entry, name) for entry in entries] for column, name in _ATTRIBUTES.items()},
+            **{
+                column: [getattr(entry, name, None) for entry in entries]
+                for column, name in _ATTRIBUTES.items()
+            },
             "kind": [_KINDS[type(entry)] for entry in entries],
             "country": [actor and actor.country for actor in actors],
             "verified": [actor and actor.verified for actor in actors],
-            "problem": [entry.problem if isinstance(entry, _Problem) else None for entry in entries],
         }
         arrays = [pa.array(columns[field.name], field.type) for field in SCHEMA]
         return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)

@@ -49,8 +49,8 @@ def recount(engine: Engine, events: Sequence[Path], totals: Path) -> None:
         engine.run(f"published.{name}")
     for name in ("repeated", "tick", "generation"):
         engine.run(f"recount.{name}")
-    for partition, generation_events, generation_ms, events in engine.rows("recount.sizes"):
-        _follow_generations(engine, partition, generation_events, generation_ms, events)
+    for partition, generation_events, generation_ms, size in engine.rows("recount.sizes"):
+        _follow_generations(engine, partition, generation_events, generation_ms, size)
     for name in _COUNTING:
         engine.run(f"recount.{name}")
     for name in ("published", "not_followed", "given_up"):

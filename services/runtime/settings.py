@@ -124,7 +124,10 @@ class AggregateSettings(Section):
     flush_interval_ms: int = Field(1000, ge=50, le=60_000, description="time between two transactions")
     session_timeout_seconds: float = Field(6.0, ge=1, description="silence after which a worker is replaced")
     dedup_generation_events: int = Field(
-        250_000, ge=1000, description="events of a partition in one generation of remembered ids"
+        250_000, ge=1000, description="most events of a partition in one generation of remembered ids"
+    )
+    dedup_generation_seconds: int = Field(
+        604_800, ge=60, description="how far the present moves on within one generation, at most"
     )
     dedup_generations: int = Field(
         2, ge=1, le=100, description="closed generations remembered besides the open one"

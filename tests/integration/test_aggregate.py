@@ -169,5 +169,5 @@ def test_a_changed_horizon_is_refused_at_start(settings: Settings, worker: Servi
     with worker:
         assert worker.process.wait(30) != 0
     assert (
-        "aggregate.dedup_generation_events and dedup_generations are 250000 and 3" in worker.log.read_text()
+        "dedup_generations and dedup_generation_seconds are 250000, 3 and 604800" in worker.log.read_text()
     )

@@ -9,12 +9,13 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.totals import COUNTED_SCOPES
 from services.aggregate.dedup import Horizon
 from services.aggregate.partition import PartitionState
 from services.aggregate.windows import WINDOWS
 
 START = 1_782_120_600_000  # 2026-06-22T09:30:00Z
-HORIZON = Horizon(generation_events=7, generations=2)
+HORIZON = Horizon(generation_events=7, generations=2, generation_ms=3_000_000)
 ACTIONS = ["like", "unlike", "repost", "read"]
 
 events = st.fixed_dictionaries(
@@ -65,11 +66,17 @@ def counted(records: list[list[dict[str, Any]]]) -> list[tuple[dict[str, Any], i
     """(event, present when it was met) of each event that is no duplicate: the rule, spelled out."""
     last_generation: dict[str, int] = {}
     sequence, present, kept = 0, 0, []
+    generation, first, began = 0, 0, 0
     for entry in (entry for record in records for entry in record):
         if entry["kind"] == "clock":
-            present = max(present, entry["present"])
+            if entry["present"] > present:
+                present = entry["present"]
+                if began and present - began >= HORIZON.generation_ms:
+                    generation, first, began = generation + 1, sequence, present
+                began = began or present
             continue
-        generation = sequence // HORIZON.generation_events
+        if sequence == first + HORIZON.generation_events:
+            generation, first, began = generation + 1, sequence, present
         sequence += 1
         before = last_generation.get(entry["event_id"])
         last_generation[entry["event_id"]] = generation
@@ -118,9 +125,10 @@ def test_totals_equal_a_recount(log: list[list[dict[str, Any]]]) -> None:
             expected[(*subject, entry["action"])] += entry["quantity"]
     state = run(records)
     found = {
-        (scope, *name): count
-        for scope, counts in state.counters.scopes.items()
-        for name, count in counts.counts.items()
+        (*subject, action): count
+        for scope in COUNTED_SCOPES
+        for subject in state.counters.subjects(scope)
+        for action, count in state.counters.actions(subject).items()
     }
     assert found == expected
     assert state.counted == len(counted(records))
