@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +23,7 @@ from services.runtime.settings import KafkaSettings, Settings
 from tests.support import stream as events
 from tests.support.audit_stream import START_MS, Stream, random_stream
 from tests.support.ports import free_port
-from tests.support.processes import Service
+from tests.support.processes import Service, eventually
 from tests.support.publishing import publish, write_alerts, write_totals
 
 RULES = """
@@ -177,6 +178,74 @@ async def test_the_aggregator_is_waited_for_and_agrees(settings: Settings, tmp_p
     assert (result.verdict, result.counts.uncounted) == ("AGREES", 0)
     assert result.counts.events == 20_000
     assert result.counts.duplicates > 500
+
+
+async def test_one_unit_too_many_gained_by_a_reading_is_named(settings: Settings) -> None:
+    """A forged course of a figure: exit 1, and one line with figure, difference and partition."""
+    stream = Stream(partitions=4, rules=RULES)
+    reading = {"kind": "reading", "v": 1, "occurred_at": START_MS, "platform": "twitter",
+               "account": "GansuTravel", "metric": "followers"}  # fmt: skip
+    values = (214_310, 214_410, 214_400, 0, 214_450)
+    stream.append(2, [reading | {"event_id": str(n), "value": value} for n, value in enumerate(values)])
+    await publish(settings, stream)
+    assert (await audit(settings, settle_seconds=0)).exact
+    key = '["reading","twitter","GansuTravel","followers"]'
+    [right] = [json.loads(r.value or b"") for r in stream.totals() if (r.key or b"").decode() == key]
+    assert (right["gained"], right["lost"], right["resets"]) == (150, 10, 2)
+    forged = json.dumps(right | {"gained": 151}).encode()
+    await write_totals(settings, [Record(2, 0, 0, key.encode(), forged)])
+    answer = fanpulse(settings, "audit")
+    assert answer.returncode == 1
+    assert differing(answer) == [
+        "DIFFERS  reading twitter GansuTravel followers gained: published 151, recounted 150 (+1) in "
+        "partition 2",
+        "VERDICT: DIFFERS (1 figure)",
+    ]
+
+
+async def test_readings_agree_after_an_aggregator_was_killed(settings: Settings, tmp_path: Path) -> None:
+    """kill -9 while readings come in, and another worker goes on: what figures gained, lost, how often they
+    were corrected and reset are those of the log."""
+    draw = random.Random(17)
+
+    def records(first: int) -> list[tuple[int, bytes]]:
+        found = []
+        for number in range(first, first + 300):
+            handle, metric = draw.randrange(8), draw.choice(["followers", "reads", "likes", "viewers"])
+            value = draw.choice([0, 90, 10_000 + draw.randrange(500), 10_000 + draw.randrange(500)])
+            event = {"kind": "reading", "v": 1, "event_id": f"r{number - (draw.random() < 0.05)}",
+                     "occurred_at": START_MS + 1000 * number - draw.randrange(20_000),
+                     "platform": "twitter", "account": f"account{handle}",
+                     "metric": metric, "value": value}  # fmt: skip
+            found.append((handle % 4, json.dumps(event).encode()))
+        return found
+
+    (tmp_path / "rules.toml").write_text("")
+    killed, other = (
+        Service("aggregate", settings, tmp_path / f"{name}.log", free_port()) for name in ("killed", "other")
+    )
+    with killed:
+        killed.wait_ready()
+        await events.produce(settings, records(0))
+
+        def counting() -> bool:
+            metrics = killed.metrics()
+            return sum(n for name, n in metrics.items() if name.startswith("fanpulse_events_counted")) > 50
+
+        eventually(counting, 30, "it counts")
+        killed.kill()
+    await events.produce(settings, records(300))
+    with other:
+        result = await audit(settings, settle_seconds=60)
+    assert [difference.line for difference in result.differences] == []
+    assert (result.verdict, result.counts.uncounted) == ("AGREES", 0)
+    entries = [
+        json.loads(record.value or b"")
+        for record in await read_topic(settings, qualified(settings.namespace, TOTALS.name))
+        if (record.key or b"").startswith(b'["reading"')
+    ]
+    for name in ("gained", "lost", "falls", "corrections", "resets", "late"):
+        assert any(entry[name] > 0 for entry in entries), name
 
 
 async def test_late_alerts_are_waited_for(settings: Settings) -> None:

@@ -106,6 +106,27 @@ def test_a_falling_reading_keeps_its_milestones() -> None:
     assert stream.add(reading("twitter", "GansuTravel", "followers", 102)) == []
 
 
+def test_a_figure_that_was_reset_has_no_milestone_again() -> None:
+    """Reset by the platform, shown again, or grown again from nothing; with a restart in between, and in the
+    sum of the matrix: what was told once is not told again, and a higher one still is."""
+    rules = "".join(
+        rule(scope, "reading:followers", "thresholds = [100, 1000, 2000]", scope)
+        for scope in ("account", "matrix")
+    )
+    stream = Stream(rules)
+    assert len(stream.add(reading("twitter", "GansuTravel", "followers", 1200))) == 4
+    reset = reading("twitter", "GansuTravel", "followers", 0)
+    assert stream.add(reset) == []
+    assert stream.add(reading("twitter", "GansuTravel", "followers", 1210)) == []
+    assert stream.add(reset) == []
+    restarted = Stream(rules, stream.decided)
+    assert restarted.add(reset) == []
+    for value in (90, 150, 700, 1300):
+        assert restarted.add(reading("twitter", "GansuTravel", "followers", value)) == []
+    found = restarted.add(reading("twitter", "GansuTravel", "followers", 2001))
+    assert {(each.scope, each.threshold) for each in found} == {("account", 2000), ("matrix", 2000)}
+
+
 def test_an_account_says_what_was_done() -> None:
     """Interactions are told by action, the three largest, without what does not belong to them."""
     rules = rule("account", "interactions", "thresholds = [10000]")
