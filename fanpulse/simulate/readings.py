@@ -13,6 +13,9 @@ GROWTH: tuple[tuple[int, float], ...] = (
     (0, 12), (25, 30), (40, 90), (60, 110), (71, 150), (84, 190), (97, 260), (100, 160), (120, 60)
 )  # fmt: skip
 _UNFOLLOWS = 0.05
+#: A platform takes reads by machines off the stream: which post, when, and one in how many. From then on its
+#: figure is lower by as many.
+PURGED, PURGE_MS, PURGE_PART = ("facebook", "fuxi-live-fb"), START_MS + 89 * MINUTE_MS, 20
 #: Viewers of the broadcast at once, on all platforms.
 VIEWERS: tuple[tuple[int, float], ...] = (
     (0, 300), (50, 9_000), (60, 48_000), (71, 126_000), (76, 121_000), (84, 171_000), (90, 158_000),
@@ -75,22 +78,26 @@ def viewers(draw: Draw, streams: Sequence[Post]) -> list[Draft]:
 
 
 def read_counts(drafts: Iterable[Draft]) -> list[Draft]:
-    """How often each post has been read in all, after every fifth event of the ``read`` ``drafts``."""
+    """How often each post has been read in all, after every fifth event of the ``read`` ``drafts``; less
+    what the platform has taken off by then."""
     sums: dict[tuple[str, str], int] = {}
     polls: dict[tuple[str, str], int] = {}
+    purged = 0
     readings = []
     for at_ms, payload in drafts:
         key = (payload["platform"], payload["post_id"])
         sums[key] = sums.get(key, 0) + payload["quantity"]
         polls[key] = polls.get(key, 0) + 1
         if polls[key] % 5 == 0:
+            if key == PURGED and at_ms >= PURGE_MS:
+                purged = purged or sums[key] // PURGE_PART
             reading = {
                 "kind": "reading",
                 "platform": payload["platform"],
                 "account": payload["account"],
                 "post_id": payload["post_id"],
                 "metric": "reads",
-                "value": sums[key],
+                "value": sums[key] - (purged if key == PURGED else 0),
             }
             readings.append((min(at_ms + 400, START_MS + MINUTES * MINUTE_MS - 1), reading))
     return readings
