@@ -72,6 +72,11 @@ class Counters:
         """Subjects of a scope, in the order of their first event; do not change the list."""
         return self._subjects_of_scope.get(scope, ())
 
+    def numbers(self, subject: Name) -> tuple[int, ...]:
+        """The integers of a subject's counts, one an action; some of the counts may be zero."""
+        number = self._subject_number_of.get(subject)
+        return () if number is None else self._numbers_of_subject[number]
+
     def actions(self, subject: Name) -> dict[str, int]:
         """Gross count of each action of a subject; none are zero."""
         number = self._subject_number_of.get(subject)

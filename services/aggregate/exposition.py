@@ -1,8 +1,8 @@
-"""What the aggregator counts, as Prometheus metrics; made anew at each scrape from the states.
+"""Readings, broadcasts and progress as Prometheus metrics; made anew at each scrape from the states.
 
-Counts carry the source partition: recording rules take the maximum by partition and then sum, so a partition
-that moves between workers is neither doubled nor dropped. Subjects without series of their own are summed
-into one whose names are OTHER, so that a sum over all series is exact.
+Counts of accounts and hashtags are in `subjects`. Everything carries the source partition: recording rules
+take the maximum by partition and then sum, so a partition that moves between workers is neither doubled nor
+dropped.
 """
 
 from __future__ import annotations
@@ -17,30 +17,24 @@ from prometheus_client.registry import Collector
 
 from schemas.events import GAUGES, METRICS
 from schemas.totals import Key
-from services.aggregate.counters import ALL, Name
 from services.aggregate.partition import PartitionState
 from services.aggregate.selection import Selection
-from services.aggregate.windows import WINDOWS
 
 if TYPE_CHECKING:
     from services.aggregate.ownership import Owned, Ownership
 
-OTHER = "_other"
-
 
 class CountsCollector(Collector):
-    """Counts, rolling counts, readings and progress of the partitions owned."""
+    """Readings, broadcasts and progress of the partitions owned."""
 
     def __init__(
         self,
         ownership: Ownership,
         accounts: Selection,
-        hashtags: Selection,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._ownership = ownership
         self._accounts = accounts
-        self._hashtags = hashtags
         self._now = now
 
     def collect(self) -> Iterable[Metric]:
@@ -48,51 +42,9 @@ class CountsCollector(Collector):
         states = self._ownership.states
         for state in states:
             state.fold()
-        yield from _scope_metrics("account", ["platform", "account"], self._accounts.keys, states)
-        yield from _scope_metrics("hashtag", ["hashtag"], self._hashtags.keys, states)
         yield from _readings(states, self._accounts.keys)
         yield from _broadcasts(states)
         yield from _progress(list(self._ownership.owned.values()), self._now())
-
-
-def _scope_metrics(
-    scope: str, labels: list[str], keys: list[Key], states: list[PartitionState]
-) -> Iterator[Metric]:
-    total = CounterMetricFamily(
-        f"fanpulse_{scope}_events",
-        f"Events counted per {scope} and action since the stream began, quantities included; gross.",
-        labels=[*labels, "action", "partition"],
-    )
-    rolling = GaugeMetricFamily(
-        f"fanpulse_{scope}_rolling",
-        f"Events per {scope} and action in a rolling window of event time that ends at the present.",
-        labels=[*labels, "action", "window", "partition"],
-    )
-    for state in states:
-        partition = str(state.partition)
-        rest = state.counters.sums(scope)
-        rolling_rest = {(a, w): n for a in rest for w, n in _rolling(state, (scope, ALL, a))}
-        for key in keys:
-            names = tuple(map(str, key[1:]))
-            for action, count in state.counters.actions((scope, *names)).items():
-                total.add_metric([*names, action, partition], count)
-                rest[action] -= count
-                for window, recent in _rolling(state, (scope, *names, action)):
-                    rolling.add_metric([*names, action, window, partition], recent)
-                    rolling_rest[action, window] -= recent
-        others = [OTHER] * len(labels)
-        for action, count in rest.items():
-            total.add_metric([*others, action, partition], count)
-        for (action, window), count in rolling_rest.items():
-            rolling.add_metric([*others, action, window, partition], count)
-    yield total
-    yield rolling
-
-
-def _rolling(state: PartitionState, name: Name) -> Iterator[tuple[str, int]]:
-    number = state.counters.known_number(name)
-    for window in WINDOWS:
-        yield window, 0 if number is None else state.windows.sums[window].get(number, 0)
 
 
 def _readings(states: list[PartitionState], accounts: list[Key]) -> Iterator[Metric]:

@@ -20,6 +20,7 @@ from services.aggregate.exposition import CountsCollector
 from services.aggregate.instruments import Instruments
 from services.aggregate.ownership import Ownership
 from services.aggregate.selection import Selection
+from services.aggregate.subjects import SubjectsCollector
 from services.aggregate.watchdog import Progress, Watchdog
 from services.runtime.kafka import BrokerUnavailableError, client_options, create_topics
 from services.runtime.metrics import NamespacedRegistry
@@ -46,7 +47,9 @@ def build(settings: Settings) -> Aggregator:
     registry = NamespacedRegistry(settings.namespace)
     ownership = Ownership(settings, Instruments(registry))
     accounts, hashtags = _selections(settings.aggregate)
-    registry.register(CountsCollector(ownership, accounts, hashtags))
+    registry.register(SubjectsCollector(ownership, accounts, ("platform", "account")))
+    registry.register(SubjectsCollector(ownership, hashtags, ("hashtag",)))
+    registry.register(CountsCollector(ownership, accounts))
 
     selection = CommonSelection(settings, ownership, (accounts, hashtags))
     app = create_app(settings, ownership, selection.taken_over)

@@ -21,6 +21,7 @@ from services.aggregate.exposition import CountsCollector
 from services.aggregate.instruments import Instruments
 from services.aggregate.partition import PartitionState
 from services.aggregate.selection import Selection
+from services.aggregate.subjects import SubjectsCollector
 from services.alerts.metrics import AlertsMetrics
 from services.alerts.rules import Rules, parse_rules
 from services.ingest.metrics import IngestMetrics
@@ -88,7 +89,9 @@ def _aggregate() -> CollectorRegistry:
     traffic = Traffic(Instruments(registry))
     registry.register(traffic)
     ownership: Any = traffic
-    registry.register(CountsCollector(ownership, traffic.accounts, traffic.hashtags))
+    registry.register(SubjectsCollector(ownership, traffic.accounts, ("platform", "account")))
+    registry.register(SubjectsCollector(ownership, traffic.hashtags, ("hashtag",)))
+    registry.register(CountsCollector(ownership, traffic.accounts))
     return registry
 
 

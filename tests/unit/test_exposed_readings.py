@@ -29,7 +29,7 @@ def exposed(*readings: tuple[str, int, int], **more: Any) -> CollectorRegistry:
     ownership: Any = SimpleNamespace(states=[state], owned={3: owned})
     accounts = Selection("account", [("account", "twitter", "GansuTravel")], 0)
     registry = CollectorRegistry()
-    registry.register(CountsCollector(ownership, accounts, Selection("hashtag", [], 0)))
+    registry.register(CountsCollector(ownership, accounts))
     return registry
 
 
