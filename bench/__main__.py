@@ -1,35 +1,89 @@
-"""Every benchmark, each beside its peer in one run: ``python -m bench [--json FILE]``."""
+"""Every benchmark, each beside its peer in one run: ``python -m bench [--json FILE] [--only NAME,NAME]``."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import json
+import os
+import platform
+import signal
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from bench import aggregate, ingest
+from bench import aggregate, freshness, hashtags, ingest, report, restart, workers
+
+Figures = dict[str, Any]
+Section = Callable[[Path], Awaitable[Figures]]
+
+
+def sections(arguments: argparse.Namespace) -> dict[str, Section]:
+    """Each benchmark by name; it is given a folder of its own."""
+    events, runs, streams_runs = arguments.events, arguments.runs, arguments.streams_runs
+    return {
+        "aggregate": lambda folder: aggregate.run(folder, events, runs, min(runs, streams_runs)),
+        "aggregate_10m": lambda folder: aggregate.run(folder, 10 * events, runs, min(runs, streams_runs)),
+        "hashtags": lambda folder: hashtags.run(folder, events),
+        "freshness": lambda folder: freshness.run(folder, arguments.probe_seconds),
+        "restart": lambda folder: restart.run(folder, 10 * events, [20_000, events], min(runs, 3)),
+        "workers": lambda folder: workers.run(folder, 5 * events, min(runs, 3)),
+        "ingest": lambda folder: ingest.run(arguments.seconds, runs),
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    parser.add_argument("--events", type=int, default=1_000_000, help="events in the aggregator's log")
-    parser.add_argument("--runs", type=int, default=3, help="runs of each, in turn; medians are printed")
-    parser.add_argument("--seconds", type=float, default=5.0, help="length of a run of ingest")
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
-    arguments = parser.parse_args()
-    results: dict[str, Any] = {"aggregate": asyncio.run(aggregate.run(arguments.events, arguments.runs))}
-    figures = results["aggregate"]
-    print(
-        f"aggregate, {figures['events']:,} events: ours {figures['ours_per_s']:,}/s, bare loop "
-        f"{figures['bare_loop_per_s']:,}/s, ratio {figures['ratio_bare']}; {figures['rss_mb']} MB, "
-        f"{figures['cpu_seconds_per_million']} CPU s per million",
-        flush=True,
+    parser.add_argument(
+        "--events",
+        type=int,
+        default=1_000_000,
+        help="events of the first log and distinct hashtags; other logs are multiples of it",
     )
-    results["ingest"] = asyncio.run(ingest.run(arguments.seconds, arguments.runs))
-    print(ingest.table(results["ingest"]))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+    parser.add_argument("--runs", type=int, default=5, help="runs of each, in turn; medians are printed")
+    parser.add_argument(
+        "--streams-runs",
+        type=int,
+        default=5,
+        help="at most so many of them with Kafka Streams, which is slow",
+    )
+    parser.add_argument("--seconds", type=float, default=5.0, help="length of a run of ingest")
+    parser.add_argument("--probe-seconds", type=float, default=30.0, help="length of a run of freshness")
+    parser.add_argument("--only", help="names of the benchmarks to run, with commas between")
+    parser.add_argument("--json", type=Path, help="write the figures to this file, after each benchmark")
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
+    known = sections(arguments)
+    chosen = arguments.only.split(",") if arguments.only else list(known)
+    if unknown := sorted(set(chosen) - known.keys()):
+        parser.error(f"no benchmark is named {unknown[0]}; there are {', '.join(known)}")
+    results: Figures = {"machine": machine()}
+    for name in chosen:
+        print(name, flush=True)
+        with tempfile.TemporaryDirectory(prefix="fanpulse-bench-") as folder:
+            results[name] = asyncio.run(_section(known[name], Path(folder)))
+        if name == "aggregate_10m" and "aggregate" in results:
+            results[name]["time_ratio_10x"] = time_ratio(results["aggregate"], results[name])
+        if arguments.json:
+            arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+    report.show(results)
+
+
+async def _section(section: Section, folder: Path) -> Figures:
+    return await section(folder)
+
+
+def machine() -> Figures:
+    """Where the figures come from."""
+    return {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.system()}
+
+
+def time_ratio(short: Figures, long: Figures) -> float:
+    """How many times as long we take for the longer log."""
+    ratio: float = (long["events"] / long["ours_per_s"]) / (short["events"] / short["ours_per_s"])
+    return round(ratio, 2)
 
 
 if __name__ == "__main__":

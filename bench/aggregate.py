@@ -1,156 +1,165 @@
-"""Aggregator against the bare loop, in turn, over the same log; their counts must agree to the unit."""
+"""The aggregator beside its peers, in turn, over the same log; their counts must agree to the unit.
+
+The peers are a bare confluent-kafka loop, which decodes and counts and guarantees nothing, and Kafka Streams
+with exactly_once_v2, the same duplicate rule and the same windows: once as its own aggregations count, an
+update of each store for each event, and once with the counts of a record summed before they go to the stores,
+which is what makes the aggregator fast. A rate is the number of events between the
+first and the last that a contestant counts, by the time between them; CPU is the process's in that time.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psutil
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
-
-from bench.stream import fill
+from bench import worker
+from bench.figures import Contest, Counts, Rolling, medians, require_equal
+from bench.kafka_streams import peer as streams
+from bench.stream import ACCOUNTS, TAGS, fill
+from bench.usage import Usage
 from fanpulse.devstack.kafka import EmbeddedKafka
-from fanpulse.devstack.ports import Ports
-from schemas.topics import EVENTS, TOTALS, qualified
+from schemas.topics import EVENTS, qualified
 from schemas.totals import TotalsView
-from services.aggregate.store import group_id
-from services.runtime.reading import read_topic
-from services.runtime.settings import KafkaSettings, Settings
+from services.runtime.settings import AggregateSettings, KafkaSettings, Settings
 
-TIMEOUT_SECONDS = 900.0
+POLL_SECONDS = 0.5  # between two looks at /metrics, so as not to be a load
 
 
-async def run(events: int, runs: int) -> dict[str, Any]:
-    """Figures of ``runs`` runs over a log of ``events`` events: medians, and the ratio."""
-    with tempfile.TemporaryDirectory(prefix="fanpulse-bench-") as folder:
-        async with EmbeddedKafka(Path(folder)) as kafka:
-            source = Settings(namespace="bench", kafka=KafkaSettings(bootstrap=kafka.bootstrap))
-            await fill(source, events)
-            ours, bare, memory, cpu = [], [], [], []
-            for _ in range(runs):
-                bare_run = await asyncio.to_thread(_bare_loop, source, events)
-                our_run = await _aggregate(source, events, Path(folder))
-                if our_run["figures"] != bare_run["figures"]:
-                    raise SystemExit("the counts of the aggregator and of the bare loop differ")
-                bare.append(events / bare_run["seconds"])
-                ours.append(events / our_run["seconds"])
-                memory.append(our_run["rss_mb"])
-                cpu.append(our_run["cpu_seconds"] / events * 1e6)
-                print(f"  run: ours {ours[-1]:,.0f}/s, bare loop {bare[-1]:,.0f}/s", flush=True)
+async def run(folder: Path, events: int, runs: int, streams_runs: int) -> dict[str, Any]:
+    """Medians of each contestant over a log of ``events`` events, and our ratios to the peers."""
+    async with EmbeddedKafka(folder / "kafka") as kafka:
+        settings = Settings(
+            namespace="bench",
+            kafka=KafkaSettings(bootstrap=kafka.bootstrap),
+            aggregate=AggregateSettings(
+                tracked_accounts=tuple(f"{platform}:{account}" for platform, account in ACCOUNTS),
+                tracked_hashtags=tuple(TAGS),
+            ),
+        )
+        size = await fill(settings, events)
+        peer = streams.compiled(folder)
+        summing = replace(peer, options={"peer.combined": "true"})
+        turns = []
+        for number in range(runs):
+            turn = {"bare_loop": await _bare_loop(settings, events)}
+            turn["ours"] = await _aggregator(settings, events, folder)
+            if number < streams_runs:
+                turn["kafka_streams_eos"] = await streams.run(peer, settings, events)
+                turn["kafka_streams_combined"] = await streams.run(summing, settings, events)
+            require_equal(turn)
+            turns.append(turn)
+            rates = ", ".join(f"{name} {each.events_per_s:,.0f}/s" for name, each in turn.items())
+            print(f"  {events:,} events, run {number + 1}: {rates}", flush=True)
     return {
         "events": events,
-        "ours_per_s": round(statistics.median(ours)),
-        "bare_loop_per_s": round(statistics.median(bare)),
-        "ratio_bare": round(statistics.median(a / b for a, b in zip(ours, bare, strict=True)), 3),
-        "rss_mb": round(statistics.median(memory)),
-        "cpu_seconds_per_million": round(statistics.median(cpu), 2),
+        "runs": runs,
+        "kafka_streams_runs": min(runs, streams_runs),
+        **size.figures(),
+        **_figures(turns),
     }
 
 
-def _bare_loop(settings: Settings, events: int) -> dict[str, Any]:
+def _figures(turns: list[dict[str, Contest]]) -> dict[str, Any]:
+    """Ratios are taken within a turn, so that what slows the machine for a while slows both sides."""
+    names = dict.fromkeys(name for turn in turns for name in turn)
+    contestants = {name: medians([turn[name] for turn in turns if name in turn]) for name in names}
+    ours = contestants["ours"]
+    figures: dict[str, Any] = {f"{name}_per_s": each["events_per_s"] for name, each in contestants.items()}
+    figures["ratio_bare"] = _ratio(turns, "bare_loop")
+    if "kafka_streams_eos" in contestants:
+        figures["ratio_kafka_streams"] = _ratio(turns, "kafka_streams_eos")
+        figures["ratio_kafka_streams_combined"] = _ratio(turns, "kafka_streams_combined")
+    figures |= {name: ours[name] for name in ("rss_mb", "cpu_seconds_per_million")}
+    return figures | {"contestants": contestants}
+
+
+def _ratio(turns: list[dict[str, Contest]], peer: str) -> float:
+    both = [turn for turn in turns if peer in turn]
+    return round(statistics.median(turn["ours"].events_per_s / turn[peer].events_per_s for turn in both), 3)
+
+
+async def _bare_loop(settings: Settings, events: int) -> Contest:
     topic = qualified(settings.namespace, EVENTS.name)
     command = [sys.executable, "-m", "bench.bare_loop", str(settings.kafka.bootstrap), topic]
     command += [str(settings.kafka.partitions), str(events)]
-    done = subprocess.run(command, check=True, capture_output=True, timeout=TIMEOUT_SECONDS)
-    result: dict[str, Any] = json.loads(done.stdout)
-    return result
+    return await asyncio.to_thread(_run_bare_loop, command, events)
 
 
-async def _aggregate(settings: Settings, events: int, folder: Path) -> dict[str, Any]:
-    """One run of the real service from an empty state."""
-    await asyncio.to_thread(_forget, settings)
-    port = Ports(folder / "ports.json").choose("aggregate")["aggregate"]
-    environment = os.environ | {
-        "FANPULSE_KAFKA_BOOTSTRAP": str(settings.kafka.bootstrap),
-        "FANPULSE_NAMESPACE": settings.namespace,
-        "FANPULSE_STATE_DIR": str(folder),
-        "FANPULSE_AGGREGATE_METRICS_PORT": str(port),
-    }
-    with (folder / "aggregate.log").open("ab") as log:
-        process = psutil.Popen(
-            [sys.executable, "-m", "fanpulse", "aggregate"], env=environment, stderr=log, stdout=log
-        )
+def _run_bare_loop(command: list[str], events: int) -> Contest:
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
     try:
-        seconds = await asyncio.to_thread(_watch, f"http://127.0.0.1:{port}", events)
-        usage = process.cpu_times()
-        memory = process.memory_info().rss
+        with Usage(process.pid) as usage:
+            output = process.communicate(timeout=worker.TIMEOUT_SECONDS)[0]
     finally:
-        process.terminate()
-        process.wait(30)
-    view = TotalsView()
-    for record in await read_topic(settings, qualified(settings.namespace, TOTALS.name)):
-        view.apply(record.partition, record.key or b"", record.value)
-    return {
-        "seconds": seconds,
-        "figures": _figures(view),
-        "rss_mb": memory / 2**20,
-        "cpu_seconds": usage.user + usage.system,
+        process.kill()
+    if process.returncode:
+        raise SystemExit("the bare loop has failed")
+    result = json.loads(output)
+    counts: dict[str, Counts] = {
+        what: {tuple(row[:-1]): row[-1] for row in rows} for what, rows in result["figures"].items()
     }
+    cpu_per_million = result["cpu_seconds"] / events * 1e6
+    return Contest(events / result["seconds"], usage.peak_mb, cpu_per_million, counts)
 
 
-def _watch(url: str, events: int) -> float:
-    """Seconds from the moment that the worker owns its partitions until it has met all events.
+async def _aggregator(settings: Settings, events: int, folder: Path) -> Contest:
+    """One run of the real service from an empty state."""
+    await asyncio.to_thread(worker.forget, settings)
+    with worker.running(settings, folder) as ours, Usage(ours.pid) as usage:
+        counted, seconds, cpu = await asyncio.to_thread(_watch, ours, usage, events)
+        await asyncio.to_thread(worker.await_met, [ours], events)
+        page = ours.page() or ""
+    counts = counts_of(await worker.stored_totals(settings))
+    return Contest(counted / seconds, usage.peak_mb, cpu / counted * 1e6, counts, _rolling(page))
 
-    /metrics is asked twice a second, so as not to be a load itself; the end is placed between two answers by
-    the rate before.
+
+def _watch(ours: worker.Worker, usage: Usage, events: int) -> tuple[float, float, float]:
+    """(events counted, seconds, CPU seconds) from when the worker owns its partitions until it has met all.
+
+    The end is placed between two looks, by the rate before.
     """
-    points: list[tuple[float, float]] = []
-    deadline = time.perf_counter() + TIMEOUT_SECONDS
-    while time.perf_counter() < deadline:
-        time.sleep(0.5 if points else 0.02)
-        met = _met(url)
+    looks: list[tuple[float, float, float]] = []
+    end = time.perf_counter() + worker.TIMEOUT_SECONDS
+    while time.perf_counter() < end:
+        time.sleep(POLL_SECONDS if looks else 0.02)
+        met = ours.met()
         if met is None:
             continue
-        points.append((time.perf_counter(), met))
-        if met >= events:
-            (then, before), (first, start) = points[-2], points[0]
-            rate = (before - start) / (then - first) if then > first else 0.0
-            end = min(points[-1][0], then + (events - before) / rate) if rate else points[-1][0]
-            return end - first
+        looks.append((time.perf_counter(), met, usage.cpu_seconds()))
+        if met >= events and len(looks) > 1:
+            (first, at_first, cpu), (then, before, _) = looks[0], looks[-2]
+            rate = (before - at_first) / (then - first) if then > first else 0.0
+            last = min(looks[-1][0], then + (events - before) / rate) if rate else looks[-1][0]
+            return events - at_first, last - first, looks[-1][2] - cpu
     raise SystemExit("the aggregator did not count all events in time")
 
 
-def _met(url: str) -> float | None:
-    """Events met so far, duplicates included; None while the worker is not ready."""
-    names = ("fanpulse_events_counted_total", "fanpulse_duplicate_events_total")
-    try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=5):  # noqa: S310
-            pass
-        with urllib.request.urlopen(f"{url}/metrics", timeout=5) as answer:  # noqa: S310
-            lines = answer.read().decode().splitlines()
-    except OSError:
-        return None
-    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(names))
-
-
-def _figures(view: TotalsView) -> dict[str, Any]:
+def counts_of(view: TotalsView) -> dict[str, Counts]:
+    """Totals per account and action, and per hashtag and action."""
     return {
-        scope + "s": sorted(
-            [*key[1:], action, n] for key in view.keys(scope) for action, n in view.actions(key).items()
-        )
+        f"{scope}s": {
+            (*map(str, key[1:]), action): count
+            for key in view.keys(scope)
+            for action, count in view.actions(key).items()
+        }
         for scope in ("account", "hashtag")
     }
 
 
-def _forget(settings: Settings) -> None:
-    """Remove the totals and the group, so that the next worker begins at the start."""
-    admin = AdminClient({"bootstrap.servers": str(settings.kafka.bootstrap)})
-    topic = qualified(settings.namespace, TOTALS.name)
-    for future in admin.delete_topics([topic]).values():
-        future.result()
-    for future in admin.delete_consumer_groups([group_id(settings)]).values():
-        with contextlib.suppress(KafkaException):  # there is no group before the first run
-            future.result()
-    while topic in admin.list_topics(timeout=10).topics:  # the broker deletes in its own time
-        time.sleep(0.1)
+def _rolling(page: str) -> Rolling:
+    """Rolling counts on a page of metrics, summed over partitions; those of 0 left out."""
+    rolling: dict[tuple[str, ...], int] = {}
+    found = worker.families(page)
+    for scope, names in (("account", ("platform", "account")), ("hashtag", ("hashtag",))):
+        for sample in found[f"fanpulse_{scope}_rolling"].samples:
+            labels = sample.labels
+            key = (labels["window"], scope, *(labels[name] for name in names), labels["action"])
+            rolling[key] = rolling.get(key, 0) + int(sample.value)
+    return {key: count for key, count in rolling.items() if count}

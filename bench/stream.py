@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import cycle, islice
+
+import confluent_kafka
 
 from schemas.topics import EVENTS, qualified
-from services.runtime.kafka import create_topics, make_producer
+from services.runtime.kafka import create_topics
 from services.runtime.settings import Settings
 
 START_MS = 1_782_120_600_000
-EVENTS_PER_RECORD = 500  # what a partition gets of each flush when posts of 500 come in from 16 connections
+# The median of what ingest writes when 16 connections post 500 events each without a pause: about 390, and
+# half of the events are in records of 875 and more (`python -m bench.record_size`, two cores).
+EVENTS_PER_RECORD = 400
+POSTS = 400
+POOL = 99_991  # draws that are made once and then repeated; a prime, so that pools do not fall in step
 ACCOUNTS = [
     ("twitter", "GansuTravel"), ("twitter", "GansuHeritage"), ("facebook", "VisitGansu"),
     ("facebook", "GansuCulture"), ("instagram", "visitgansu"), ("instagram", "gansu.heritage"),
@@ -21,71 +28,138 @@ TAGS = ["gansuheritage", "fuxiceremony", "linxiaapricot", "colorfulgansu", "tian
 ACTIONS = ["like"] * 12 + ["comment"] * 3 + ["repost"] * 3 + ["follow", "share", "unlike"]
 COUNTRIES = ["CN", "US", "GB", "FR", "DE", "JP", "KR", "TH", "MY", "SG", "AU", "CA", "BR", "EG", "KE"]
 
+#: (partition, value) of a record
+Placed = tuple[int, bytes]
 
-def records(events: int, partitions: int, seed: int = 1) -> Iterator[tuple[int, bytes]]:
-    """(partition, value): ``events`` interactions in all, 2 % of them duplicates, a clock record a second."""
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What was written: records of events, and their bytes of JSON. Clock records are left out."""
+
+    events: int
+    records: int
+    bytes: int
+
+    def figures(self) -> dict[str, float]:
+        """For the tables."""
+        return {
+            "events_per_record": round(self.events / self.records),
+            "bytes_per_event": round(self.bytes / self.events),
+        }
+
+
+def records(events: int, partitions: int, posts: int = POSTS, seed: int = 1) -> Iterator[Placed]:
+    """``events`` interactions in all, 2 % of them duplicates, with a clock record a second.
+
+    Of more than POSTS posts each gets its turn in every tenth event, so that none stays without one.
+    """
     draw = random.Random(seed)
-    posts = Posts(draw)
+    rows = _rows(draw, posts)
+    last: dict[int, list[bytes]] = {}
     made, turn = 0, 0
-    last: dict[int, list[str]] = {}
     while made < events:
         partition, now = turn % partitions, START_MS + turn * 5
         count = min(EVENTS_PER_RECORD, events - made)
-        rows = [_event(draw, post, now, made + index) for index, post in enumerate(posts.take(count))]
+        some = [
+            template % (number, now - before, action, actor, country)
+            for number, (template, before, action, actor, country) in enumerate(islice(rows, count), made)
+        ]
         for index in range(0, count, 50):  # ids met before, in this partition
             if partition in last:
-                rows[index] = draw.choice(last[partition])
-        last[partition] = rows
-        yield partition, f"[{','.join(rows)}]".encode()
+                some[index] = draw.choice(last[partition])
+        last[partition] = some
+        yield partition, b"[%b]" % b",".join(some)
         made += count
         turn += 1
         if turn % (partitions * 50) == 0:
-            clock = json.dumps([{"kind": "clock", "v": 1, "present": now, "source": "event"}]).encode()
-            yield from ((each, clock) for each in range(partitions))
+            yield from clocks(now, partitions)
+    yield from clocks(present_at_end(events), partitions)
 
 
-class Posts:
+def present_at_end(events: int) -> int:
+    """What the clock records at the end of a log of so many events say, in ms."""
+    return START_MS + -(-events // EVENTS_PER_RECORD) * 5
+
+
+def clocks(present_ms: int, partitions: int) -> Iterator[Placed]:
+    """A clock record for each partition."""
+    clock = json.dumps([{"kind": "clock", "v": 1, "present": present_ms, "source": "event"}]).encode()
+    return ((partition, clock) for partition in range(partitions))
+
+
+def _rows(draw: random.Random, posts: int) -> Iterator[tuple[bytes, int, bytes, int, bytes]]:
+    """What is drawn for each event: template of its post, age in ms, action, actor, country; without end."""
+    return zip(
+        _posts(draw, posts),
+        cycle([draw.randrange(2_000) for _ in range(POOL)]),
+        cycle([draw.choice(ACTIONS).encode() for _ in range(POOL - 2)]),
+        cycle([draw.getrandbits(128) for _ in range(POOL + 12)]),
+        cycle([draw.choice(COUNTRIES).encode() for _ in range(POOL + 28)]),
+        strict=False,
+    )
+
+
+def _posts(draw: random.Random, count: int) -> Iterator[bytes]:
     """Posts that people react to: a few take most of it, and each has its account, hashtags and format."""
-
-    def __init__(self, draw: random.Random, count: int = 400) -> None:
-        self._draw = draw
-        self._posts = [
-            {
-                "platform": platform, "account": account, "post_id": f"post-{number}",
-                "hashtags": draw.sample(TAGS, 2), "campaign": "fuxi-ceremony-2026",
-                "post_format": draw.choice(["graphic", "link", "video", "live"]),
-            }
-            for number in range(count)
-            for platform, account in [draw.choice(ACCOUNTS)]
-        ]  # fmt: skip
-        self._weights = [1 / (rank + 1) for rank in range(count)]
-
-    def take(self, count: int) -> list[dict[str, object]]:
-        """Posts, by their share of the reactions."""
-        return self._draw.choices(self._posts, self._weights, k=count)
+    templates = [_template(draw, number) for number in range(count)]
+    popular = cycle(draw.choices(templates, [1 / (rank + 1) for rank in range(count)], k=POOL))
+    if count <= POSTS:
+        yield from popular
+    for template in cycle(templates):
+        yield template
+        yield from islice(popular, 9)
 
 
-def _event(draw: random.Random, post: dict[str, object], now: int, number: int) -> str:
-    event = {
-        "kind": "interaction", "v": 1, "event_id": f"{post['platform']}-{number:012d}",
-        "occurred_at": now - draw.randrange(2_000), "action": draw.choice(ACTIONS), **post,
-        "actor": {"id": f"{draw.getrandbits(128):032x}", "country": draw.choice(COUNTRIES)},
+def _template(draw: random.Random, number: int) -> bytes:
+    """An interaction with a post, open for number, time, action, actor and country."""
+    platform, account = draw.choice(ACCOUNTS)
+    about = {
+        "platform": platform, "account": account, "post_id": f"post-{number}",
+        "hashtags": draw.sample(TAGS, 2), "campaign": "fuxi-ceremony-2026",
+        "post_format": draw.choice(["graphic", "link", "video", "live"]),
     }  # fmt: skip
-    return json.dumps(event, separators=(",", ":"))
+    head = f'{{"kind":"interaction","v":1,"event_id":"{platform}-%012d","occurred_at":%d,"action":"%b",'
+    tail = ',"actor":{"id":"%032x","country":"%b"}}'
+    return (head + json.dumps(about, separators=(",", ":"))[1:-1] + tail).encode()
 
 
-async def fill(settings: Settings, events: int) -> None:
-    """Create the topics of the namespace and write the log."""
+async def fill(settings: Settings, events: int, posts: int = POSTS) -> Size:
+    """Create the topics of the namespace and write the log; what was written."""
     await create_topics(settings)
-    producer = make_producer(settings, linger_ms=2, max_request_size=2**20)
-    await producer.start()
-    try:
-        topic, window = qualified(settings.namespace, EVENTS.name), []
-        for partition, value in records(events, settings.kafka.partitions):
-            window.append(await producer.send(topic, value, partition=partition))
-            if len(window) > 200:
-                await asyncio.gather(*window)
-                window.clear()
-        await asyncio.gather(*window)
-    finally:
-        await producer.stop()
+    return write(settings, records(events, settings.kafka.partitions, posts))
+
+
+def write(settings: Settings, placed: Iterable[Placed]) -> Size:
+    """Write records to engagement.events.v1, each in a batch of its own as ingest does."""
+    topic = qualified(settings.namespace, EVENTS.name)
+    producer = confluent_kafka.Producer(
+        {
+            "bootstrap.servers": settings.kafka.bootstrap,
+            "enable.idempotence": True,
+            "acks": "all",
+            "compression.type": "zstd",
+            "linger.ms": 0,
+            "batch.num.messages": 1,
+            "log_level": 3,  # a coordinator that is still loading is no news
+        }
+    )
+    failed: list[object] = []
+
+    def delivered(error: object, _message: object) -> None:
+        if error is not None:
+            failed.append(error)
+
+    events, count, size = 0, 0, 0
+    for partition, value in placed:
+        while True:
+            try:
+                producer.produce(topic, value, partition=partition, on_delivery=delivered)
+                break
+            except BufferError:
+                producer.poll(0.05)
+        producer.poll(0)
+        if found := value.count(b'"event_id"'):
+            events, count, size = events + found, count + 1, size + len(value)
+    if producer.flush(60) or failed:
+        raise SystemExit(f"the log was not written: {failed[:1]}")
+    return Size(events, count, size)

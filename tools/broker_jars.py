@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,12 @@ HEAD = """\
 """
 
 
-def lines(folder: Path) -> list[str]:
-    """A line for each jar, sorted; downloads into the folder."""
+def lines(folder: Path, roots: Sequence[str] = ROOTS) -> list[str]:
+    """A line for each jar that the roots need, sorted; downloads into the folder."""
     from jgo.maven import MavenContext, PythonResolver
 
     context: Any = MavenContext(resolver=PythonResolver(), repo_cache=folder)
-    dependencies = [context.create_dependency(root) for root in ROOTS]
+    dependencies = [context.create_dependency(root) for root in roots]
     inputs, transitive = context.resolver.resolve(dependencies)
     needed = [*inputs, *(each for each in transitive if each.scope in ("compile", "runtime"))]
     return sorted({_line(each.artifact) for each in needed})

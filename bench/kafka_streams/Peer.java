@@ -1,0 +1,124 @@
+import java.io.FileInputStream;
+import java.io.IOException;
+import java.io.InputStream;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.Properties;
+import java.util.TreeMap;
+import org.apache.kafka.common.serialization.Serdes;
+import org.apache.kafka.streams.KafkaStreams;
+import org.apache.kafka.streams.KeyValue;
+import org.apache.kafka.streams.StoreQueryParameters;
+import org.apache.kafka.streams.StreamsBuilder;
+import org.apache.kafka.streams.StreamsConfig;
+import org.apache.kafka.streams.errors.StreamsUncaughtExceptionHandler.StreamThreadExceptionResponse;
+import org.apache.kafka.streams.kstream.Consumed;
+import org.apache.kafka.streams.kstream.Windowed;
+import org.apache.kafka.streams.state.KeyValueIterator;
+import org.apache.kafka.streams.state.QueryableStoreTypes;
+import org.apache.kafka.streams.state.ReadOnlyWindowStore;
+
+/**
+ * The peer of the aggregator: Kafka Streams, exactly once, with the same duplicate rule, totals and windows.
+ *
+ * <p>{@code java Peer FILE}: the file has the properties of Kafka Streams, and these:
+ *
+ * <ul>
+ *   <li>{@code peer.topic}, {@code peer.events}, {@code peer.present.ms}: what to count; the run ends when so many
+ *       events have been met and the present of the last clock record has been reached.
+ *   <li>{@code peer.generation.events}, {@code peer.generations}: the duplicate rule.
+ *   <li>{@code peer.in.memory}: stores in memory, else in RocksDB.
+ *   <li>{@code peer.combined}: sum up a record before it goes to the stores, else update them with each event.
+ *   <li>{@code peer.output}: file that gets lines of tab-separated fields: the rolling counts ({@code rolling}), and
+ *       the time between the first and the last event ({@code seconds}, {@code cpu_seconds}).
+ * </ul>
+ *
+ * <p>The totals are in the changelogs of the stores, committed, when it has ended.
+ *
+ * <p>Events of one id are in one partition, so each partition is counted for itself and nothing is
+ * repartitioned; totals are sums over partitions. That is what the aggregator does, too.
+ */
+public final class Peer {
+    /** Name of a window -> the level whose buckets it is made of, and its length. */
+    private record Window(String name, Counting.Level level, long lengthMs) {}
+
+    private static final Window[] WINDOWS = {
+        new Window("1m", Counting.Level.SECONDS, 60_000),
+        new Window("5m", Counting.Level.SECONDS, 300_000),
+        new Window("1h", Counting.Level.MINUTES, 3_600_000),
+        new Window("24h", Counting.Level.TENS, 86_400_000),
+    };
+
+    private Peer() {}
+
+    public static void main(String[] arguments) throws IOException, InterruptedException {
+        Properties settings = new Properties();
+        try (InputStream file = new FileInputStream(arguments[0])) {
+            settings.load(file);
+        }
+        settings.put(StreamsConfig.PROCESSING_GUARANTEE_CONFIG, StreamsConfig.EXACTLY_ONCE_V2);
+        Progress progress =
+                new Progress(
+                        Long.parseLong(settings.getProperty("peer.events")),
+                        Long.parseLong(settings.getProperty("peer.present.ms")));
+        Counting.Run run =
+                new Counting.Run(
+                        Long.parseLong(settings.getProperty("peer.generation.events")),
+                        Integer.parseInt(settings.getProperty("peer.generations")),
+                        Boolean.parseBoolean(settings.getProperty("peer.in.memory")),
+                        Boolean.parseBoolean(settings.getProperty("peer.combined")),
+                        progress);
+        StreamsBuilder builder = new StreamsBuilder();
+        builder.stream(
+                        settings.getProperty("peer.topic"),
+                        Consumed.with(Serdes.ByteArray(), Serdes.ByteArray()))
+                .process(Counting.supplier(run));
+        List<String> lines = new ArrayList<>();
+        try (KafkaStreams streams = new KafkaStreams(builder.build(), settings)) {
+            streams.setUncaughtExceptionHandler(
+                    error -> {
+                        error.printStackTrace();
+                        progress.fail();
+                        return StreamThreadExceptionResponse.SHUTDOWN_CLIENT;
+                    });
+            streams.start();
+            progress.await();
+            if (!progress.complete()) {
+                System.exit(1);
+            }
+            for (Window window : WINDOWS) {
+                lines.addAll(rolling(streams, window, progress.presentMs()));
+            }
+        } // closing commits what the last interval has left
+        lines.add("seconds\t" + progress.seconds());
+        lines.add("cpu_seconds\t" + progress.cpuSeconds());
+        Files.write(Path.of(settings.getProperty("peer.output")), lines);
+    }
+
+    /** Counts within [end - length, end), end being the end of the bucket that the present lies in. */
+    private static List<String> rolling(KafkaStreams streams, Window window, long presentMs) {
+        ReadOnlyWindowStore<String, Long> store =
+                streams.store(
+                        StoreQueryParameters.fromNameAndType(
+                                window.level().name(), QueryableStoreTypes.<String, Long>windowStore()));
+        long widthMs = window.level().widthMs;
+        long endMs = (presentMs / widthMs + 1) * widthMs;
+        Map<String, Long> counts = new TreeMap<>();
+        try (KeyValueIterator<Windowed<String>, Long> buckets =
+                store.fetchAll(
+                        Instant.ofEpochMilli(endMs - window.lengthMs()),
+                        Instant.ofEpochMilli(endMs - 1))) {
+            while (buckets.hasNext()) {
+                KeyValue<Windowed<String>, Long> bucket = buckets.next();
+                counts.merge(bucket.key.key(), bucket.value, Long::sum);
+            }
+        }
+        List<String> lines = new ArrayList<>();
+        counts.forEach((key, count) -> lines.add("rolling\t" + window.name() + "\t" + key + "\t" + count));
+        return lines;
+    }
+}
