@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
-from schemas.totals import Key
+from schemas.totals import Key, encode_key
+from services.aggregate.dedup import Horizon
+from services.aggregate.partition import PartitionState
 from services.aggregate.readings import Readings
 
 FOLLOWERS: Key = ("reading", "twitter", "GansuTravel", "followers")
@@ -142,6 +145,30 @@ def test_an_entry_of_an_older_release_is_a_baseline() -> None:
     readings.take(FOLLOWERS, 910, 60_001)
     assert course(readings) == {
         "value": 910, "at_ms": 60_001, "first": 900, **ZERO, "gained": 10, "late": 1, "since": 41,
+    }  # fmt: skip
+
+
+def test_a_partition_that_an_older_release_stored_goes_on() -> None:
+    """What that release wrote is restored, and is stored with its course at the next flush, even if only
+    another figure has had a reading since."""
+
+    def event(account: str, value: int, at_ms: int) -> bytes:
+        fields = {"kind": "reading", "v": 1, "event_id": f"{account}{at_ms}", "occurred_at": at_ms}
+        of = {"platform": "twitter", "account": account, "metric": "followers", "value": value}
+        return json.dumps(fields | of).encode()
+
+    horizon = Horizon(1000, 2)
+    before = PartitionState(0, horizon)
+    for offset, value in enumerate((1000, 1200, 1100)):
+        before.apply(offset, event("GansuTravel", value, offset + 1))
+    stored = {key: value for key, value in before.take_changes() if value is not None}
+    name = encode_key(FOLLOWERS)
+    old = {field: json.loads(stored[name])[field] for field in ("value", "at_ms", "offset")}
+    after = PartitionState(0, horizon)
+    after.restore({**stored, name: json.dumps(old).encode()})
+    after.apply(3, event("GansuHeritage", 50, 9))
+    assert json.loads(dict(after.take_changes())[name] or b"") == {
+        "value": 1100, "at_ms": 3, "first": 1100, **ZERO, "since": 2, "offset": 3,
     }  # fmt: skip
 
 
