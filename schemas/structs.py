@@ -56,13 +56,6 @@ class Remembered(dict[Any, Any]):
         return cleaned
 
 
-def quick_text(value: str) -> str:
-    """``fields.clean_text``, with a short way for plain ASCII."""
-    if value.isascii() and value.isprintable() and value.strip() == value:
-        return value
-    return fields.clean_text(value)
-
-
 def quick_name(value: str | None) -> Any:
     """``fields.clean_name``, with a short way for plain ASCII."""
     if value is None:
@@ -97,8 +90,13 @@ class QuickTime:
 
 
 #: Normalisers called for each value, since nearly every value is a new one. All others are remembered.
-_CALLED: dict[str, Clean] = {"event_id": quick_text, "id": quick_text, "name": quick_name}
+_CALLED: dict[str, Clean] = {"event_id": fields.clean_text, "id": fields.clean_text, "name": quick_name}
 _QUICK: dict[Clean, Clean] = {fields.parse_time: QuickTime()}
+#: What most values that are in normal form already have in common: asked in place, since a call takes longer.
+_NORMAL: dict[Clean, str] = {
+    fields.clean_text: "value.isascii() and value.isprintable() and value.strip() is value",
+    fields.parse_time: f"type(value) is int and {fields.EARLIEST_MS} <= value < {fields.LATEST_MS}",
+}
 _TABLES: dict[Clean, Remembered] = {}
 
 
@@ -157,19 +155,23 @@ def _steps(model: type[BaseModel], scope: dict[str, Any]) -> Iterator[str]:
         if name == "v":
             yield f"self.v = {field.default!r}"
             continue
-        yield f"value = self.{name}"
-        guard = "if value is not UNSET: " if optional else ""
+        if _is_nested(hint) or clean or optional:
+            yield f"value = self.{name}"
         if _is_nested(hint):
             yield "if value: value.normalise()"
             yield f"elif value is None: self.{name} = UNSET"
         elif clean:
+            guard = "value is not UNSET and " if optional else ""
             scope[name] = (
                 _CALLED.get(name) or _QUICK.get(clean) or _TABLES.setdefault(clean, Remembered(clean))
             )
-            call = f"{name}[value]" if isinstance(scope[name], Remembered) else f"{name}(value)"
-            yield f"{guard}self.{name} = {call}"
+            if isinstance(scope[name], Remembered):
+                # To set a field costs more than to compare two texts, and few change.
+                yield f"if {guard}(normal := {name}[value]) != value: self.{name} = normal"
+            else:
+                yield f"if {guard}not ({_NORMAL.get(clean)}): self.{name} = {name}(value)"
         elif optional:
-            test = "is None" if field.default is None else f"== {field.default!r}"
+            test = "is None" if field.default is None else f"is not UNSET and value == {field.default!r}"
             yield f"if value {test}: self.{name} = UNSET"
 
 

@@ -32,7 +32,7 @@ class Actors:
         name = f"{platform}:{actor.id}"
         if name in self._vips:
             actor.verified = True
-        else:
+        elif actor.name is not UNSET:
             actor.name = UNSET
         if self._keyed is not None:
             actor.id = self._pseudonyms[name]

@@ -12,6 +12,7 @@ from services.ingest.present import Gate
 
 #: No event has more commas than this (a list of 50 hashtags among them), but a body of `0,0,0,...` has.
 _COMMAS_PER_EVENT = 80
+_FIRST = range(1)
 
 
 class TooManyEventsError(ValueError):
@@ -44,6 +45,12 @@ def members(body: bytes, *, lines: bool) -> list[bytes]:
     return codec.split_lines(body) if lines or _is_really_lines(body) else [body.strip()]
 
 
+def admit_singles(bodies: list[bytes], gate: Gate) -> list[Event] | None:
+    """The events of bodies that are one JSON object each; None if one of them is not one good event."""
+    events = codec.decode_lines(bodies)
+    return events if events is not None and gate.admits_all(events) else None
+
+
 def admit(body: bytes, *, lines: bool, most: int, gate: Gate) -> Admitted | Refusal:
     """Judge a body: one JSON object, a JSON array of events, or (`lines`) NDJSON.
 
@@ -67,6 +74,9 @@ def admit(body: bytes, *, lines: bool, most: int, gate: Gate) -> Admitted | Refu
 
 def _admit_object(body: bytes, most: int, gate: Gate) -> Admitted | Refusal:
     body = body.strip()
+    event = codec.decode_one(body)
+    if not isinstance(event, Refusal) and gate.admits(event.occurred_at):
+        return Admitted([event], _FIRST, [])
     judged = _judge([body], most, gate)
     broken = judged.refused[0].refusal if judged.refused else None
     if broken is None or broken.field or broken.reason not in (Reason.NOT_JSON, Reason.NOT_UTF8):

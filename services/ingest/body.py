@@ -42,6 +42,9 @@ class Shape(NamedTuple):
     gzip: bool
 
 
+PLAIN = Shape(lines=False, gzip=False)
+
+
 def shape_of(headers: Mapping[bytes, bytes]) -> Shape:
     """Raises Problem (415) for a media type, charset or encoding that is not understood."""
     return _shape(headers.get(b"content-type", b""), headers.get(b"content-encoding", b""))

@@ -9,7 +9,7 @@ from msgspec import UNSET
 from schemas.hashtags import AliasTable
 from schemas.structs import Event, Interaction, Post, Remembered
 from services.ingest.actors import Actors
-from services.ingest.known_posts import KnownPosts, PostRecord, record_of
+from services.ingest.known_posts import Facts, KnownPosts, PostRecord, record_of
 
 
 class Enrichment:
@@ -27,32 +27,34 @@ class Enrichment:
         itself is kept.
         """
         learned: list[PostRecord] = []
+        resolved, facts_of, protect = self._resolved, self._posts.get, self._actors.protect
         for event in events:
             kind = type(event)
             if kind is Interaction:
-                self._interaction(event)
+                if event.hashtags:
+                    event.hashtags = resolved[event.hashtags]
+                post_id = event.post_id
+                if post_id and (facts := facts_of(event.platform, post_id)) is not None:
+                    _complete(event, facts)
+                if actor := event.actor:
+                    protect(event.platform, actor)
             elif kind is Post:
                 if event.hashtags:
-                    event.hashtags = self._resolved[event.hashtags]
+                    event.hashtags = resolved[event.hashtags]
                 self._posts.learn(event)
                 learned.append(record_of(event))
             elif (tags := getattr(event, "hashtags", UNSET)) and tags:
-                event.hashtags = self._resolved[tags]
+                event.hashtags = resolved[tags]
         return learned
 
-    def _interaction(self, event: Event) -> None:
-        if event.hashtags:
-            event.hashtags = self._resolved[event.hashtags]
-        post_id = event.post_id
-        if post_id and (facts := self._posts.get(event.platform, post_id)) is not None:
-            hashtags, campaign, post_format, broadcast_id = facts
-            if event.hashtags is UNSET:
-                event.hashtags = hashtags
-            if event.campaign is UNSET:
-                event.campaign = campaign
-            if event.post_format is UNSET:
-                event.post_format = post_format
-            if event.broadcast_id is UNSET:
-                event.broadcast_id = broadcast_id
-        if event.actor:
-            self._actors.protect(event.platform, event.actor)
+
+def _complete(event: Event, facts: Facts) -> None:
+    hashtags, campaign, post_format, broadcast_id = facts
+    if event.hashtags is UNSET:
+        event.hashtags = hashtags
+    if event.campaign is UNSET:
+        event.campaign = campaign
+    if event.post_format is UNSET:
+        event.post_format = post_format
+    if event.broadcast_id is UNSET:
+        event.broadcast_id = broadcast_id

@@ -20,6 +20,7 @@ from services.ingest.admission import TooManyEventsError
 from services.ingest.auth import ApiKeys
 from services.ingest.budget import Budget
 from services.ingest.deadlines import Deadlines
+from services.ingest.gathering import MAX_BYTES, Gathering
 from services.ingest.intake import Intake, Outcome, Submitted
 from services.ingest.metrics import IngestMetrics
 from services.ingest.problems import MEDIA_TYPE, Problem
@@ -33,6 +34,9 @@ PATH = "/v1/events"
 _RETRY_AFTER_SECONDS = 5
 _SOURCE = re.compile(rb"[\x21-\x7e][\x20-\x7e]{0,198}[\x21-\x7e]|[\x21-\x7e]")
 _JSON_HEADERS = (b"content-type", b"application/json")
+
+
+_ONE = Outcome(1, [])
 
 
 class Front:
@@ -53,6 +57,7 @@ class Front:
     ) -> None:
         self._rest = rest
         self._intake = intake
+        self._gathering = Gathering(intake)
         self._keys = keys
         self._budget = budget
         self._metrics = metrics
@@ -95,12 +100,19 @@ class Front:
         if body is None:
             return None
         try:
+            if shape == bodies.PLAIN and body[:1] == b"{" and len(body) <= MAX_BYTES:
+                group, place = self._gathering.join(body, held)
+                del body
+                if await group.taken:
+                    return _ONE
+                body = group.bodies[place]
             held.release()  # from here on the publisher holds what there is of the request
             submitted = self._submit(body, shape, _source(headers))
             del body
-            outcome = await self._intake.acknowledged(submitted)
+            await submitted.acknowledged
         except PublishError as error:
             raise _problem_of(error) from error
+        outcome = self._intake.settle(submitted)
         if outcome.unreadable is not None:
             raise Problem(400, outcome.unreadable.detail, reason=outcome.unreadable.reason.value)
         return outcome
@@ -139,8 +151,8 @@ def _problem_of(error: PublishError) -> Problem:
 
 def _source(headers: Mapping[bytes, bytes]) -> str:
     """Where the events come from, for dead letters: the header X-Fanpulse-Source if it is a fit name."""
-    named = headers.get(b"x-fanpulse-source", b"")
-    return named.decode() if _SOURCE.fullmatch(named) else "http"
+    named = headers.get(b"x-fanpulse-source")
+    return named.decode() if named and _SOURCE.fullmatch(named) else "http"
 
 
 def _render(outcome: Outcome) -> bytes:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from schemas.reasons import Reason, Refusal
 from schemas.structs import KINDS, Event
-from services.ingest.admission import Admitted, Refused, admit, members
+from services.ingest.admission import Admitted, Refused, admit, admit_singles, members
 from services.ingest.dead_letters import letter
 from services.ingest.enrichment import Enrichment
 from services.ingest.metrics import IngestMetrics
@@ -41,12 +41,22 @@ class Outcome(NamedTuple):
 
 
 class Submitted(NamedTuple):
-    """What is remembered of a request while it waits: no event, so that a stall holds little memory."""
+    """What is remembered of a request while it waits: no event, so that a stall holds little memory.
+
+    ``acknowledged`` is done when all of it is in the log, or fails with a PublishError.
+    """
 
     acknowledged: asyncio.Future[None]
     accepted: dict[type, int]
     rejected: list[Rejected]
     unreadable: Refusal | None = None
+
+
+class Together(NamedTuple):
+    """Bodies of one good event each, submitted as one parcel."""
+
+    acknowledged: asyncio.Future[None]
+    accepted: dict[type, int]
 
 
 class Intake:
@@ -84,9 +94,9 @@ class Intake:
         events, refused = admitted.events, admitted.refused
         learned = self._enrichment.enrich(events)
         packed = pack(events, self._publisher.partitions, self._caps)
-        accepted = {type(events[0]): 1} if len(events) == 1 else Counter(map(type, events))
+        accepted = _numbers(events)
         if packed.oversize:
-            accepted = Counter(accepted) - Counter(map(type, packed.oversize))
+            accepted = Counter(accepted) - Counter(_numbers(packed.oversize))
             refused = [*refused, *self._oversize(body, lines, admitted, packed.oversize)]
             refused.sort(key=attrgetter("index"))
         letters = self._letters(refused, source) if refused else ()
@@ -94,11 +104,32 @@ class Intake:
         self._present.saw(gate.newest)
         return Submitted(future, accepted, [Rejected(each.index, each.refusal) for each in refused])
 
-    async def acknowledged(self, submitted: Submitted) -> Outcome:
-        """Wait until all of it is in the log. Raises PublishError."""
-        await submitted.acknowledged
-        for kind, count in submitted.accepted.items():
+    def submit_together(self, bodies: list[bytes]) -> Together | None:
+        """Hand bodies of one event each to the publisher as one parcel.
+
+        None, and nothing is submitted, if one of them is not one good event. Raises PublishError.
+        """
+        gate = self._present.gate()
+        events = admit_singles(bodies, gate)
+        if events is None:
+            return None
+        learned = self._enrichment.enrich(events)
+        packed = pack(events, self._publisher.partitions, self._caps)
+        if packed.oversize:
+            return None
+        future = self._publisher.submit(Parcel(packed.fragments, learned))
+        self._present.saw(gate.newest)
+        return Together(future, _numbers(events))
+
+    def count(self, accepted: dict[type, int]) -> None:
+        """Count events that have been acknowledged."""
+        for kind, count in accepted.items():
             self._metrics.accepted_of[KINDS[kind]].inc(count)
+
+    def settle(self, submitted: Submitted) -> Outcome:
+        """Count what has been acknowledged, and what was refused with it."""
+        assert submitted.acknowledged.done()
+        self.count(submitted.accepted)
         for each in submitted.rejected:
             self._metrics.rejected_of[each.refusal.reason].inc()
         if submitted.unreadable is not None:
@@ -124,3 +155,9 @@ class Intake:
         large = {id(event) for event in oversize}
         places = zip(admitted.indexes, admitted.events, strict=True)
         return [Refused(index, raws[index], refusal) for index, event in places if id(event) in large]
+
+
+def _numbers(events: list[Event]) -> dict[type, int]:
+    """How many events of each kind; mostly all are of one."""
+    kinds = set(map(type, events))
+    return {kinds.pop(): len(events)} if len(kinds) == 1 else Counter(map(type, events))

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from schemas.events import MODELS
 from schemas.reasons import Reason
@@ -12,6 +17,38 @@ from schemas.reasons import Reason
 #: Every status that POST /v1/events answers.
 STATUSES = (202, 400, 401, 408, 413, 415, 422, 503)
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class LoopHistogram(Collector):
+    """A histogram for one event loop, which observes and is scraped: without the library's locks and loops.
+
+    They take a fiftieth of the time of a request of one event. ``buckets``: upper bounds, ascending.
+    """
+
+    def __init__(
+        self, name: str, documentation: str, *, buckets: Sequence[float], registry: CollectorRegistry
+    ) -> None:
+        self._name = name
+        self._documentation = documentation
+        self._bounds = tuple(buckets)
+        self._counts = [0] * (len(buckets) + 1)
+        self._sum = 0.0
+        registry.register(self)
+
+    def observe(self, amount: float) -> None:
+        """Count one value."""
+        self._counts[bisect_left(self._bounds, amount)] += 1
+        self._sum += amount
+
+    def describe(self) -> Iterator[Metric]:
+        """The name, for the registry to keep unique."""
+        yield HistogramMetricFamily(self._name, self._documentation)
+
+    def collect(self) -> Iterator[Metric]:
+        """What was counted so far."""
+        bounds = (*map(floatToGoString, self._bounds), "+Inf")
+        buckets = list(zip(bounds, map(float, accumulate(self._counts)), strict=True))
+        yield HistogramMetricFamily(self._name, self._documentation, buckets, self._sum)
 
 
 class IngestMetrics:
@@ -49,7 +86,7 @@ class IngestMetrics:
             "Kafka records written and acknowledged, all topics.",
             registry=registry,
         )
-        self.request_seconds = Histogram(
+        self.request_seconds = LoopHistogram(
             "fanpulse_ingest_request_seconds",
             "Time from the headers of POST /v1/events to its answer, acknowledgement included.",
             registry=registry,

@@ -60,7 +60,7 @@ def pack(events: Sequence[Event], partitions: int, caps: Caps) -> Packed:
     """Encode events, in their order, into fragments under the caps."""
     packed = Packed([], [])
     if len(events) == 1:
-        _encode(list(events), partition_of(key_of(events[0]), partitions), caps, packed)
+        _encode([events[0]], partition_of(key_of(events[0]), partitions), caps, packed)
         return packed
     shares: list[list[Event]] = [[] for _ in range(partitions)]
     for event in events:

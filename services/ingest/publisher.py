@@ -33,9 +33,9 @@ from services.ingest.packing import Caps, Fragment, next_record
 FLUSHES_UNDER_WAY = 2
 #: A flush of more bytes is compressed in a thread; for a smaller one the way there would take longer.
 _THREAD_BYTES = 64 * 1024
-#: So much must wait for a flush to start while another is under way. Smaller ones do better together: what a
-#: flush costs depends on its partitions more than on its bytes.
-_WORTH_BYTES = 256 * 1024
+#: So much must wait for a flush to start while another is under way: it is made ready while the broker works.
+#: Smaller ones do better together, since what a flush costs depends on its partitions more than on its bytes.
+_WORTH_BYTES = 8 * 1024
 #: How often waiting requests are looked through for those that have waited too long.
 SWEEP_SECONDS = 0.25
 

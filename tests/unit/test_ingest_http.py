@@ -311,7 +311,7 @@ async def test_no_room_is_503(ingest: Ingest, error: Exception, retry: str) -> N
 
 
 @pytest.mark.parametrize("error", [AckTimeoutError(), ProducerFailedError("x")])
-@pytest.mark.parametrize("body", [[EVENT], [{}], b"nonsense"])
+@pytest.mark.parametrize("body", [EVENT, [EVENT], [{}], b"nonsense"])
 async def test_without_an_acknowledgement_it_is_503(ingest: Ingest, error: Exception, body: Any) -> None:
     """For dead letters as for events: nothing is called done that is not in the log."""
     ingest.publisher.failure = error
@@ -319,6 +319,65 @@ async def test_without_an_acknowledgement_it_is_503(ingest: Ingest, error: Excep
     assert problem(answer)["status"] == 503
     assert "same event_id" in answer.json()["detail"]
     assert int(answer.headers["retry-after"]) > 0
+
+
+async def together(ingest: Ingest, *bodies: Any) -> list[httpx.Response]:
+    """The answers to bodies that are posted in one turn of the event loop."""
+    return await asyncio.gather(*(ingest.post(body) for body in bodies))
+
+
+async def test_single_events_that_come_together_go_together(ingest: Ingest) -> None:
+    """In one parcel; each request is answered for its own event, and each event is counted."""
+    answers = await together(ingest, *({**EVENT, "event_id": f"e{n}"} for n in range(20)))
+    assert [(each.status_code, each.json()) for each in answers] == [
+        (202, {"accepted": 1, "rejected": []})
+    ] * 20
+    assert len(ingest.publisher.parcels) == 1
+    assert sorted(each["event_id"] for each in ingest.publisher.entries()) == sorted(
+        f"e{n}" for n in range(20)
+    )
+    assert ingest.metric('fanpulse_ingest_events_accepted_total{kind="interaction"}') == 20
+    assert ingest.metric("fanpulse_ingest_request_seconds_count") == 20
+
+
+@pytest.mark.parametrize(
+    ("bad", "status"),
+    [
+        ({**EVENT, "action": "wink"}, 422),
+        (b'{"kind":', 400),
+        (json.dumps(EVENT)[:-1].encode() + b',"action":"like"}', 422),
+        ({**EVENT, "occurred_at": NOW + 1001}, 422),
+    ],
+)
+async def test_a_bad_event_spoils_none_of_those_that_come_with_it(
+    ingest: Ingest, bad: Any, status: int
+) -> None:
+    """It is refused by itself, with its reason; the others are in the log once."""
+    good = [{**EVENT, "event_id": f"e{n}"} for n in range(4)]
+    answers = await together(ingest, *good[:2], bad, *good[2:])
+    assert [each.status_code for each in answers] == [202, 202, status, 202, 202]
+    assert sorted(each["event_id"] for each in ingest.publisher.entries()) == ["e0", "e1", "e2", "e3"]
+    assert len(ingest.publisher.letters()) == 1
+    assert ingest.metric('fanpulse_ingest_events_accepted_total{kind="interaction"}') == 4
+
+
+async def test_halves_of_events_make_no_event(ingest: Ingest) -> None:
+    """Bodies that would be two events if they were joined are refused, each by itself."""
+    first, second = (json.dumps({**EVENT, "event_id": name}).encode() for name in "ab")
+    at = second.index(b",")
+    for comma in (b",", b""):
+        answers = await together(ingest, first + comma + second[:at], b"{" + second[at + 1 :])
+        assert [each.status_code for each in answers] == [400, 422]
+    assert ingest.publisher.entries() == []
+
+
+async def test_events_that_come_together_find_room_each_by_itself(ingest: Ingest) -> None:
+    """What there is no room for together is tried alone, and answered 503 if there is none for it either."""
+    ingest.publisher.refusal = OverloadedError()
+    answers = await together(ingest, EVENT, EVENT)
+    assert [problem(each)["status"] for each in answers] == [503, 503]
+    assert [each.headers["retry-after"] for each in answers] == ["1", "1"]
+    assert ingest.metric('fanpulse_ingest_events_accepted_total{kind="interaction"}') == 0
 
 
 async def test_bodies_share_one_budget(ingest: Ingest) -> None:
