@@ -28,15 +28,50 @@ log = structlog.get_logger(__name__)
 #: How long the broker may wait for data; Faust has 1.5 s fixed, during which a new partition stands still.
 FETCH_MAX_WAIT_MS = 100
 EXIT_FAILED = 70
+#: What is taken from the fetched records at a time, over all partitions: at most so many records, or about so
+#: many bytes. A record that comes in meanwhile waits for these: some hundredths of a second's work.
+POLL_RECORDS = 500
+LEAST_POLL_RECORDS = 10
+POLL_BYTES = 2 * 2**20
+#: Records between the poll and the counting.
+STREAM_BUFFER = 100
 
 
 class _ConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
     logger = logging.getLogger("faust.transport.consumer")
+    #: How many to take next time: POLL_BYTES of records like the last ones.
+    _most_records = LEAST_POLL_RECORDS
 
     def _create_worker_consumer(self, transport: Transport) -> Any:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
         return consumer
+
+    async def _fetch_records(
+        self,
+        consumer: Any,
+        active_partitions: set[Any],
+        timeout: float | None = None,  # noqa: ASYNC109 # Faust passes it
+        max_records: int | None = None,
+    ) -> Any:
+        """What was fetched, of every partition in turn.
+
+        aiokafka gives out all that it has of the partition it fetched first before it looks at the next one.
+        That is up to a megabyte, compressed: a hundred thousand events and more of a partition that has a
+        backlog, while the figures of all others stand still. So who has more goes to the end of the line.
+        """
+        found = await super()._fetch_records(
+            consumer, active_partitions, timeout=timeout, max_records=self._most_records
+        )
+        fetched = consumer._fetcher._records
+        for partition in found:
+            if partition in fetched:
+                fetched[partition] = fetched.pop(partition)
+        sizes = [record.serialized_value_size for records in found.values() for record in records]
+        if sizes:
+            mean_bytes = max(1, sum(sizes) // len(sizes))
+            self._most_records = max(LEAST_POLL_RECORDS, min(POLL_RECORDS, POLL_BYTES // mean_bytes))
+        return found
 
 
 class _Consumer(Consumer):  # type: ignore[misc]
@@ -44,6 +79,13 @@ class _Consumer(Consumer):  # type: ignore[misc]
 
     def _new_consumer_thread(self) -> AIOKafkaConsumerThread:
         return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    def on_buffer_full(self, tp: Any) -> None:
+        """Nothing: the stream's buffer holds back all partitions alike, by blocking who fills it.
+
+        Faust would leave the partition out of its polls until the buffer has drained, and wait up to a second
+        for records of the others, during which a partition with a backlog is not counted.
+        """
 
 
 class _Transport(Transport):  # type: ignore[misc]
@@ -140,8 +182,8 @@ def create_app(settings: Settings, ownership: Ownership, taken_over: Callable[[]
         broker_rebalance_timeout=max(20.0, 2 * session),
         broker_request_timeout=max(30.0, 3 * session),  # Faust wants it above the session's
         broker_max_poll_interval=2_000_000,  # a spare worker without partitions must stay in the group
-        broker_max_poll_records=500,
-        stream_buffer_maxsize=200,
+        broker_max_poll_records=POLL_RECORDS,
+        stream_buffer_maxsize=STREAM_BUFFER,
         stream_recovery_delay=0.0,
         # Faust warns if nothing is committed by it; by design nothing is.
         broker_commit_livelock_soft_timeout=10**9,
