@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.aggregate.decode import Clock, decode_record
+from services.aggregate.decode import event_ids
 from services.aggregate.dedup import GenerationStart, Horizon
 from services.aggregate.partition import PartitionState
 from services.aggregate.store import log_begins, stored_entries, tail
@@ -51,6 +51,5 @@ async def _events_left(settings: Settings, begins: dict[int, int], ends: dict[in
     left = dict.fromkeys(begins, 0)
     async for batch in tail(settings, begins, {p: ends[p] for p in begins}):
         for record in batch:
-            entries, _ = decode_record(record.value)
-            left[record.partition] += sum(not isinstance(entry, Clock) for entry in entries)
+            left[record.partition] += len(event_ids(record.value, all_good=False))
     return left

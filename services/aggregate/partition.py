@@ -29,6 +29,7 @@ from services.aggregate.decode import (
     Post,
     Reading,
     decode_record,
+    event_ids,
 )
 from services.aggregate.dedup import Deduplicator, GenerationStart, Horizon
 from services.aggregate.readings import Readings
@@ -262,8 +263,8 @@ class PartitionState:
     def remember(self, offset: int, data: bytes | None) -> None:
         """Take in the ids of a record that had been counted before the restart."""
         self.dedup.begin_record(offset)
-        entries, _ = decode_record(data)
-        self.dedup.duplicates([entry.event_id for entry in entries if not isinstance(entry, Clock)])
+        # What was refused is counted since the stream began: nothing means that every entry is good.
+        self.dedup.duplicates(event_ids(data, all_good=self.refused == 0))
 
 
 def _start(stored: dict[str, int], horizon: Horizon) -> GenerationStart:
