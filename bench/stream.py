@@ -15,9 +15,9 @@ from services.runtime.kafka import create_topics
 from services.runtime.settings import Settings
 
 START_MS = 1_782_120_600_000
-# The median of what ingest writes when 16 connections post 500 events each without a pause: about 390, and
-# half of the events are in records of 875 and more (`python -m bench.record_size`, two cores).
-EVENTS_PER_RECORD = 400
+# What ingest writes when 16 connections post 500 events each without a pause: medians of 390 to 630 a record,
+# and half of the events in records of 870 and more (`python -m bench.record_size`, two cores, two runs).
+EVENTS_PER_RECORD = 500
 POSTS = 400
 POOL = 99_991  # draws that are made once and then repeated; a prime, so that pools do not fall in step
 ACCOUNTS = [

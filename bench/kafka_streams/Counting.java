@@ -26,6 +26,7 @@ import org.apache.kafka.streams.state.WindowStore;
  * <ul>
  *   <li>ids: event id -> generation of the partition in which it was met last. The rule is that of fanpulse
  *       (docs/adr/0005): an event is a duplicate if its id was met in the same generation or one of the K before.
+ *       A generation ends here by its number of events alone: the logs are far shorter than its bound in time.
  *   <li>progress: how many events the partition has met, which is what generations are made of.
  *   <li>accounts, hashtags: subject and action -> gross count.
  *   <li>seconds, minutes, tens: the same subjects per bucket of event time, held as long as the windows of 5

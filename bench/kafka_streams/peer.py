@@ -46,6 +46,7 @@ TUNING = {
     "producer.linger.ms": "50",
     "producer.batch.size": str(2**19),
     "producer.compression.type": "lz4",
+    "producer.transaction.timeout.ms": "60000",  # as long as a stall of a busy machine may be
 }
 
 
