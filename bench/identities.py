@@ -1,0 +1,163 @@
+"""How event ids are remembered: sets of Python strings, as the aggregator does, beside a compact form.
+
+``python -m bench.identities`` prints time and memory per id of both, over the ids of a whole horizon of one
+partition (three generations of 250,000), in records of 500. The compact form keeps 16 bytes of digest an id
+in tables of a fixed size: two keyed 64-bit hashes (Python's own, SipHash under a key drawn for the process).
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import psutil
+
+from services.aggregate.dedup import Deduplicator, Horizon
+
+GENERATION_EVENTS, GENERATIONS, RECORD = 250_000, 2, 500
+
+Digests = npt.NDArray[np.uint64]  # shape (n, 2); the first is never 0
+
+#: Ids of a bucket lie together in one line of the processor's cache, so to look there costs one miss.
+BUCKET = 4
+#: Up to this many ids are cheaper one by one than in arrays.
+_FEW = 12
+
+
+def digests(ids: Sequence[str]) -> Digests:
+    """Two hashes of each id."""
+    found = np.empty((len(ids), 2), np.int64)
+    found[:, 0] = [*map(hash, ids)]
+    found[:, 1] = [hash(event_id + "\n") for event_id in ids]
+    found[:, 0] |= found[:, 0] == 0
+    return found.view(np.uint64)
+
+
+class IdSet:
+    """Up to ``most`` ids. Buckets of four places; one that is full goes on in the next."""
+
+    def __init__(self, most: int) -> None:
+        self._buckets = 1 << max(3, (most * 2 // BUCKET - 1).bit_length())
+        # Zero is an empty place. Memory is taken by the system as places are first written.
+        self._first = np.zeros((self._buckets, BUCKET), np.uint64)
+        self._second = np.zeros((self._buckets, BUCKET), np.uint64)
+        self._flat = self._first.data.cast("B").cast("Q")
+        self._flat_second = self._second.data.cast("B").cast("Q")
+        self._mask = self._buckets - 1
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def find(self, wanted: Digests) -> npt.NDArray[np.bool_]:
+        """Whether each of the ids is in the set."""
+        if len(wanted) <= _FEW:
+            return np.array([self._has(a, b) for a, b in wanted.tolist()], bool)
+        at = (wanted[:, 0] & np.uint64(self._mask)).astype(np.intp)
+        rows = self._first[at]
+        same = rows == wanted[:, :1]
+        found = np.zeros(len(wanted), bool)
+        if same.any():
+            found = (same & (self._second[at] == wanted[:, 1:])).any(axis=1)
+        # A full bucket may go on in the next.
+        for index in np.flatnonzero((rows[:, -1] != 0) & ~found).tolist():
+            found[index] = self._has(*wanted[index].tolist())
+        return found
+
+    def add(self, fresh: Digests) -> None:
+        """Put ids into the set that are not in it, all different."""
+        self._size += len(fresh)
+        if len(fresh) <= _FEW:
+            for a, b in fresh.tolist():
+                self._put(a, b)
+            return
+        at = (fresh[:, 0] & np.uint64(self._mask)).astype(np.intp)
+        taken = (self._first[at] != 0).sum(axis=1)
+        place = np.minimum(taken, BUCKET - 1)
+        free = np.flatnonzero(taken < BUCKET)
+        self._first[at[free], place[free]] = fresh[free, 0]
+        self._second[at[free], place[free]] = fresh[free, 1]
+        # Of two that chose the same place the last is there now.
+        lost = (self._first[at, place] != fresh[:, 0]) | (self._second[at, place] != fresh[:, 1])
+        for a, b in fresh[lost].tolist():
+            self._put(a, b)
+
+    def _has(self, first: int, second: int) -> bool:
+        return self._place(first, second) is None
+
+    def _put(self, first: int, second: int) -> None:
+        place = self._place(first, second)
+        if place is not None:
+            self._flat[place], self._flat_second[place] = first, second
+
+    def _place(self, first: int, second: int) -> int | None:
+        """The empty place where an id belongs; None if it is there already."""
+        firsts, seconds, size = self._flat, self._flat_second, len(self._flat)
+        place = (first & self._mask) * BUCKET
+        while (met := firsts[place]) != 0:
+            if met == first and seconds[place] == second:
+                return None
+            place = (place + 1) % size
+        return place
+
+
+def _records() -> list[list[str]]:
+    """New ids in records, as ingest and the platforms make them: about 22 characters."""
+    events = GENERATION_EVENTS * (GENERATIONS + 1)
+    return [
+        [f"twitter-{number:014d}" for number in range(start, start + RECORD)]
+        for start in range(0, events, RECORD)
+    ]
+
+
+def _strings(records: list[list[str]]) -> object:
+    deduplicator = Deduplicator(Horizon(GENERATION_EVENTS, GENERATIONS))
+    while records:
+        assert not deduplicator.duplicates(records.pop())
+    return deduplicator
+
+
+def _compact(records: list[list[str]]) -> object:
+    generations = [IdSet(GENERATION_EVENTS) for _ in range(GENERATIONS + 1)]
+    taken = 0
+    while records:
+        wanted = digests(records.pop())
+        assert not np.any([each.find(wanted) for each in generations], axis=0).any()
+        generations[taken // GENERATION_EVENTS].add(wanted)
+        taken += RECORD
+    return generations
+
+
+def _measure(form: str) -> dict[str, float]:
+    """Of a process that does nothing else. Records are dropped once they are taken, as the log's are."""
+    empty = psutil.Process().memory_info().rss
+    records = _records()
+    count = sum(map(len, records))
+    started = time.process_time()
+    kept = {"strings": _strings, "compact": _compact}[form](records)
+    seconds = time.process_time() - started
+    grown = psutil.Process().memory_info().rss - empty
+    assert kept is not None
+    return {"microseconds_per_id": seconds / count * 1e6, "bytes_per_id": grown / count}
+
+
+def main() -> None:
+    if len(sys.argv) > 1:
+        print(json.dumps(_measure(sys.argv[1])))
+        return
+    for form in ("strings", "compact"):
+        command = [sys.executable, "-m", "bench.identities", form]
+        figures = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+        print(
+            f"{form}: {figures['microseconds_per_id']:.2f} microseconds and "
+            f"{figures['bytes_per_id']:.0f} bytes an id"
+        )
+
+
+if __name__ == "__main__":
+    main()
