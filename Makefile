@@ -23,6 +23,9 @@ down: run-env ## End it
 test: dev-env ## Run all tests, on a real broker
 	@$(BIN)/python -m pytest $(ARGS)
 
+soak: dev-env ## Play 300 seeds of the fault suite, in an hour or less; ARGS="--seed 17" plays one
+	@$(BIN)/python -m pytest tests/faults --seeds 300 $(ARGS)
+
 lint: dev-env ## Check style and the direction of imports
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .

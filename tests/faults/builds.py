@@ -1,0 +1,151 @@
+"""Broken builds of the aggregator, made by patching: bugs that somebody might write.
+
+Each must fail the suite (test_broken_builds.py), or the suite proves nothing. ``INTACT`` changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import faust
+from aiokafka import AIOKafkaProducer
+from faust.types import TP
+
+from services.aggregate import service, store
+from services.aggregate.partition import Change, PartitionState
+from services.aggregate.store import PartitionStore
+from tests.faults.wrapping import Function, wrap
+
+INTACT = "intact"
+
+
+def offset_outside() -> None:
+    """The source offset (the group's, and the position entry that recovery goes by) is committed by a
+    transaction of its own, after that of the counts: a kill in between counts the records twice."""
+    stored: dict[PartitionStore, int] = {}
+
+    def make(commit: Function) -> Function:
+        async def apart(
+            self: PartitionStore, changes: Sequence[Change], next_offset: int, letters: Iterable[bytes]
+        ) -> None:
+            await commit(self, changes[:-1], stored.get(self, 0), letters)
+            await commit(self, changes[-1:], next_offset, ())
+            stored[self] = next_offset
+
+        return apart
+
+    wrap(PartitionStore, "commit", make)
+
+
+def no_fencing() -> None:
+    """Each process has a transactional id of its own, so that none shuts out another: a worker that wakes
+    after its session writes old entries over the new owner's."""
+
+    def make(make_producer: Function) -> Function:
+        def unshared(settings: Any, **options: Any) -> Any:
+            options["transactional_id"] += f"-{os.getpid()}"
+            return make_producer(settings, **options)
+
+        return unshared
+
+    wrap(store, "make_producer", make)
+
+
+def no_dedup() -> None:
+    """Every id is new to the one who looks for duplicates."""
+    wrap(PartitionState, "apply", _on_new_ids)
+
+
+def ids_forgotten() -> None:
+    """Ids met before a restart are not remembered after it; how many they were is."""
+    wrap(PartitionState, "remember", _on_new_ids)
+
+
+def at_least_once() -> None:
+    """Entries are written without a transaction; the group's offset follows when they are acknowledged.
+
+    A kill alone does no harm to this build, since there is a second defence: what a flush writes is one
+    batch, which the broker appends as a whole, the position in it. But nothing shuts out a woken worker.
+    """
+    apps: list[faust.App] = []
+
+    def built(build: Function) -> Function:
+        def remembered(settings: Any) -> Any:
+            aggregator = build(settings)
+            apps.append(aggregator.app)
+            return aggregator
+
+        return remembered
+
+    def plain(make_producer: Function) -> Function:
+        def without_transactions(settings: Any, **options: Any) -> Any:
+            del options["transactional_id"]
+            return make_producer(settings, **options)
+
+        return without_transactions
+
+    def nothing(_: Function) -> Function:
+        async def done(_: AIOKafkaProducer) -> None:
+            """In place of the beginning and the end of a transaction."""
+
+        return done
+
+    def by_the_consumer(_: Function) -> Function:
+        async def commit(_: AIOKafkaProducer, offsets: dict[Any, int], group: str) -> None:
+            assert apps[0].conf.id == group
+            await apps[0].consumer._thread.commit({TP(*where): offset for where, offset in offsets.items()})
+
+        return commit
+
+    wrap(service, "build", built)
+    wrap(store, "make_producer", plain)
+    wrap(AIOKafkaProducer, "begin_transaction", nothing)
+    wrap(AIOKafkaProducer, "send_offsets_to_transaction", by_the_consumer)
+    wrap(AIOKafkaProducer, "commit_transaction", nothing)
+
+
+def at_least_once_offset_after() -> None:
+    """The same with the position in a batch of its own, after the entries: without the second defence a kill
+    in between counts twice."""
+    at_least_once()
+    offset_outside()
+
+
+BROKEN: dict[str, Callable[[], None]] = {
+    build.__name__: build
+    for build in (
+        offset_outside,
+        no_fencing,
+        no_dedup,
+        ids_forgotten,
+        at_least_once,
+        at_least_once_offset_after,
+    )
+}
+
+
+def install(name: str) -> None:
+    """Break this process as the build is broken."""
+    if name != INTACT:
+        BROKEN[name]()
+
+
+def _on_new_ids(original: Function) -> Function:
+    def on_new_ids(self: PartitionState, offset: int, data: bytes | None) -> Any:
+        return original(self, offset, _with_new_ids(offset, data))
+
+    return on_new_ids
+
+
+def _with_new_ids(offset: int, data: bytes | None) -> bytes | None:
+    try:
+        content = json.loads(data or b"")
+    except ValueError:
+        return data
+    for index, entry in enumerate(content if isinstance(content, list) else [content]):
+        if isinstance(entry, dict) and isinstance(entry.get("event_id"), str):
+            entry["event_id"] = f"{offset}-{index}"
+    return json.dumps(content).encode()

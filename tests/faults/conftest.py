@@ -1,0 +1,93 @@
+"""The stage on which runs are played, and the report at the end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+
+import pytest
+
+from tests.faults.plan import POINTS, draw_plan
+from tests.faults.play import Outcome
+from tests.faults.stage import CREW, Stage
+
+#: As many as CI plays; `make soak` plays 300.
+SEEDS = 30
+OUTCOMES = pytest.StashKey[dict[int, Outcome]]()
+#: The outcome of a seed, as soon as it is known.
+OutcomeOf = Callable[[int], Outcome]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """--seed and --seeds."""
+    parser.addoption(
+        "--seed", type=int, action="append", help="play this seed of the fault suite; repeatable"
+    )
+    parser.addoption("--seeds", type=int, default=SEEDS, help="play so many seeds of the fault suite")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test with the argument `seed` runs once for each seed."""
+    if "seed" in metafunc.fixturenames:
+        # Without a path on the command line this file is read too late for its options; then all is as in CI.
+        chosen: list[int] | None = metafunc.config.getoption("--seed", None)
+        many: int = metafunc.config.getoption("--seeds", SEEDS)
+        metafunc.parametrize("seed", chosen or range(1, many + 1))
+
+
+@pytest.fixture(scope="session")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """A stage, its brokers not started yet."""
+    with Stage(tmp_path_factory.mktemp("faults")) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def outcome_of(request: pytest.FixtureRequest, stage: Stage) -> OutcomeOf:
+    """Begins with all seeds that are tested; the outcome of one when it is asked for."""
+    known = request.config.stash.setdefault(OUTCOMES, {})
+    callspecs = (getattr(item, "callspec", None) for item in request.session.items)
+    seeds = [spec.params["seed"] for spec in callspecs if spec is not None and "seed" in spec.params]
+    plans = [draw_plan(seed) for seed in dict.fromkeys(seeds)]
+    victims = [plan for plan in plans if plan.with_broker]
+    crews: dict[int, Future[dict[int, Outcome]]] = {}
+    for at in range(0, len(victims), CREW):
+        crew = stage.submit_crew(victims[at : at + CREW])
+        crews |= {plan.seed: crew for plan in victims[at : at + CREW]}
+    alone = {plan.seed: stage.submit(plan) for plan in plans if not plan.with_broker}
+
+    def outcome(seed: int) -> Outcome:
+        known[seed] = alone[seed].result() if seed in alone else crews[seed].result()[seed]
+        return known[seed]
+
+    return outcome
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """What has been done to the aggregator in all runs together."""
+    outcomes = list(config.stash.get(OUTCOMES, {}).values())
+    if not outcomes:
+        return
+    terminalreporter.section("faults")
+    for line in report(outcomes):
+        terminalreporter.write_line(line)
+
+
+def report(outcomes: list[Outcome]) -> Iterator[str]:
+    """Lines of the summary."""
+    strikes = [strike for outcome in outcomes for strike in outcome.strikes]
+    kills = [busy for outcome in outcomes for busy in outcome.kills()]
+    failed = [outcome.plan.seed for outcome in outcomes if outcome.error]
+    events = sum(outcome.events for outcome in outcomes)
+    yield (
+        f"{len(outcomes)} seeds, {len(failed)} failed{f' {failed}' if failed else ''}; {events} events; "
+        f"{len(kills)} kills of a worker, {sum(kills)} of one that was processing"
+    )
+    for kind in POINTS:
+        hits = [hit for name, hit in strikes if name == kind]
+        busy = "" if kind.startswith("broker") else f", processing: {sum(hits)}"
+        yield f"  {kind:27} {len(hits):4}{busy}"
+    woken = sum((outcome.woken for outcome in outcomes), Counter())
+    ended = sum((outcome.ended for outcome in outcomes), Counter())
+    yield f"  woken workers: {dict(woken)}; workers that ended themselves, by status: {dict(ended)}"

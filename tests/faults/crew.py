@@ -1,0 +1,163 @@
+"""The workers of a run, and what a supervisor does for them: who ends is started again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import multiprocessing
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any, Self
+
+from services.runtime.settings import Settings
+from tests.faults import worker
+from tests.faults.failpoints import write_orders
+from tests.faults.plan import Order
+from tests.faults.recount import Horizon
+from tests.faults.stream import ACCOUNTS, TAGS
+
+SESSION_SECONDS = 2
+#: Generations end by their size, and by time as often as the present leaps.
+HORIZON = Horizon(generation_events=1_000, generations=2, generation_ms=1_800_000)
+KILLED, FAILED, UNAVAILABLE = -signal.SIGKILL, 70, 3
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["tests.faults.worker"])
+
+
+async def until(claim: Callable[[], bool], seconds: float, what: str) -> None:
+    """Wait until a claim holds; AssertionError with its name if it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not claim():
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
+        await asyncio.sleep(0.05)
+
+
+class Worker:
+    """A worker through all its lives."""
+
+    def __init__(self, name: str, settings: Settings, folder: Path, build: str) -> None:
+        self.name = name
+        self._process: ForkServerProcess | None = None
+        self._life = worker.Life(
+            environment(settings),
+            build,
+            folder / f"{name}.orders",
+            folder / f"{name}.marks",
+            folder / f"{name}.log",
+        )
+
+    def start(self) -> None:
+        """Begin a life."""
+        self._process = _CONTEXT.Process(target=worker.run, args=(self._life,), name=self.name)
+        self._process.start()
+
+    @property
+    def exit_code(self) -> int | None:
+        """Of the life that has ended; None while it runs."""
+        return None if self._process is None else self._process.exitcode
+
+    def order(self, orders: Iterable[Order]) -> None:
+        """What shall strike, one after the other, in this life or the next ones."""
+        write_orders(self._life.orders, [asdict(order) for order in orders])
+
+    def marks(self, name: str = "") -> list[dict[str, Any]]:
+        """What its lives have left behind, of one name or all."""
+        with contextlib.suppress(FileNotFoundError):
+            lines = self._life.marks.read_text().splitlines(keepends=True)
+            found = [json.loads(line) for line in lines if line.endswith("\n")]
+            return [mark for mark in found if name in mark] if name else found
+        return []
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal, if it runs."""
+        if self._process is not None and self._process.pid is not None and self.exit_code is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._process.pid, number)
+
+    def tail(self) -> str:
+        """The end of its log."""
+        with contextlib.suppress(FileNotFoundError):
+            lines = self._life.log.read_text(errors="replace").splitlines()
+            return "\n".join([f"--- {self.name}", *[line for line in lines if "refused" not in line][-15:]])
+        return ""
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The settings of a worker, for a run in a hurry."""
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("FANPULSE_")},
+        "FANPULSE_KAFKA_BOOTSTRAP": str(settings.kafka.bootstrap),
+        "FANPULSE_NAMESPACE": settings.namespace,
+        "FANPULSE_STATE_DIR": str(settings.state_dir),
+        "FANPULSE_AGGREGATE_METRICS_PORT": "0",
+        "FANPULSE_AGGREGATE_FLUSH_INTERVAL_MS": "300",
+        "FANPULSE_AGGREGATE_SESSION_TIMEOUT_SECONDS": str(SESSION_SECONDS),
+        "FANPULSE_AGGREGATE_DEDUP_GENERATION_EVENTS": str(HORIZON.generation_events),
+        "FANPULSE_AGGREGATE_DEDUP_GENERATIONS": str(HORIZON.generations),
+        "FANPULSE_AGGREGATE_DEDUP_GENERATION_SECONDS": str(HORIZON.generation_ms // 1000),
+        "FANPULSE_AGGREGATE_TRACKED_ACCOUNTS": json.dumps([":".join(name) for name in ACCOUNTS]),
+        "FANPULSE_AGGREGATE_TRACKED_HASHTAGS": json.dumps(TAGS),
+    }
+
+
+class Crew:
+    """The workers that shall run. ``ended`` counts by status the lives that they ended themselves."""
+
+    def __init__(self, settings: Settings, folder: Path, build: str) -> None:
+        self._settings = settings
+        self._folder = folder
+        self._build = build
+        self._supervisor: asyncio.Task[None] | None = None
+        self.workers: list[Worker] = []
+        self.ended: Counter[int] = Counter()
+
+    def add(self) -> Worker:
+        """One more worker, started."""
+        added = Worker(
+            f"worker-{len(list(self._folder.glob('*.marks')))}", self._settings, self._folder, self._build
+        )
+        self._folder.joinpath(f"{added.name}.marks").touch()
+        added.start()
+        self.workers.append(added)
+        return added
+
+    async def dismiss(self, leaver: Worker) -> None:
+        """End a worker in an orderly way; AssertionError if it does not end, or not so."""
+        self.workers.remove(leaver)
+        leaver.signal(signal.SIGTERM)
+        try:
+            await until(lambda: leaver.exit_code is not None, 20, f"{leaver.name} ends after SIGTERM")
+        finally:
+            leaver.signal(signal.SIGKILL)
+        if leaver.exit_code == FAILED:  # it could not store its last counts, and says so
+            self.ended[FAILED] += 1
+        else:
+            assert leaver.exit_code == 0, (
+                f"{leaver.name} ended with {leaver.exit_code} after SIGTERM\n{leaver.tail()}"
+            )
+
+    async def _supervise(self) -> None:
+        while True:
+            for each in self.workers:
+                if each.exit_code is not None:
+                    if each.exit_code != KILLED:
+                        self.ended[each.exit_code] += 1
+                    each.start()
+            await asyncio.sleep(0.2)
+
+    async def __aenter__(self) -> Self:
+        self._supervisor = asyncio.create_task(self._supervise())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._supervisor is not None
+        self._supervisor.cancel()
+        for each in self.workers:
+            each.signal(signal.SIGKILL)

@@ -1,0 +1,157 @@
+"""What a partition of the log adds up to, counted in the plainest way: one event after the other.
+
+Nothing here is shared with the aggregator, its types and constants included. The rules are those of
+schemas/totals.py (what is counted for whom), docs/adr/0005 (duplicates) and docs/adr/0003 (time).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+SECOND, MINUTE, TEN_MINUTES, DAY = 1_000, 60_000, 600_000, 86_400_000
+GRACE = 5_000  # how long a minute of a broadcast takes events after its end
+KEPT = 48 * 3_600_000  # how long a minute of a broadcast is kept after its start
+WINDOWS = {
+    "1m": (SECOND, 60_000),
+    "5m": (SECOND, 300_000),
+    "1h": (MINUTE, 3_600_000),
+    "24h": (TEN_MINUTES, DAY),
+}
+#: Fields that an event of a kind needs besides those that all need.
+NEEDED = {"interaction": ["action"], "post": ["post_id"], "reading": ["metric", "value"],
+          "broadcast": ["broadcast_id", "phase"], "clock": []}  # fmt: skip
+Key = tuple[Any, ...]
+
+
+@dataclass
+class Recount:
+    """What a partition adds up to: totals entries by key, position, rolling counts, and what is no event."""
+
+    totals: dict[Key, dict[str, Any]] = field(default_factory=dict)
+    rolling: Counter[Key] = field(default_factory=Counter)  # (window, scope, ...subject, action)
+    refused: list[tuple[int, int]] = field(default_factory=list)  # (offset, index)
+    position: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class Horizon:
+    """How long an id is remembered: see docs/adr/0005."""
+
+    generation_events: int
+    generations: int
+    generation_ms: int
+
+
+def recount(log: Iterable[tuple[int, bytes | None]], horizon: Horizon) -> Recount:
+    """Count the records, (offset, value), of one partition."""
+    found = Recount()
+    position, kept = found.position, []
+    generation = first = began = 0  # of the generation: its number, events before it, the present then
+    met_in: dict[str, int] = {}  # id -> the generation in which it was met last
+    for offset, value in log:
+        for index, entry in enumerate(entries(value)):
+            present, sequence = position["present_ms"], position["sequence"]
+            if not is_event(entry):
+                found.refused.append((offset, index))
+            elif entry["kind"] == "clock":
+                position["present_ms"] = max(present, entry["present"])
+                if began and position["present_ms"] - began >= horizon.generation_ms:
+                    generation, first, began = generation + 1, sequence, position["present_ms"]
+                began = began or position["present_ms"]
+            else:
+                if sequence - first >= horizon.generation_events:
+                    generation, first, began = generation + 1, sequence, present
+                position["sequence"] += 1
+                before = met_in.get(entry["event_id"])
+                met_in[entry["event_id"]] = generation
+                if before is None or generation - before > horizon.generations:
+                    kept.append((entry, present))
+        position["offset"] = offset
+    position["counted"], position["refused"] = len(kept), len(found.refused)
+    position["duplicates"] = position["sequence"] - len(kept)
+    for event, present in kept:
+        count(found, event, present)
+    for key in [key for key in found.totals if key[0] == "minute"]:
+        end = key[2] + MINUTE
+        found.totals[key]["closed"] = end + GRACE <= position["present_ms"]
+        if key[2] + KEPT <= position["present_ms"]:
+            del found.totals[key]
+    return found
+
+
+def entries(value: bytes | None) -> list[Any]:
+    """The entries of a record; a record that is no JSON is one entry that is none."""
+    try:
+        content = json.loads(value or b"")
+    except ValueError:
+        return [None]
+    return content if isinstance(content, list) else [content]
+
+
+def is_event(entry: Any) -> bool:
+    """Whether an entry can be counted, or is a clock."""
+    if not isinstance(entry, dict) or entry.get("kind") not in NEEDED or entry.get("v") != 1:
+        return False
+    if entry["kind"] == "clock":
+        return bool(entry["present"])
+    texts = [entry.get(name) for name in ("event_id", "platform", "account")]
+    return (
+        all(isinstance(text, str) and text for text in texts)
+        and isinstance(entry.get("occurred_at"), int)
+        and all(entry.get(name) is not None for name in NEEDED[entry["kind"]])
+    )
+
+
+def count(found: Recount, event: dict[str, Any], present: int) -> None:
+    """Count an event that is no duplicate and was met at a present."""
+    totals, position, at, kind = found.totals, found.position, event["occurred_at"], event["kind"]
+    position["watermark_ms"] = max(position["watermark_ms"], at)
+    if kind == "reading":
+        about = f"broadcast/{event['broadcast_id']}" if "broadcast_id" in event else event["account"]
+        subject = f"post/{event['post_id']}" if "post_id" in event else about
+        key = ("reading", event["platform"], subject, event["metric"])
+        if at >= totals.get(key, {"at_ms": 0})["at_ms"]:
+            totals[key] = {"value": event["value"], "at_ms": at}
+    elif kind == "broadcast":
+        entry = totals.setdefault(("broadcast", event["broadcast_id"]), {"actions": {}, "last_ms": 0})
+        entry.setdefault("phases", {})[event["phase"]] = at
+        entry["account"] = event["account"]
+        entry |= {"title": event["title"]} if event.get("title") else {}
+    else:
+        position["late"] += 0 < at < (present // TEN_MINUTES + 1) * TEN_MINUTES - DAY if present else 0
+        action, quantity = event.get("action", "post"), event.get("quantity", 1)
+        for key in subjects(event):
+            entry = totals.setdefault(key, {"actions": {}, "last_ms": 0})
+            entry["actions"][action] = entry["actions"].get(action, 0) + quantity
+            if key[0] not in ("country", "vip"):
+                entry["last_ms"] = max(entry["last_ms"], at // SECOND * SECOND)
+            if key[0] == "post":
+                entry["account"] = event["account"]
+            if key[0] in ("account", "hashtag"):
+                for window, (width, length) in WINDOWS.items():
+                    end = (position["present_ms"] // width + 1) * width
+                    found.rolling[(window, *key, action)] += quantity if end - length <= at < end else 0
+            start = at // MINUTE * MINUTE
+            if key[0] == "broadcast" and start + MINUTE + GRACE > present:
+                minute = totals.setdefault(("minute", key[1], start), {"actions": {}})
+                minute["actions"][action] = minute["actions"].get(action, 0) + quantity
+
+
+def subjects(event: dict[str, Any]) -> set[Key]:
+    """For whom an interaction or a post counts."""
+    is_post, actor = event["kind"] == "post", event.get("actor") or {}
+    own_format = event.get("format" if is_post else "post_format")
+    found: set[Key] = {("account", event["platform"], event["account"])}
+    found |= {("hashtag", tag) for tag in event.get("hashtags") or ()}
+    found |= {("campaign", event["campaign"])} if event.get("campaign") else set()
+    found |= {("format", own_format)} if own_format else set()
+    found |= {("broadcast", event["broadcast_id"])} if event.get("broadcast_id") else set()
+    if not is_post:
+        found |= {("post", event["platform"], event["post_id"])} if event.get("post_id") else set()
+        found |= {("country", actor["country"])} if actor.get("country") else set()
+        found |= {("vip",)} if actor.get("verified") else set()
+    return found
