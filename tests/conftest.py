@@ -14,7 +14,7 @@ from fanpulse.devstack.kafka import EmbeddedKafka
 from services.runtime.kafka import create_topics
 from services.runtime.settings import KafkaSettings, Settings, known_variables
 
-_FOLDERS = {"integration": "integration", "e2e": "e2e", "observability": "observability"}
+_FOLDERS = {name: name for name in ("integration", "e2e", "observability", "faults")}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
