@@ -28,7 +28,7 @@ def sections(arguments: argparse.Namespace) -> dict[str, Section]:
         "aggregate_10m": lambda folder: aggregate.run(folder, 10 * events, runs, min(runs, streams_runs)),
         "hashtags": lambda folder: hashtags.run(folder, events),
         "freshness": lambda folder: freshness.run(folder, arguments.probe_seconds),
-        "restart": lambda folder: restart.run(folder, 10 * events, [20_000, events], min(runs, 3)),
+        "restart": lambda folder: restart.run(folder, 10 * events, sorted({20_000, events}), min(runs, 3)),
         "workers": lambda folder: workers.run(folder, 5 * events, min(runs, 3)),
         "ingest": lambda folder: ingest.run(arguments.seconds, runs),
     }

@@ -105,9 +105,10 @@ def _posts(draw: random.Random, count: int) -> Iterator[bytes]:
     popular = cycle(draw.choices(templates, [1 / (rank + 1) for rank in range(count)], k=POOL))
     if count <= POSTS:
         yield from popular
-    for template in cycle(templates):
+    for template in cycle(templates):  # never where `records` puts a duplicate
+        yield from islice(popular, 5)
         yield template
-        yield from islice(popular, 9)
+        yield from islice(popular, 4)
 
 
 def _template(draw: random.Random, number: int) -> bytes:
@@ -140,7 +141,7 @@ def write(settings: Settings, placed: Iterable[Placed]) -> Size:
             "compression.type": "zstd",
             "linger.ms": 0,
             "batch.num.messages": 1,
-            "log_level": 3,  # a coordinator that is still loading is no news
+            "log_level": 2,  # a coordinator that is still loading is no news
         }
     )
     failed: list[object] = []
