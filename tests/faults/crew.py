@@ -133,7 +133,7 @@ class Crew:
         self.workers.remove(leaver)
         leaver.signal(signal.SIGTERM)
         try:
-            await until(lambda: leaver.exit_code is not None, 20, f"{leaver.name} ends after SIGTERM")
+            await until(lambda: leaver.exit_code is not None, 40, f"{leaver.name} ends after SIGTERM")
         finally:
             leaver.signal(signal.SIGKILL)
         if leaver.exit_code == FAILED:  # it could not store its last counts, and says so

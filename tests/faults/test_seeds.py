@@ -31,7 +31,7 @@ def test_figures_equal_a_recount(
     with capsys.disabled():
         print(f"\n{outcome}", end=" ")  # noqa: T201 # a seed and what it did are seen, also when all is well
     if outcome.error:
-        outcome.error.add_note(f'again: make test ARGS="tests/faults --seed {seed}"')
+        outcome.error.add_note(f'again: make test ARGS="tests/faults/test_seeds.py --seed {seed}"')
         raise outcome.error
 
 
