@@ -26,6 +26,7 @@ from typing import Any
 
 import psutil
 
+from bench import frozen_broker
 from bench.events import posts
 from fanpulse.devstack.kafka import EmbeddedKafka
 from fanpulse.devstack.ports import Ports
@@ -62,7 +63,17 @@ async def run(seconds: float, runs: int) -> dict[str, Any]:
                 namespace="bench", state_dir=folder, kafka=KafkaSettings(bootstrap=kafka.bootstrap)
             )
             await create_topics(settings)
-            return await asyncio.to_thread(_measure, settings, seconds, runs)
+            figures = await asyncio.to_thread(_measure, settings, seconds, runs)
+            assert kafka.pid is not None
+            figures["frozen_broker"] = await asyncio.to_thread(_frozen, settings, kafka.pid)
+            return figures
+
+
+def _frozen(settings: Settings, broker: int) -> dict[str, Any]:
+    patience = str(frozen_broker.ACK_TIMEOUT_SECONDS)
+    with service(settings, FANPULSE_INGEST_ACK_TIMEOUT_SECONDS=patience) as (port, process):
+        _post(port, posts())
+        return frozen_broker.measure(port, process, broker)
 
 
 def _measure(settings: Settings, seconds: float, runs: int) -> dict[str, Any]:
@@ -195,6 +206,11 @@ def table(results: dict[str, Any]) -> str:
         )
     lines.append(
         f"memory of the service: {results['rss_idle_mb']} MB idle, {results['rss_after_mb']} MB after"
+    )
+    frozen = results["frozen_broker"]
+    lines.append(
+        f"broker stopped for {frozen['seconds']:.0f} s, {frozen['connections']} connections pushing: "
+        f"at most {frozen['rss_peak_mb']} MB, {frozen['answered_503']:,} answers 503"
     )
     return "\n".join(lines)
 

@@ -33,9 +33,9 @@ from services.ingest.packing import Caps, Fragment, next_record
 FLUSHES_UNDER_WAY = 2
 #: A flush of more bytes is compressed in a thread; for a smaller one the way there would take longer.
 _THREAD_BYTES = 64 * 1024
-#: So much must wait for a flush to start while another is under way: it is made ready while the broker works.
-#: Smaller ones do better together, since what a flush costs depends on its partitions more than on its bytes.
-_WORTH_BYTES = 8 * 1024
+#: While a flush is under way the next one is made ready once as much waits for it as the first one writes,
+#: within these bounds. What a flush costs depends on its partitions more than on its bytes.
+_LEAST_BYTES, _WORTH_BYTES = 8 * 1024, 256 * 1024
 #: How often waiting requests are looked through for those that have waited too long.
 SWEEP_SECONDS = 0.25
 
@@ -140,6 +140,7 @@ class Publisher:
         self._flushes: set[asyncio.Task[None]] = set()
         self._scheduled = False
         self._waiting_bytes = 0
+        self._under_way_bytes = 0
         self._compressor = ThreadPoolExecutor(1, thread_name_prefix="compress")
         # Flushes hand their batches over one after the other, so that a partition's order is kept.
         self._hand_over = asyncio.Lock()
@@ -224,8 +225,10 @@ class Publisher:
             self._loop.call_soon(self._start_flush)
 
     def _may_start(self) -> bool:
-        under_way = len(self._flushes)
-        return not under_way or (under_way < FLUSHES_UNDER_WAY and self._waiting_bytes >= _WORTH_BYTES)
+        if len(self._flushes) >= FLUSHES_UNDER_WAY:
+            return False
+        worth = min(max(self._under_way_bytes, _LEAST_BYTES), _WORTH_BYTES)
+        return not self._flushes or self._waiting_bytes >= worth
 
     def _has_items(self) -> bool:
         return any(lane.items for lane in (*self._events, self._posts, self._letters))
@@ -242,6 +245,7 @@ class Publisher:
             return
         flush.size = sum([len(item.data) + len(item.key or b"") for item in flush.items])
         self._waiting_bytes -= flush.size
+        self._under_way_bytes += flush.size
         task = self._loop.create_task(self._run(flush))
         self._flushes.add(task)
         task.add_done_callback(self._flushes.discard)
@@ -278,6 +282,7 @@ class Publisher:
             self._fail(error)
             return
         self._budget.give(flush.size)
+        self._under_way_bytes -= flush.size
         for item in flush.items:
             ticket = item.ticket
             ticket.left -= 1

@@ -147,11 +147,29 @@ def test_the_event_clock_follows_the_newest_accepted_event(settings: Settings, t
     assert Counter(entry["present"] for entry in clocks)[base + 60_000] >= 4
 
 
+def halt(broker: EmbeddedKafka, how: str) -> None:
+    if how == "frozen":
+        assert broker.pid is not None
+        os.kill(broker.pid, signal.SIGSTOP)
+    else:
+        asyncio.run(broker.kill())
+
+
+def resume(broker: EmbeddedKafka, how: str) -> None:
+    if how == "killed":
+        asyncio.run(broker.start())
+    elif broker.pid is not None:
+        os.kill(broker.pid, signal.SIGCONT)
+
+
 @pytest.mark.timeout(240)
-def test_while_the_broker_stands_still_memory_is_bounded_and_nothing_acknowledged_is_lost(
-    tmp_path: Path,
+@pytest.mark.parametrize("how", ["frozen", "killed"])
+def test_while_the_broker_is_away_memory_is_bounded_and_nothing_acknowledged_is_lost(
+    tmp_path: Path, how: str
 ) -> None:
-    """Clients push on: they are answered 503 with Retry-After, and once it runs again all is well."""
+    """Stopped or killed, and clients push on: they are answered 503 with Retry-After. Once it runs again, all
+    that was answered 202 is in the log once, and nothing is that was not sent.
+    """
     broker = EmbeddedKafka(tmp_path / "kafka")
     asyncio.run(broker.start())
     settings = Settings(
@@ -164,14 +182,13 @@ def test_while_the_broker_stands_still_memory_is_bounded_and_nothing_acknowledge
             memory = psutil.Process(service.process.pid).memory_info
             with Posters(port, clients=40, batch=1500, padding=190) as posters:
                 eventually(lambda: len(posters.acknowledged) > 8000, 60, "8,000 acknowledged")
-                assert broker.pid is not None
-                os.kill(broker.pid, signal.SIGSTOP)
+                halt(broker, how)
                 eventually(lambda: figure(service, "pending_bytes") > 55 * 2**20, 90, "the budget is used up")
                 full = posters.statuses[503]
                 eventually(lambda: posters.statuses[503] > full + 100, 60, "100 more answers 503")
                 assert figure(service, "pending_bytes") <= 64 * 2**20
                 assert memory().rss < 300 * 2**20, f"{memory().rss / 2**20:.0f} MB"
-                os.kill(broker.pid, signal.SIGCONT)
+                resume(broker, how)
                 before = len(posters.acknowledged)
                 eventually(lambda: len(posters.acknowledged) > before + 20_000, 60, "it goes on")
             eventually(lambda: figure(service, "pending_bytes") == 0, 30, "all is written")
@@ -182,8 +199,7 @@ def test_while_the_broker_stands_still_memory_is_bounded_and_nothing_acknowledge
         assert set(found) <= posters.sent
         assert max(found.values()) == 1
     finally:
-        if broker.pid is not None:
-            os.kill(broker.pid, signal.SIGCONT)
+        resume(broker, how)
         asyncio.run(broker.stop())
 
 
