@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from schemas.totals import Key, encode_key, encode_value
@@ -20,21 +20,23 @@ class BucketStore:
 
     def records(
         self, changed: dict[BucketId, Counts], gone: Iterable[BucketId], counters: Counters, offset: int
-    ) -> list[tuple[bytes, bytes | None]]:
+    ) -> Iterator[tuple[bytes, bytes | None]]:
         """Records that store the changed buckets and remove those given up."""
-        records: list[tuple[bytes, bytes | None]] = []
         for bucket, counts in changed.items():
-            rows = [[*counters.name(number), count] for number, count in counts.items()]
-            parts = [rows[at : at + ROWS_PER_PART] for at in range(0, len(rows), ROWS_PER_PART)]
-            for part, some in enumerate(parts):
-                value = {"rows": some, "offset": offset}
-                records.append((encode_key(("bucket", *bucket, part)), encode_value(value)))
-            records += self._removals(bucket, len(parts))
-            self._parts[bucket] = len(parts)
+            numbers, parts = list(counts), 0
+            for start in range(0, len(numbers), ROWS_PER_PART):
+                rows = [
+                    [*counters.name(number), counts[number]]
+                    for number in numbers[start : start + ROWS_PER_PART]
+                ]
+                key = encode_key(("bucket", *bucket, parts))
+                yield key, encode_value({"rows": rows, "offset": offset})
+                parts += 1
+            yield from self._removals(bucket, parts)
+            self._parts[bucket] = parts
         for bucket in gone:
-            records += self._removals(bucket, 0)
+            yield from self._removals(bucket, 0)
             self._parts.pop(bucket, None)
-        return records
 
     def _removals(self, bucket: BucketId, first: int) -> list[tuple[bytes, bytes | None]]:
         stored = self._parts.get(bucket, 0)

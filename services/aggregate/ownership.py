@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import structlog
@@ -19,7 +19,7 @@ from services.aggregate.dead_letters import dead_letter
 from services.aggregate.dedup import Horizon
 from services.aggregate.instruments import Instruments
 from services.aggregate.loading import load_states
-from services.aggregate.partition import PartitionState
+from services.aggregate.partition import Change, PartitionState
 from services.aggregate.store import (
     FencedError,
     PartitionStore,
@@ -29,6 +29,9 @@ from services.runtime.settings import Settings
 
 log = structlog.get_logger(__name__)
 
+#: How long what is to be stored is put together without a break.
+STEP_SECONDS = 0.01
+
 
 @dataclass
 class Owned:
@@ -37,7 +40,8 @@ class Owned:
     state: PartitionState
     store: PartitionStore
     letters: list[bytes] = field(default_factory=list)
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # one transaction at a time
+    still: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while nothing may be counted
     applied_at: float = 0.0  # epoch seconds of the last record counted, as the broker keeps them
     highwater: Callable[[], int | None] = lambda: None
 
@@ -97,13 +101,16 @@ class Ownership:
             self._instruments.stale_records.inc()
             log.warning("stale record left out", partition=partition, offset=offset, after=owned.state.offset)
             return
-        started = time.perf_counter()
-        bad = owned.state.apply(offset, data)
-        self._instruments.processing.observe(time.perf_counter() - started)
-        owned.applied_at = timestamp
-        for entry in bad:
-            owned.letters.append(dead_letter(entry, partition, offset, time.time()))
-            log.warning("log entry refused", partition=partition, offset=offset, index=entry.index)
+        async with owned.still:
+            if self.owned.get(partition) is not owned:
+                return
+            started = time.perf_counter()
+            bad = owned.state.apply(offset, data)
+            self._instruments.processing.observe(time.perf_counter() - started)
+            owned.applied_at = timestamp
+            for entry in bad:
+                owned.letters.append(dead_letter(entry, partition, offset, time.time()))
+                log.warning("log entry refused", partition=partition, offset=offset, index=entry.index)
 
     async def _is_next(self, partition: int, after: int, offset: int) -> bool:
         """Whether the log itself has nothing between two offsets.
@@ -125,15 +132,20 @@ class Ownership:
             if self.owned.get(partition) is not owned or not owned.state.changed:
                 return
             started = time.perf_counter()
-            changes, letters = owned.state.take_changes(), owned.letters
-            owned.letters = []
             try:
+                async with owned.still:
+                    changes = await _in_steps(owned.state.changes())
+                    letters, owned.letters = owned.letters, []
                 await owned.store.commit(changes, owned.state.stored_offset + 1, letters)
             except FencedError:
-                del self.owned[partition]
                 self._instruments.fenced.inc()
                 log.warning("fenced: another worker owns the partition", partition=partition)
+                del self.owned[partition]
                 await owned.store.close()
+            except BaseException:
+                # Also when cancelled: what is in memory may have been taken to be stored, and was not.
+                self.owned.pop(partition, None)
+                raise
             else:
                 self._instruments.flush.observe(time.perf_counter() - started)
                 self._instruments.stored_entries.inc(len(changes))
@@ -147,3 +159,15 @@ class Ownership:
         await asyncio.gather(*(owned.store.close() for owned in given_up.values()))
         if given_up:
             log.info("partitions given up", partitions=sorted(given_up))
+
+
+async def _in_steps(changes: Iterator[Change]) -> list[Change]:
+    """All changes. There may be a hundred thousand, so scrapes and other partitions get a turn between."""
+    taken: list[Change] = []
+    until = time.perf_counter() + STEP_SECONDS
+    for change in changes:
+        taken.append(change)
+        if time.perf_counter() > until:
+            await asyncio.sleep(0)
+            until = time.perf_counter() + STEP_SECONDS
+    return taken

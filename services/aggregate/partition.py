@@ -7,7 +7,7 @@ records of engagement.totals.v1, the position last; ``restore`` takes those reco
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from operator import attrgetter
 from typing import Any, cast
@@ -158,22 +158,25 @@ class PartitionState:
 
     @property
     def changed(self) -> bool:
-        """Whether something was counted since the last ``take_changes``."""
+        """Whether something was counted since the last ``changes``."""
         return self.offset != self.stored_offset
 
     def take_changes(self) -> list[Change]:
         """Records to store, in order: (key, value, or None to remove). The position is the last."""
+        return list(self.changes())
+
+    def changes(self) -> Iterator[Change]:
+        """The same one by one, for who has to do other things in between. To be taken to its end, and nothing
+        may be counted meanwhile."""
         self.fold()
-        changes: list[Change] = []
         for key, entry in self._changed_entries():
-            changes.append((encode_key(key), encode_value({**entry, "offset": self.offset})))
-        changes += [(encode_key(key), None) for key in sorted(self.broadcasts.gone)]
+            yield encode_key(key), encode_value({**entry, "offset": self.offset})
+        yield from [(encode_key(key), None) for key in sorted(self.broadcasts.gone)]
         changed, gone = self.windows.take_changes()
-        changes += self._buckets.records(changed, gone, self.counters, self.offset)
-        changes.append((encode_key(("position",)), encode_value(self.position())))
+        yield from self._buckets.records(changed, gone, self.counters, self.offset)
         self.broadcasts.dirty, self.broadcasts.gone = set(), set()
         self.stored_offset, self.stored_sequence = self.offset, self.dedup.sequence
-        return changes
+        yield encode_key(("position",)), encode_value(self.position())
 
     def _changed_entries(self) -> Iterable[tuple[Key, dict[str, Any]]]:
         entered = {key for key in self.broadcasts.dirty if key[0] == "broadcast"}
