@@ -125,7 +125,7 @@ def _hashtags(figures: Figures) -> Table:
 def _freshness(figures: Figures) -> Table:
     rows = [
         (
-            f"{int(name.removeprefix('at_')):,}",
+            _rate(int(name.removeprefix("at_")), each["events_per_s"]),
             *(_pair(each, what, "ms") for what in ("acknowledged", "metrics", "totals")),
             f"{each['metrics_poll_ms']:,}",
             f"{each['probes']:,}",
@@ -140,6 +140,11 @@ def _freshness(figures: Figures) -> Table:
         "for p99: 300 ms and 1,500 ms."
     )
     return Table("Freshness", columns, rows, note)
+
+
+def _rate(wanted: int, reached: int) -> str:
+    """The load, and what became of it if the machine could not hold it."""
+    return f"{wanted:,}" if reached > 0.98 * wanted else f"{reached:,} of {wanted:,}"
 
 
 def _restart(figures: Figures) -> Table:

@@ -32,7 +32,7 @@ _numbers = itertools.count(1)
 #: Room for the ids within the horizon (about 150 bytes each in memory), the other stores and the caches.
 HEAP = "2g"
 
-#: See README.md for what each was compared with.
+#: README.md says what was compared.
 TUNING = {
     "num.stream.threads": "2",
     "commit.interval.ms": "1000",  # as our flush
