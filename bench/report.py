@@ -193,6 +193,11 @@ def _ingest(figures: Figures) -> Table:
     latencies = ("p50 / p99, ms", "at half load, ms")
     columns = ("posts", "events/s", "requests/s", "bare producer/s", "ratio", *latencies, "cores")
     note = f"Memory: {figures['rss_idle_mb']} MB idle, {figures['rss_after_mb']} MB after."
+    if frozen := figures.get("frozen_broker"):
+        note += (
+            f" Broker stopped for {frozen['seconds']:.0f} s, {frozen['connections']} connections pushing: at "
+            f"most {frozen['rss_peak_mb']} MB (goal 300), {frozen['answered_503']:,} answers 503."
+        )
     return Table("Ingest", columns, rows, note)
 
 

@@ -51,6 +51,7 @@ RESULTS: dict[str, Any] = {
                 "ratio": 1.56, "one_rss_mb": 350.0, "two_rss_mb": 610.0},
     "ingest": {
         "runs": 5, "seconds": 5.0, "rss_idle_mb": 71, "rss_after_mb": 180,
+        "frozen_broker": {"seconds": 15.0, "connections": 256, "rss_peak_mb": 266, "answered_503": 12_345},
         "500s": {"events_per_s": 212_345.6, "requests_per_s": 424.7, "bare_events_per_s": 1_100_000.0,
                  "ratio_bare": 0.193, "p50_ms": 35.1, "p99_ms": 61.2, "half_p50_ms": 7.7, "half_p99_ms": 24.4,
                  "server_cores": 1.04},
@@ -67,7 +68,7 @@ RESULTS: dict[str, Any] = {
         ("freshness", ["| 2,000 |", "15,000 of 20,000", "90 / 181", "600 / 1,333", "60"]),
         ("restart", ["20,050", "8.6", "5.2", "1,000,050", "31.4", "kill -9"]),
         ("workers", ["241,000", "377,000", "1.56 times"]),
-        ("ingest", ["212,346", "0.19", "7.7 / 24.4", "180 MB after"]),
+        ("ingest", ["212,346", "0.19", "7.7 / 24.4", "180 MB after", "at most 266 MB", "12,345"]),
     ],
 )
 def test_every_section_is_rendered_with_its_figures(section: str, expected: list[str]) -> None:
