@@ -11,7 +11,7 @@ import logging
 import os
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import faust
 import structlog
@@ -136,6 +136,16 @@ class HealthChecks:
         return waiting, sum(each.state.offset for each in owned)
 
 
+def _highwater(consumer: Any, partition: Any) -> int | None:
+    """The end of a partition; None if it is not known, as in a rebalance that has begun."""
+    if partition not in consumer.assignment():
+        return None
+    try:
+        return cast(int | None, consumer.highwater(partition))
+    except AssertionError:  # aiokafka knows of the rebalance before Faust does
+        return None
+
+
 def give_up_process(reason: str, error: BaseException | None = None) -> None:
     """End the process at once: what is in memory is not stored, what is stored is right."""
     log.critical("aggregator ends itself", reason=reason, exc_info=error)
@@ -225,7 +235,7 @@ def _register(
             give_up_process(f"partitions could not be taken over: {error}", error)
         for tp in mine:
             if tp.partition in ownership.owned:
-                ownership.owned[tp.partition].highwater = partial(consumer.highwater, tp)
+                ownership.owned[tp.partition].highwater = partial(_highwater, consumer, tp)
 
     async def revoked(*_: Any, **__: Any) -> None:
         await _or_end(ownership.give_up(), "partitions could not be given up")

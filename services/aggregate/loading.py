@@ -5,7 +5,7 @@ from __future__ import annotations
 from services.aggregate.decode import event_ids
 from services.aggregate.dedup import GenerationStart, Horizon
 from services.aggregate.partition import PartitionState
-from services.aggregate.store import log_begins, stored_entries, tail
+from services.aggregate.store import committed_offsets, log_begins, stored_entries, tail
 from services.runtime.settings import Settings
 
 
@@ -26,6 +26,14 @@ async def load_states(
         found = states[partition].restore(stored)
         if found:
             starts[partition] = found
+    for partition, offset in (await committed_offsets(settings)).items():
+        # Both are written in one transaction. Records before the group's offset are not delivered again.
+        following = states[partition].offset + 1 if partition in states else offset
+        if offset > following:
+            raise InconsistentStoreError(
+                f"partition {partition}: the totals stand before offset {following}, but the group's next "
+                f"record is {offset}; set the group's offset back to {following}"
+            )
     ends = {partition: states[partition].offset + 1 for partition in starts}
     begins = await log_begins(settings)
     cut = {p: begins[p] for p, found in starts.items() if found[0].offset < begins[p]}

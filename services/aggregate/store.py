@@ -11,11 +11,12 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 
 from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import ProducerFenced
 
 from schemas.topics import EVENTS, REJECTED, TOTALS, qualified
 from services.aggregate.partition import Change
-from services.runtime.kafka import make_producer
+from services.runtime.kafka import client_options, make_producer
 from services.runtime.reading import Record, Span, open_reader
 from services.runtime.settings import Settings
 
@@ -112,6 +113,18 @@ async def stored_entries(settings: Settings, partitions: Iterable[int]) -> dict[
                 else:
                     entries[record.key or b""] = record.value
     return stored
+
+
+async def committed_offsets(settings: Settings) -> dict[int, int]:
+    """The group's offset of each source partition that has one: that of the next record to be counted."""
+    topic = qualified(settings.namespace, EVENTS.name)
+    admin = AIOKafkaAdminClient(**client_options(settings.kafka))
+    await admin.start()
+    try:
+        offsets = await admin.list_consumer_group_offsets(group_id(settings))
+    finally:
+        await admin.close()
+    return {tp.partition: found.offset for tp, found in offsets.items() if tp.topic == topic}
 
 
 async def log_begins(settings: Settings) -> dict[int, int]:

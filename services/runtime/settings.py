@@ -122,7 +122,12 @@ class AggregateSettings(Section):
     metrics_host: str = Field("127.0.0.1", description="address of /metrics, /healthz and /readyz")
     metrics_port: int = Field(9101, ge=0, le=65535, description="their port; 0 picks a free one")
     flush_interval_ms: int = Field(1000, ge=50, le=60_000, description="time between two transactions")
-    session_timeout_seconds: float = Field(6.0, ge=1, description="silence after which a worker is replaced")
+    session_timeout_seconds: float = Field(
+        6.0,
+        ge=1,
+        description="silence after which a worker is replaced; not below the broker's "
+        "`group.min.session.timeout.ms`, which is 6 s unless set",
+    )
     dedup_generation_events: int = Field(
         250_000, ge=1000, description="most events of a partition in one generation of remembered ids"
     )

@@ -24,7 +24,7 @@ from services.runtime.settings import KafkaSettings, Settings
 from tests.faults.brokers import SharedBroker
 from tests.faults.builds import INTACT
 from tests.faults.check import check
-from tests.faults.crew import CRASHED, FAILED, HORIZON, UNAVAILABLE, Crew, Worker, until
+from tests.faults.crew import FAILED, HORIZON, UNAVAILABLE, Crew, Worker, until
 from tests.faults.plan import KILLS, PAUSE, Fault, Order, Plan
 from tests.faults.stream import Stream
 from tests.faults.writer import Writer
@@ -99,7 +99,7 @@ class Run:
                 for each in list(self._crew.workers):
                     await self._crew.dismiss(each)
                 self._outcome.events = await check(self._settings, expositions, HORIZON)
-                may_end_with = {FAILED, CRASHED, *([UNAVAILABLE] if plan.with_broker else [])}
+                may_end_with = {FAILED, *([UNAVAILABLE] if plan.with_broker else [])}
                 assert self._crew.ended.keys() <= may_end_with, f"workers ended with {self._crew.ended}"
         except AssertionError as error:
             error.add_note("\n".join(each.tail() for each in self._crew.workers))
