@@ -173,6 +173,4 @@ def test_a_changed_horizon_is_refused_at_start(settings: Settings, worker: Servi
     worker.environment["FANPULSE_AGGREGATE_DEDUP_GENERATIONS"] = "3"
     with worker:
         assert worker.process.wait(30) != 0
-    assert (
-        "dedup_generations and dedup_generation_seconds are 250000, 3 and 604800" in worker.log.read_text()
-    )
+    assert "dedup_generations and dedup_generation_seconds are 250000, 3 and 604800" in worker.log.read_text()
