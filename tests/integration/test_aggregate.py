@@ -6,6 +6,8 @@ import asyncio
 import json
 import random
 import signal
+import subprocess
+import sys
 import time
 from base64 import b64decode
 from pathlib import Path
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from schemas.topics import REJECTED, qualified
+from services.aggregate.app import EXIT_FAILED
 from services.runtime.reading import read_topic
 from services.runtime.settings import Settings
 from tests.support import stream
@@ -174,3 +177,25 @@ def test_a_changed_horizon_is_refused_at_start(settings: Settings, worker: Servi
     with worker:
         assert worker.process.wait(30) != 0
     assert "dedup_generations and dedup_generation_seconds are 250000, 3 and 604800" in worker.log.read_text()
+
+
+def test_a_worker_that_left_its_group_unseen_ends_itself(settings: Settings, tmp_path: Path) -> None:
+    """A worker whose membership has ended without an error ends with 70 and the reason; what another worker
+    then counts is exact."""
+    lost = Service("aggregate", settings, tmp_path / "lost.log", free_port(), **FLUSH_OFTEN)
+    asyncio.run(stream.produce(settings, stream.records(seed=8, count=100)))
+    with (tmp_path / "lost.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.lost_member"],
+            env=lost.environment, stdout=log, stderr=log,
+        )  # fmt: skip
+    try:
+        assert process.wait(60) == EXIT_FAILED
+    finally:
+        process.kill()
+    assert "the worker's membership of its group has ended" in lost.log.read_text()
+    asyncio.run(stream.produce(settings, stream.records(seed=9, count=100)))
+    with Service("aggregate", settings, tmp_path / "next.log", free_port(), **FLUSH_OFTEN) as following:
+        following.wait_ready()
+        wait_counted(settings)
+        check(settings)
