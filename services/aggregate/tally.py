@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import cast
+from typing import Any, cast
 
 from schemas.events import POST_ACTION
 from services.aggregate.broadcasts import Broadcasts
@@ -57,6 +57,7 @@ class Tally:
         self._windows = windows
         self._broadcasts = broadcasts
         self._plans: dict[What, Plan] = {}
+        self._parts: dict[Any, Any] = {}
         self._rolling: list[tuple[int, ...]] = []  # distinct ones; far fewer than plans
         self._place_of: dict[tuple[int, ...], int] = {}
         self._groups: Counter[tuple[Plan, int]] = Counter()
@@ -103,6 +104,7 @@ class Tally:
         self._fold_actors()
         if len(self._plans) > _MOST_PLANS:
             self._plans.clear()
+            self._parts.clear()
             self._rolling.clear()
             self._place_of.clear()
 
@@ -143,6 +145,8 @@ class Tally:
         return self._plans.get(what) or self._new_plan(what)
 
     def _new_plan(self, what: What) -> Plan:
+        # Plans that have texts in common share them, so that to compare them touches less memory.
+        what = cast(What, tuple(map(self._shared, what)))
         platform, account, action, post_id, broadcast_id, hashtags, campaign, post_format = what
         number = self._counters.number
         own: list[Name] = [("account", platform, account)]
@@ -167,6 +171,11 @@ class Tally:
             action=action,
         )
         return plan
+
+    def _shared(self, part: Any) -> Any:
+        if isinstance(part, tuple):
+            part = tuple(map(self._shared, part))
+        return self._parts.setdefault(part, part)
 
     def _place(self, numbers: tuple[int, ...]) -> int:
         place = self._place_of.get(numbers)
