@@ -7,8 +7,8 @@ remembered for at least ``generation_events * generations`` further events of it
 ``generation_ms * generations`` of the present, whichever ends first, and the verdict depends on nothing but
 the order of the log: live, after a restart and in a replay it is the same.
 
-The ids are Python strings in one set a generation: 16-byte digests in arrays take less than a third of the
-memory, and twice the time (docs/adr/0005).
+The ids are Python strings in one set a generation: 16-byte digests in arrays take less than half of the
+memory, and more than three times the time (docs/adr/0005).
 """
 
 from __future__ import annotations

@@ -131,7 +131,8 @@ class _Single(CollectorRegistry):
 
 def _encoded(encode: Callable[[CollectorRegistry], bytes], metric: Metric) -> list[str]:
     text = encode(_Single(metric)).decode()
-    return text.removesuffix("# EOF\n").splitlines()
+    # Not splitlines: a label may hold what that takes for the end of a line, as U+2028.
+    return text.removesuffix("# EOF\n").removesuffix("\n").split("\n")
 
 
 def expose(registry: CollectorRegistry, accept: str = "") -> tuple[bytes, str]:

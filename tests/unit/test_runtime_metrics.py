@@ -89,9 +89,8 @@ class Kept(SeriesCollector):
 
     def __init__(self) -> None:
         self.scrapes = 0
-        self.likes = [
-            Series("likes_total", {"tag": tag, "partition": "0"}) for tag in ('a"b\\c', "敦煌", "x\ny")
-        ]
+        tags = ('a"b\\c', "敦煌", "x\ny", "x\u2028y\x85z")
+        self.likes = [Series("likes_total", {"tag": tag, "partition": "0"}) for tag in tags]
         self.recent = Series("recent", {})
 
     def families(self) -> list[Family]:
