@@ -36,6 +36,14 @@ _COMPACT_SOON = {
     "delete.retention.ms": "86400000",
 }
 
+#: Records that replace each other every second: small segments keep short what a starting worker reads.
+_REPLACED_EACH_SECOND = {
+    **_COMPACT_SOON,
+    "segment.ms": "120000",
+    "segment.bytes": str(4 * 2**20),
+    "max.compaction.lag.ms": "180000",
+}
+
 EVENTS = Topic(
     name="engagement.events.v1",
     holds="accepted events and clock records, as JSON arrays (or single objects)",
@@ -69,7 +77,7 @@ TOTALS = Topic(
     consumers=("aggregate", "alerts", "audit", "totals", "watch"),
     partitions=None,
     compacted=True,
-    config=_COMPACT_SOON,
+    config=_REPLACED_EACH_SECOND,
 )
 ALERTS = Topic(
     name="engagement.alerts.v1",
@@ -81,7 +89,6 @@ ALERTS = Topic(
     config=_COMPACT_SOON,
 )
 
-#: A few records a second that replace each other: small segments keep short what a starting worker reads.
 SELECTION = Topic(
     name="engagement.selection.v1",
     holds="which accounts and hashtags have Prometheus series of their own (schemas.selection)",
@@ -89,12 +96,7 @@ SELECTION = Topic(
     producers=("aggregate",),
     consumers=("aggregate",),
     compacted=True,
-    config={
-        **_COMPACT_SOON,
-        "segment.ms": "120000",
-        "segment.bytes": str(8 * 2**20),
-        "max.compaction.lag.ms": "180000",
-    },
+    config=_REPLACED_EACH_SECOND,
 )
 
 TOPICS: tuple[Topic, ...] = (EVENTS, REJECTED, POSTS, TOTALS, ALERTS, SELECTION)

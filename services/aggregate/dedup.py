@@ -14,7 +14,7 @@ memory, and more than three times the time (docs/adr/0005).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 
@@ -74,15 +74,28 @@ class Deduplicator:
     def duplicates(self, ids: Sequence[str]) -> set[int]:
         """Take the next events of the log; indices of those that are duplicates."""
         found, done = set[int](), 0
+        for part in self._by_generation(ids):
+            if self._ids:  # else it belongs to a generation that is forgotten
+                found.update(done + index for index in self._take(part))
+            done += len(part)
+        return found
+
+    def remember(self, ids: Sequence[str]) -> None:
+        """Take the next events of the log, which have been judged before."""
+        for part in self._by_generation(ids):
+            if self._ids:
+                self._ids[-1].update(part)
+
+    def _by_generation(self, ids: Sequence[str]) -> Iterator[Sequence[str]]:
+        """The ids, in parts of one generation each, which is the last one while its part is out."""
+        done = 0
         while done < len(ids):
             room = self._room()
             part = ids[done : done + room] if done or len(ids) > room else ids
-            if self._ids:  # else it belongs to a generation that is forgotten
-                found.update(done + index for index in self._take(part))
+            yield part
             self.sequence += len(part)
             self._begin_known()
             done += len(part)
-        return found
 
     def _room(self) -> int:
         """Events that the generation still takes, at least one; begins a new one if it takes none."""
@@ -136,11 +149,17 @@ class Deduplicator:
 
     @classmethod
     def resume(
-        cls, horizon: Horizon, starts: Sequence[GenerationStart], present_ms: int, sequence: int
+        cls,
+        horizon: Horizon,
+        starts: Sequence[GenerationStart],
+        present_ms: int,
+        sequence: int,
+        read: Deduplicator | None = None,
     ) -> Deduplicator:
         """One that is to read the log again, up to where ``present_ms`` was the present.
 
         It begins behind ``sequence`` events. ``starts`` are the generations that were remembered then.
+        ``read`` has read the log up to there before; its ids are taken over.
         """
         resumed = cls(horizon)
         resumed.starts.clear()
@@ -149,4 +168,8 @@ class Deduplicator:
         resumed._present_ms = present_ms
         resumed._known.extend(replace(start) for start in starts)
         resumed._begin_known()
+        if read is not None:
+            met = {start.generation: ids for start, ids in zip(read.starts, read._ids, strict=True)}
+            # A generation that begins just here has none yet.
+            resumed._ids = deque(met.get(start.generation, set()) for start in resumed.starts)
         return resumed

@@ -2,48 +2,112 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import structlog
+
+from schemas.topics import TOTALS, qualified
 from services.aggregate.decode import event_ids
 from services.aggregate.dedup import GenerationStart, Horizon
 from services.aggregate.partition import PartitionState
-from services.aggregate.store import committed_offsets, log_begins, stored_entries, tail
+from services.aggregate.store import StoredEntries, committed_offsets, log_begins, tail
+from services.runtime.reading import open_reader
 from services.runtime.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+#: Bounds of what is read ahead, since a worker among many will own only a part of it.
+MOST_ENTRIES_AHEAD = 2_000_000
+MOST_EVENTS_AHEAD = 4_000_000
 
 
 class InconsistentStoreError(RuntimeError):
     """What is stored does not agree with the log: a worker of another make wrote it, or the log was cut."""
 
 
+@dataclass
+class Ahead:
+    """What has been read of the store and the log before the partitions were owned.
+
+    Both only grow, so whoever has become the owner reads on from here.
+    """
+
+    stored: StoredEntries = field(default_factory=StoredEntries)
+    #: By partition: states without counts, which remember ids, maybe not yet up to their position.
+    met: dict[int, PartitionState] = field(default_factory=dict)
+
+
+class ReadAhead:
+    """Reads while the worker waits for its group to give it partitions.
+
+    After a kill -9 that takes as long as the session of the dead worker lasts, and reading all that a worker
+    needs takes nearly as long.
+    """
+
+    def __init__(self, settings: Settings, horizon: Horizon) -> None:
+        self._settings = settings
+        self._horizon = horizon
+        self._ahead = Ahead()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to read, of all partitions."""
+        self._task = asyncio.ensure_future(self._run())
+
+    async def take(self) -> Ahead:
+        """Stop reading; what was read, once."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+        ahead, self._ahead = self._ahead, Ahead()
+        return ahead
+
+    async def _run(self) -> None:
+        try:
+            with _without_collector():
+                await self._read(self._ahead)
+        except Exception as error:  # noqa: BLE001 # it was only for speed; loading meets the same and tells of it
+            log.warning("reading ahead has ended early", error=str(error))
+            self._ahead = Ahead()
+
+    async def _read(self, ahead: Ahead) -> None:
+        async with open_reader(self._settings) as reader:
+            spans = await reader.spans(qualified(self._settings.namespace, TOTALS.name))
+        partitions = [span.partition for span in spans]
+        await ahead.stored.read_on(self._settings, partitions, MOST_ENTRIES_AHEAD)
+        starts, events = {}, 0
+        for partition in partitions:
+            state = PartitionState(partition, self._horizon)
+            found = state.restore_position(ahead.stored.of(partition))
+            if found and events + state.stored_sequence - found[0].sequence <= MOST_EVENTS_AHEAD:
+                events += state.stored_sequence - found[0].sequence
+                ahead.met[partition], starts[partition] = state, found
+        await _remember(self._settings, ahead.met, starts, {})
+
+
 async def load_states(
-    settings: Settings, horizon: Horizon, partitions: list[int]
+    settings: Settings, horizon: Horizon, partitions: list[int], ahead: Ahead | None = None
 ) -> dict[int, PartitionState]:
     """The states of source partitions whose earlier owners have been fenced.
 
     Raises HorizonChangedError and InconsistentStoreError.
     """
-    states = {partition: PartitionState(partition, horizon) for partition in partitions}
-    starts: dict[int, list[GenerationStart]] = {}
-    for partition, stored in (await stored_entries(settings, partitions)).items():
-        found = states[partition].restore(stored)
-        if found:
-            starts[partition] = found
-    for partition, offset in (await committed_offsets(settings)).items():
-        # Both are written in one transaction. Records before the group's offset are not delivered again.
-        following = states[partition].offset + 1 if partition in states else offset
-        if offset > following:
-            raise InconsistentStoreError(
-                f"partition {partition}: the totals stand before offset {following}, but the group's next "
-                f"record is {offset}; set the group's offset back to {following}"
-            )
-    ends = {partition: states[partition].offset + 1 for partition in starts}
-    begins = await log_begins(settings)
-    cut = {p: begins[p] for p, found in starts.items() if found[0].offset < begins[p]}
-    for partition, left in (await _events_left(settings, cut, ends)).items():
-        # The number of the first event left is that of the last one less the events in between.
-        states[partition].read_again(starts[partition], states[partition].stored_sequence - left)
-    from_offsets = {p: cut.get(p, found[0].offset) for p, found in starts.items()}
-    async for batch in tail(settings, from_offsets, ends):
-        for record in batch:
-            states[record.partition].remember(record.offset, record.value)
+    ahead = ahead or Ahead()
+    with _without_collector():
+        await ahead.stored.read_on(settings, partitions)
+        states = {partition: PartitionState(partition, horizon) for partition in partitions}
+        starts: dict[int, list[GenerationStart]] = {}
+        for partition, state in states.items():
+            found = state.restore(ahead.stored.of(partition))
+            if found:
+                starts[partition] = found
+        await _require_offsets(settings, states)
+        await _remember(settings, {p: states[p] for p in starts}, starts, ahead.met)
     for partition in starts:
         state = states[partition]
         if state.dedup.sequence != state.stored_sequence:
@@ -54,6 +118,43 @@ async def load_states(
     return states
 
 
+async def _require_offsets(settings: Settings, states: dict[int, PartitionState]) -> None:
+    """The group's offsets and the totals are written in one transaction, so they agree; records before a
+    group's offset are not delivered again."""
+    for partition, offset in (await committed_offsets(settings)).items():
+        following = states[partition].offset + 1 if partition in states else offset
+        if offset > following:
+            raise InconsistentStoreError(
+                f"partition {partition}: the totals stand before offset {following}, but the group's next "
+                f"record is {offset}; set the group's offset back to {following}"
+            )
+
+
+async def _remember(
+    settings: Settings,
+    states: dict[int, PartitionState],
+    starts: dict[int, list[GenerationStart]],
+    ahead: dict[int, PartitionState],
+) -> None:
+    """Read the log again for the ids, from what was read ahead, else from where the generations begin."""
+    begins = await log_begins(settings)
+    ends = {partition: state.offset + 1 for partition, state in states.items()}
+    read_from = {partition: found[0].offset for partition, found in starts.items()}
+    for partition, read in ahead.items():
+        following = read.remembered_offset + 1
+        if partition in states and begins[partition] <= following > read_from[partition]:
+            state = states[partition]
+            state.read_again(starts[partition], read.dedup.sequence, read.dedup)
+            read_from[partition] = following
+    cut = {p: begins[p] for p, offset in read_from.items() if offset < begins[p]}
+    for partition, left in (await _events_left(settings, cut, ends)).items():
+        # The number of the first event left is that of the last one less the events in between.
+        states[partition].read_again(starts[partition], states[partition].stored_sequence - left)
+    async for batch in tail(settings, read_from | cut, ends):
+        for record in batch:
+            states[record.partition].remember(record.offset, record.value)
+
+
 async def _events_left(settings: Settings, begins: dict[int, int], ends: dict[int, int]) -> dict[int, int]:
     """Events in partitions of which retention has removed a part that the horizon reaches back to."""
     left = dict.fromkeys(begins, 0)
@@ -61,3 +162,14 @@ async def _events_left(settings: Settings, begins: dict[int, int], ends: dict[in
         for record in batch:
             left[record.partition] += len(event_ids(record.value, all_good=False))
     return left
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Millions of objects are made that all stay: to look for garbage among them takes as long again."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()  # nor is it looked for among them later
+        gc.enable()

@@ -18,7 +18,7 @@ import structlog
 from services.aggregate.dead_letters import dead_letter
 from services.aggregate.dedup import Horizon
 from services.aggregate.instruments import Instruments
-from services.aggregate.loading import load_states
+from services.aggregate.loading import ReadAhead, load_states
 from services.aggregate.partition import Change, PartitionState
 from services.aggregate.store import (
     FencedError,
@@ -57,6 +57,7 @@ class Ownership:
             settings.aggregate.dedup_generations,
             settings.aggregate.dedup_generation_seconds * 1000,
         )
+        self._read_ahead = ReadAhead(settings, self._horizon)
         self._epoch = 0  # counts the times everything was revoked
         self._taking_over = asyncio.Lock()
         self.owned: dict[int, Owned] = {}
@@ -67,6 +68,10 @@ class Ownership:
         """States of the partitions owned, by partition."""
         return [self.owned[partition].state for partition in sorted(self.owned)]
 
+    def expect(self) -> None:
+        """Partitions will be taken over soon: begin to read what that needs."""
+        self._read_ahead.start()
+
     async def take_over(self, partitions: Iterable[int]) -> None:
         """Fence, then load. If a rebalance revokes them meanwhile, all is dropped again."""
         wanted, epoch, started = sorted(partitions), self._epoch, time.monotonic()
@@ -74,7 +79,8 @@ class Ownership:
             stores = {partition: PartitionStore(self._settings, partition) for partition in wanted}
             try:
                 await asyncio.gather(*(store.fence() for store in stores.values()))
-                states = await load_states(self._settings, self._horizon, wanted)
+                ahead = await self._read_ahead.take()
+                states = await load_states(self._settings, self._horizon, wanted, ahead)
             finally:
                 if epoch != self._epoch or sys.exc_info()[0]:
                     await asyncio.gather(*(store.close() for store in stores.values()))

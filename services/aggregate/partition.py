@@ -65,6 +65,7 @@ class PartitionState:
         self._buckets = BucketStore()
         self.stored_offset = -1  # what the last `take_changes` or `restore` stands at
         self.stored_sequence = 0
+        self.remembered_offset = -1  # of the last record that `remember` was given
 
     # -- counting ---------------------------------------------------------------------------------------
 
@@ -218,6 +219,19 @@ class PartitionState:
 
         Raises HorizonChangedError.
         """
+        starts = self.restore_position(stored)
+        if starts:
+            self.windows.advance(self.present_ms)
+            for key_bytes, value_bytes in stored.items():
+                self._restore_entry(decode_key(key_bytes), decode_value(value_bytes))
+            self.broadcasts.present_ms = self.present_ms
+        return starts
+
+    def restore_position(self, stored: dict[bytes, bytes]) -> list[GenerationStart]:
+        """Take in only how far this partition had been counted; nothing may be counted after it.
+
+        Raises HorizonChangedError.
+        """
         position = stored.get(encode_key(("position",)))
         if position is None:
             return []
@@ -236,17 +250,16 @@ class PartitionState:
         for name in ("offset", "present_ms", "watermark_ms", "counted", "duplicates", "late", "refused"):
             setattr(self, name, found[name])
         self.stored_offset, self.stored_sequence = self.offset, found["sequence"]
-        self.windows.advance(self.present_ms)
-        for key_bytes, value_bytes in stored.items():
-            self._restore_entry(decode_key(key_bytes), decode_value(value_bytes))
-        self.broadcasts.present_ms = self.present_ms
         starts = [_start(start, horizon) for start in found["generation_starts"]]
         self.read_again(starts, starts[0].sequence)
         return starts
 
-    def read_again(self, starts: list[GenerationStart], sequence: int) -> None:
-        """Get ready to ``remember``, from a record on before which ``sequence`` events were met."""
-        self.dedup = Deduplicator.resume(self.horizon, starts, self.present_ms, sequence)
+    def read_again(
+        self, starts: list[GenerationStart], sequence: int, read: Deduplicator | None = None
+    ) -> None:
+        """Get ready to ``remember``, from a record on before which ``sequence`` events were met; ``read`` has
+        remembered those before it."""
+        self.dedup = Deduplicator.resume(self.horizon, starts, self.present_ms, sequence, read)
 
     def _restore_entry(self, key: Key, entry: dict[str, Any]) -> None:
         scope, *subject = map(str, key)
@@ -267,7 +280,8 @@ class PartitionState:
         """Take in the ids of a record that had been counted before the restart."""
         self.dedup.begin_record(offset)
         # What was refused is counted since the stream began: nothing means that every entry is good.
-        self.dedup.duplicates(event_ids(data, all_good=self.refused == 0))
+        self.dedup.remember(event_ids(data, all_good=self.refused == 0))
+        self.remembered_offset = offset
 
 
 def _start(stored: dict[str, int], horizon: Horizon) -> GenerationStart:

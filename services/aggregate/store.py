@@ -8,7 +8,7 @@ stored. What it reads is final, since the old owner can write no more.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -98,21 +98,41 @@ class PartitionStore:
         await self._producer.stop()
 
 
-async def stored_entries(settings: Settings, partitions: Iterable[int]) -> dict[int, dict[bytes, bytes]]:
-    """The latest committed entry of each key of engagement.totals.v1, per partition."""
-    topic = qualified(settings.namespace, TOTALS.name)
-    wanted = set(partitions)
-    stored: dict[int, dict[bytes, bytes]] = {partition: {} for partition in wanted}
-    async with open_reader(settings) as reader:
-        spans = [span for span in await reader.spans(topic) if span.partition in wanted]
-        async for batch in reader.stream(topic, spans):
-            for record in batch:
-                entries = stored[record.partition]
-                if record.value is None:
-                    entries.pop(record.key or b"", None)
-                else:
-                    entries[record.key or b""] = record.value
-    return stored
+class StoredEntries:
+    """The latest committed entry of each key of engagement.totals.v1, per partition, as far as it is read."""
+
+    def __init__(self) -> None:
+        self._entries: dict[int, dict[bytes, bytes]] = {}
+        self._next: dict[int, int] = {}
+
+    def of(self, partition: int) -> dict[bytes, bytes]:
+        """Entries by key."""
+        return self._entries.get(partition, {})
+
+    async def read_on(self, settings: Settings, partitions: Collection[int], most: int | None = None) -> None:
+        """Read on to the end as of now, or until there are ``most`` entries over all partitions."""
+        topic = qualified(settings.namespace, TOTALS.name)
+        async with open_reader(settings) as reader:
+            spans = [
+                span._replace(begin=max(span.begin, self._next.get(span.partition, 0)))
+                for span in await reader.spans(topic)
+                if span.partition in partitions
+            ]
+            async for batch in reader.stream(topic, spans):
+                self._take(batch)
+                if most is not None and sum(map(len, self._entries.values())) >= most:
+                    return
+
+    def _take(self, batch: list[Record]) -> None:
+        """Take the next records of one partition."""
+        partition = batch[0].partition
+        entries = self._entries.setdefault(partition, {})
+        for record in batch:
+            if record.value is None:
+                entries.pop(record.key or b"", None)
+            else:
+                entries[record.key or b""] = record.value
+        self._next[partition] = batch[-1].offset + 1
 
 
 async def committed_offsets(settings: Settings) -> dict[int, int]:

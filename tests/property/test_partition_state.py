@@ -196,6 +196,38 @@ def test_restored_state_is_the_live_state(log: list[list[dict[str, Any]]], resta
     assert content["restored"] == content["live"]
 
 
+@given(logs, st.tuples(*[st.integers(0, 25)] * 3))
+@settings(max_examples=300, deadline=None)
+def test_what_was_read_ahead_is_what_would_be_read_later(
+    log: list[list[dict[str, Any]]], places: tuple[int, int, int]
+) -> None:
+    """Ids read up to some record, and from there on when more has been counted, are the live ones."""
+    records = concrete(log)
+    early, later = sorted(places[:2])
+    live = run(records[: early + 1])
+    kept = stored(live, {})
+    ahead = PartitionState(0, HORIZON)
+    for start in ahead.restore_position(kept)[:1]:
+        for offset in range(start.offset, min(start.offset + places[2], ahead.offset + 1)):
+            ahead.remember(offset, json.dumps(records[offset]).encode())
+    for offset, record in enumerate(records[: later + 1]):
+        live.apply(offset, json.dumps(record).encode())
+    stored(live, kept)
+    state = PartitionState(0, HORIZON)
+    starts = state.restore(kept)
+    following = ahead.remembered_offset + 1
+    if starts and following > starts[0].offset:
+        state.read_again(starts, ahead.dedup.sequence, ahead.dedup)
+    begin = max([following, *(start.offset for start in starts[:1])])
+    for offset in range(begin, state.offset + 1):
+        state.remember(offset, json.dumps(records[offset]).encode())
+    for offset, record in enumerate(records):
+        for each in (live, state):
+            each.apply(offset, json.dumps(record).encode())
+    assert state.position() == live.position()
+    assert len(state.dedup) == len(live.dedup)
+
+
 @given(logs)
 @settings(max_examples=100, deadline=None)
 def test_a_record_counts_once(log: list[list[dict[str, Any]]]) -> None:
