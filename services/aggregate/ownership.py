@@ -60,6 +60,7 @@ class Ownership:
         self._read_ahead = ReadAhead(settings, self._horizon)
         self._epoch = 0  # counts the times everything was revoked
         self._taking_over = asyncio.Lock()
+        self._putting_together = asyncio.Lock()  # one partition at a time: others would only lengthen its turn
         self.owned: dict[int, Owned] = {}
         self.ready = False
 
@@ -139,7 +140,7 @@ class Ownership:
                 return
             started = time.perf_counter()
             try:
-                async with owned.still:
+                async with self._putting_together, owned.still:
                     changes = await _in_steps(owned.state.changes())
                     letters, owned.letters = owned.letters, []
                 await owned.store.commit(changes, owned.state.stored_offset + 1, letters)

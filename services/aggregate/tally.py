@@ -33,6 +33,10 @@ _actor, _action, _quantity = attrgetter("actor"), attrgetter("action"), attrgett
 _ONCE = {1}
 #: Plans are remembered up to this many; a stream that has more pays for making them again.
 _MOST_PLANS = 100_000
+#: To fold so many groups takes some 50 ms, in which nothing else is done.
+_MOST_GROUPS = 4_000
+#: From so many groups on it is not worth waiting for events to fall into them, if few have.
+_FEW_GROUPS, _FEW_EVENTS_PER_GROUP = 1_000, 1.2
 
 
 @dataclass(slots=True, eq=False)
@@ -61,6 +65,7 @@ class Tally:
         self._rolling: list[tuple[int, ...]] = []  # distinct ones; far fewer than plans
         self._place_of: dict[tuple[int, ...], int] = {}
         self._groups: Counter[tuple[Plan, int]] = Counter()
+        self._added = 0
         self._actors: Counter[tuple[LogActor | None, str]] = Counter()
 
     def add(self, events: Sequence[Interaction], seconds: Sequence[int]) -> None:
@@ -75,6 +80,10 @@ class Tally:
             for event, plan, second in zip(events, plans, seconds, strict=True):
                 self._groups[plan, second] += event.quantity - 1
                 self._actors[event.actor, event.action] += event.quantity - 1
+        self._added += len(events)
+        groups = len(self._groups)
+        if groups > _MOST_GROUPS or _FEW_GROUPS < groups > self._added / _FEW_EVENTS_PER_GROUP:
+            self.fold()
 
     def add_post(self, post: Post) -> None:
         """Count a post, no duplicate: something that its account does, and nothing that is done to it."""
@@ -86,7 +95,7 @@ class Tally:
 
     def fold(self) -> None:
         """Bring all that was added into counters, windows and minutes of broadcasts."""
-        groups, self._groups = self._groups, Counter()
+        groups, self._groups, self._added = self._groups, Counter(), 0
         touched: list[Plan] = []
         rolling: dict[tuple[int, int], int] = {}
         for (plan, second), count in groups.items():
