@@ -43,7 +43,7 @@ def main() -> None:
     seen: set[str] = set()
     met, started, cpu = 0, 0.0, 0.0
     while met < events:
-        for message in consumer.consume(100, timeout=1.0):
+        for message in consumer.consume(100, timeout=0.05):
             if not started:
                 started, cpu = time.perf_counter(), time.process_time()
             for event in decode(message.value()):

@@ -32,25 +32,28 @@ import org.apache.kafka.streams.state.ReadOnlyWindowStore;
  *       events have been met and the present of the last clock record has been reached.
  *   <li>{@code peer.generation.events}, {@code peer.generations}: the duplicate rule.
  *   <li>{@code peer.in.memory}: stores in memory, else in RocksDB.
- *   <li>{@code peer.combined}: sum up a record before it goes to the stores, else update them with each event.
+ *   <li>{@code peer.aggregations}: count with the aggregations of Kafka Streams' own language, which spread the
+ *       events by what they are counted under; else with a processor that needs no such topic.
+ *   <li>{@code peer.combined}: of that processor: sum up a record before it goes to the stores, else update
+ *       them with each event.
  *   <li>{@code peer.output}: file that gets lines of tab-separated fields: the rolling counts ({@code rolling}), and
  *       the time between the first and the last event ({@code seconds}, {@code cpu_seconds}).
  * </ul>
  *
  * <p>The totals are in the changelogs of the stores, committed, when it has ended.
  *
- * <p>Events of one id are in one partition, so each partition is counted for itself and nothing is
+ * <p>Events of one id are in one partition, so the processor counts each partition for itself and nothing is
  * repartitioned; totals are sums over partitions. That is what the aggregator does, too.
  */
 public final class Peer {
     /** Name of a window -> the level whose buckets it is made of, and its length. */
-    private record Window(String name, Counting.Level level, long lengthMs) {}
+    private record Window(String name, Level level, long lengthMs) {}
 
     private static final Window[] WINDOWS = {
-        new Window("1m", Counting.Level.SECONDS, 60_000),
-        new Window("5m", Counting.Level.SECONDS, 300_000),
-        new Window("1h", Counting.Level.MINUTES, 3_600_000),
-        new Window("24h", Counting.Level.TENS, 86_400_000),
+        new Window("1m", Level.SECONDS, 60_000),
+        new Window("5m", Level.SECONDS, 300_000),
+        new Window("1h", Level.MINUTES, 3_600_000),
+        new Window("24h", Level.TENS, 86_400_000),
     };
 
     private Peer() {}
@@ -65,18 +68,22 @@ public final class Peer {
                 new Progress(
                         Long.parseLong(settings.getProperty("peer.events")),
                         Long.parseLong(settings.getProperty("peer.present.ms")));
-        Counting.Run run =
-                new Counting.Run(
-                        Long.parseLong(settings.getProperty("peer.generation.events")),
-                        Integer.parseInt(settings.getProperty("peer.generations")),
+        Run run =
+                new Run(
+                        new Identities.Rule(
+                                Long.parseLong(settings.getProperty("peer.generation.events")),
+                                Integer.parseInt(settings.getProperty("peer.generations"))),
                         Boolean.parseBoolean(settings.getProperty("peer.in.memory")),
                         Boolean.parseBoolean(settings.getProperty("peer.combined")),
                         progress);
         StreamsBuilder builder = new StreamsBuilder();
-        builder.stream(
-                        settings.getProperty("peer.topic"),
-                        Consumed.with(Serdes.ByteArray(), Serdes.ByteArray()))
-                .process(Counting.supplier(run));
+        String topic = settings.getProperty("peer.topic");
+        if (Boolean.parseBoolean(settings.getProperty("peer.aggregations"))) {
+            Aggregations.add(builder, topic, run);
+        } else {
+            builder.stream(topic, Consumed.with(Serdes.ByteArray(), Serdes.ByteArray()))
+                    .process(Counting.supplier(run));
+        }
         List<String> lines = new ArrayList<>();
         try (KafkaStreams streams = new KafkaStreams(builder.build(), settings)) {
             streams.setUncaughtExceptionHandler(

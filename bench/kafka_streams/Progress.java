@@ -6,6 +6,8 @@ final class Progress {
     private final long expected;
     private final long presentAtEnd;
     private final AtomicLong met = new AtomicLong();
+    private final AtomicLong emitted = new AtomicLong();
+    private final AtomicLong aggregated = new AtomicLong();
     private final AtomicLong present = new AtomicLong();
     private final AtomicLong startedNanos = new AtomicLong();
     private final CountDownLatch done = new CountDownLatch(1);
@@ -26,9 +28,26 @@ final class Progress {
         }
     }
 
-    /** Events have been counted, duplicates among them; the last one stops the clock. */
+    /** Events have been met, duplicates among them. */
     void met(long events) {
-        if (met.addAndGet(events) == expected) {
+        met.addAndGet(events);
+        checkCounted();
+    }
+
+    /** Updates have been sent on to be aggregated elsewhere. */
+    void emitted(long updates) {
+        emitted.addAndGet(updates);
+    }
+
+    /** An update that was sent on has arrived. */
+    void aggregated() {
+        aggregated.incrementAndGet();
+        checkCounted();
+    }
+
+    /** The last event stops the clock. */
+    private void checkCounted() {
+        if (complete() && endedNanos == 0) {
             endedNanos = System.nanoTime();
             endCpuNanos = cpuNanos();
         }
@@ -58,7 +77,7 @@ final class Progress {
     }
 
     boolean complete() {
-        return met.get() == expected;
+        return met.get() == expected && aggregated.get() == emitted.get();
     }
 
     long presentMs() {

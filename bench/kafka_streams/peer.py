@@ -26,7 +26,13 @@ from services.runtime.settings import Settings
 
 TIMEOUT_SECONDS = 1800.0
 OUTPUT = "peer.tsv"  # in the peer's folder
-SOURCES = ("Peer.java", "Counting.java", "Events.java", "Progress.java")
+SOURCES = (
+    "Peer.java", "Run.java", "Counting.java", "Aggregations.java", "Identities.java", "Level.java",
+    "Events.java", "Progress.java",
+)  # fmt: skip
+#: What the peer is told, to be other than the processor that updates its stores with each event.
+COMBINED = {"peer.combined": "true"}
+AGGREGATIONS = {"peer.aggregations": "true"}
 #: Each run is an application of its own, with its own group, topics and transactions.
 _numbers = itertools.count(1)
 #: Room for the ids within the horizon (about 150 bytes each in memory), the other stores and the caches.
@@ -95,6 +101,7 @@ def properties(peer: Peer, application: str, settings: Settings, events: int) ->
         "peer.generations": str(settings.aggregate.dedup_generations),
         "peer.in.memory": "true",
         "peer.combined": "false",
+        "peer.aggregations": "false",
         **TUNING,
         **peer.options,
     }
@@ -109,10 +116,13 @@ async def run(peer: Peer, settings: Settings, events: int) -> Contest:
     path.write_text("".join(f"{key}={value}\n" for key, value in written.items()))
     lines, peak_mb = _run(peer, path)
     numbers = {line[0]: float(line[1]) for line in lines if line[0] in ("seconds", "cpu_seconds")}
-    counts = {
-        store: await _committed(settings, f"{application}-{store}-changelog")
-        for store in ("accounts", "hashtags")
-    }
+    if written["peer.aggregations"] == "true":
+        counts = _by_scope(await _committed(settings, f"{application}-totals-changelog"))
+    else:
+        counts = {
+            store: await _committed(settings, f"{application}-{store}-changelog")
+            for store in ("accounts", "hashtags")
+        }
     shutil.rmtree(peer.folder / "streams", ignore_errors=True)
     topics = admin.list_topics(timeout=10).topics
     delete_topics(admin, [name for name in topics if name.startswith(f"{application}-")])
@@ -151,6 +161,13 @@ async def _committed(settings: Settings, changelog: str) -> Counts:
     for (_, key), count in last.items():
         counts[tuple(key.decode().split("\t"))] += count
     return dict(counts)
+
+
+def _by_scope(totals: Counts) -> dict[str, Counts]:
+    return {
+        f"{scope}s": {key[1:]: count for key, count in totals.items() if key[0] == scope}
+        for scope in ("account", "hashtag")
+    }
 
 
 def _rolling(lines: list[list[str]]) -> Rolling:

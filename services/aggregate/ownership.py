@@ -60,7 +60,7 @@ class Ownership:
         self._read_ahead = ReadAhead(settings, self._horizon)
         self._epoch = 0  # counts the times everything was revoked
         self._taking_over = asyncio.Lock()
-        self._putting_together = asyncio.Lock()  # one partition at a time: others would only lengthen its turn
+        self._putting_together = asyncio.Lock()  # one partition at a time: turns stay short
         self.owned: dict[int, Owned] = {}
         self.ready = False
 

@@ -1,7 +1,8 @@
 """What a partition of the log adds up to, counted in the plainest way: one event after the other.
 
 Nothing here is shared with the aggregator, its types and constants included. The rules are those of
-schemas/totals.py (what is counted for whom), docs/adr/0005 (duplicates) and docs/adr/0003 (time).
+schemas/totals.py (what is counted for whom), docs/adr/0005 (duplicates), docs/adr/0003 (time) and
+docs/adr/0010 (readings).
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class Recount:
     rolling: Counter[Key] = field(default_factory=Counter)  # (window, scope, ...subject, action)
     refused: list[tuple[int, int]] = field(default_factory=list)  # (offset, index)
     position: Counter[str] = field(default_factory=Counter)
+    readings: dict[Key, list[tuple[int, int]]] = field(default_factory=dict)  # (value, time), in order
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,8 @@ def recount(log: Iterable[tuple[int, bytes | None]], horizon: Horizon) -> Recoun
     position["duplicates"] = position["sequence"] - len(kept)
     for event, present in kept:
         count(found, event, present)
+    for key, readings in found.readings.items():
+        found.totals[key] = course(readings, key[-1])
     for key in [key for key in found.totals if key[0] == "minute"]:
         end = key[2] + MINUTE
         found.totals[key]["closed"] = end + GRACE <= position["present_ms"]
@@ -114,8 +118,7 @@ def count(found: Recount, event: dict[str, Any], present: int) -> None:
         about = f"broadcast/{event['broadcast_id']}" if "broadcast_id" in event else event["account"]
         subject = f"post/{event['post_id']}" if "post_id" in event else about
         key = ("reading", event["platform"], subject, event["metric"])
-        if at >= totals.get(key, {"at_ms": 0})["at_ms"]:
-            totals[key] = {"value": event["value"], "at_ms": at}
+        found.readings.setdefault(key, []).append((event["value"], at))
     elif kind == "broadcast":
         entry = totals.setdefault(("broadcast", event["broadcast_id"]), {"actions": {}, "last_ms": 0})
         entry.setdefault("phases", {})[event["phase"]] = at
@@ -139,6 +142,36 @@ def count(found: Recount, event: dict[str, Any], present: int) -> None:
             if key[0] == "broadcast" and start + MINUTE + GRACE > present:
                 minute = totals.setdefault(("minute", key[1], start), {"actions": {}})
                 minute["actions"][action] = minute["actions"].get(action, 0) + quantity
+
+
+def course(readings: list[tuple[int, int]], metric: str) -> dict[str, int]:
+    """Where a figure stands after its readings, and what it gained, lost and jumped by between them."""
+    value, newest = readings[0]
+    first, hidden = value, None  # what it was before the reset that was its last change
+    found: Counter[str] = Counter()
+    for new, at in readings[1:]:
+        if at < newest:
+            found["late"] += 1
+            continue
+        newest = at
+        if metric == "viewers":
+            value = first = new
+        elif value - new >= 100 and new < value / 2:
+            found["resets"] += 1
+            found["reset_by"] += new - value
+            value, hidden = new, value
+        elif new != value:
+            if hidden is not None and new > value and new >= hidden / 2:
+                found["resets"] += 1
+                found["reset_by"] += hidden - value
+                value = hidden
+            found["gained"] += max(0, new - value)
+            found["lost"] += max(0, value - new)
+            if new < value:
+                found["corrections" if metric == "reads" else "falls"] += 1
+            value, hidden = new, None
+    names = ("gained", "lost", "falls", "corrections", "resets", "reset_by", "late")
+    return {"value": value, "at_ms": newest, "first": first} | {name: found[name] for name in names}
 
 
 def subjects(event: dict[str, Any]) -> set[Key]:

@@ -104,8 +104,9 @@ class Stream:
             return event | post | {"kind": "post", "format": draw.choice(("graphic", "video", "link"))}
         if chance < 0.07:
             about = draw.choice(({}, {"post_id": f"p{partition}"}, {"broadcast_id": f"b{partition}"}))
-            value = draw.randrange(10_000)  # rises and falls, as when a platform corrects itself
-            metric = draw.choice(("followers", "reads", "likes"))
+            # Rises and falls, some so large that they are resets, or the return from one.
+            value = draw.choice((draw.randrange(10_000), draw.randrange(5_000, 5_300), draw.randrange(60)))
+            metric = draw.choice(("followers", "reads", "likes", "viewers"))
             return event | about | {"kind": "reading", "metric": metric, "value": value}
         if chance < 0.08:
             title = {"title": f"伏羲大典 {self._number}"} if draw.random() < 0.5 else {}
