@@ -21,6 +21,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 
 from services.aggregate import ownership, service
+from services.aggregate.loading import ReadAhead
 from services.aggregate.ownership import Ownership
 from services.aggregate.partition import PartitionState
 from services.aggregate.store import PartitionStore
@@ -47,6 +48,7 @@ class Failpoints:
         self.aggregator: service.Aggregator | None = None
         self.committed: dict[int, int] = {}  # partition -> next offset, as stored
         self.loading: list[int] = []
+        self.in_load = False
 
     def passing(self, point: str) -> None:
         """Strike if that is what the first order says."""
@@ -62,6 +64,11 @@ class Failpoints:
             self._passed += 1
             if self._passed == order.nth:
                 self.strike(order)
+
+    def expects(self, point: str) -> bool:
+        """Whether the next strike is to be at a point."""
+        order = self._order()
+        return order is not None and order.point == point
 
     def delay(self) -> float:
         """How long a commit is let go on before the strike, in seconds; 0 if it is not to be struck."""
@@ -199,7 +206,9 @@ def _install_in_loading(points: Failpoints) -> None:
     def load(original: Function) -> Function:
         async def loaded(*args: Any) -> dict[int, PartitionState]:
             points.passing("load.begin")
+            points.in_load = True
             states: dict[int, PartitionState] = await original(*args)
+            points.in_load = False
             points.committed = {partition: state.offset + 1 for partition, state in states.items()}
             return states
 
@@ -207,13 +216,21 @@ def _install_in_loading(points: Failpoints) -> None:
 
     def remember(original: Function) -> Function:
         def remembered(state: PartitionState, offset: int, data: bytes | None) -> None:
-            points.passing("remember")
+            points.passing("remember.load" if points.in_load else "remember.ahead")
             original(state, offset, data)
 
         return remembered
 
+    def start(original: Function) -> Function:
+        def started(self: ReadAhead) -> None:
+            if not points.expects("remember.load"):  # else it would leave nothing to be remembered later
+                original(self)
+
+        return started
+
     wrap(ownership, "load_states", load)
     wrap(PartitionState, "remember", remember)
+    wrap(ReadAhead, "start", start)
 
 
 def _install_in_ownership(points: Failpoints) -> None:
