@@ -21,8 +21,8 @@ Figures = dict[str, Any]
 CONTESTANTS = {
     "ours": "fanpulse",
     "bare_loop": "bare loop",
-    "kafka_streams_dsl": "Kafka Streams, exactly_once_v2, its own aggregations",
-    "kafka_streams_eos": "the same, a processor without repartitioning",
+    "kafka_streams_eos": "Kafka Streams, exactly_once_v2",
+    "kafka_streams_processor": "the same, a processor without repartitioning",
     "kafka_streams_combined": "the same, each record summed up first",
 }
 SIGNALS = {"sigkill": "kill -9", "sigterm": "SIGTERM"}
@@ -97,12 +97,9 @@ def _aggregate(figures: Figures) -> Table:
             )
         )
     goals = [f"fanpulse / bare loop: {figures['ratio_bare']:.2f} (goal 0.7)"]
-    if "ratio_kafka_streams_dsl" in figures:
-        goals.append(
-            f"fanpulse / Kafka Streams' aggregations: {figures['ratio_kafka_streams_dsl']:.2f} (goal 4)"
-        )
     if "ratio_kafka_streams" in figures:
-        goals.append(f"/ its processor: {figures['ratio_kafka_streams']:.2f} (goal 4)")
+        goals.append(f"fanpulse / Kafka Streams: {figures['ratio_kafka_streams']:.2f} (goal 4)")
+        goals.append(f"/ its processor: {figures['ratio_kafka_streams_processor']:.2f}")
         goals.append(f"/ that with records summed up first: {figures['ratio_kafka_streams_combined']:.2f}")
     if "time_ratio_10x" in figures:
         goals.append(f"time for ten times the events: {figures['time_ratio_10x']:.2f} times (goal 11)")

@@ -30,9 +30,12 @@ SOURCES = (
     "Peer.java", "Run.java", "Counting.java", "Aggregations.java", "Identities.java", "Level.java",
     "Events.java", "Progress.java",
 )  # fmt: skip
-#: What the peer is told, to be other than the processor that updates its stores with each event.
-COMBINED = {"peer.combined": "true"}
-AGGREGATIONS = {"peer.aggregations": "true"}
+#: Ways to count, by the contestant's name: what the peer is told.
+WAYS = {
+    "kafka_streams_eos": {"peer.aggregations": "true"},
+    "kafka_streams_processor": {},
+    "kafka_streams_combined": {"peer.combined": "true"},
+}
 #: Each run is an application of its own, with its own group, topics and transactions.
 _numbers = itertools.count(1)
 #: Room for the ids within the horizon (about 150 bytes each in memory), the other stores and the caches.

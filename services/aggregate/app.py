@@ -229,7 +229,8 @@ async def _count(records: list[Any], ownership: Ownership) -> None:
     """Count the records of a message; scrapes and other tasks get a turn in between."""
     until = time.perf_counter() + TURN_SECONDS
     for record in records:
-        await ownership.count(record.partition, record.offset, record.timestamp / 1000, record.value)
+        if not await ownership.count(record.partition, record.offset, record.timestamp / 1000, record.value):
+            return  # these were fetched before a rebalance; they come again, to whoever owns them
         if time.perf_counter() > until:
             await asyncio.sleep(0)
             until = time.perf_counter() + TURN_SECONDS

@@ -97,20 +97,25 @@ class Ownership:
             offsets={p: states[p].offset for p in wanted},
         )
 
-    async def count(self, partition: int, offset: int, timestamp: float, data: bytes | None) -> None:
-        """Count a record of the log; one that was counted before, or is not ours, changes nothing."""
+    async def count(self, partition: int, offset: int, timestamp: float, data: bytes | None) -> bool:
+        """Count a record of the log; one that was counted before, or is not ours, changes nothing.
+
+        Returns whether those that follow it in the log may be counted now.
+        """
         owned = self.owned.get(partition)
-        if owned is None or offset <= owned.state.offset:
-            return
+        if owned is None:
+            return False
+        if offset <= owned.state.offset:
+            return True
         if offset != owned.state.offset + 1 and not await self._is_next(
             partition, owned.state.offset, offset
         ):
             self._instruments.stale_records.inc()
             log.warning("stale record left out", partition=partition, offset=offset, after=owned.state.offset)
-            return
+            return False
         async with owned.still:
             if self.owned.get(partition) is not owned:
-                return
+                return False
             started = time.perf_counter()
             bad = owned.state.apply(offset, data)
             self._instruments.processing.observe(time.perf_counter() - started)
@@ -118,6 +123,7 @@ class Ownership:
             for entry in bad:
                 owned.letters.append(dead_letter(entry, partition, offset, time.time()))
                 log.warning("log entry refused", partition=partition, offset=offset, index=entry.index)
+        return True
 
     async def _is_next(self, partition: int, after: int, offset: int) -> bool:
         """Whether the log itself has nothing between two offsets.

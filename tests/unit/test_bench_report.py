@@ -17,8 +17,8 @@ AGGREGATE: dict[str, Any] = {
     "events_per_record": 400,
     "bytes_per_event": 336,
     "ratio_bare": 0.75,
-    "ratio_kafka_streams_dsl": 8.5,
     "ratio_kafka_streams": 4.5,
+    "ratio_kafka_streams_processor": 2.6,
     "ratio_kafka_streams_combined": 2.1,
     "contestants": dict.fromkeys(report.CONTESTANTS, CONTESTANT),
 }
