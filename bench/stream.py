@@ -115,13 +115,14 @@ def _template(draw: random.Random, number: int) -> bytes:
     """An interaction with a post, open for number, time, action, actor and country."""
     platform, account = draw.choice(ACCOUNTS)
     about = {
-        "platform": platform, "account": account, "post_id": f"post-{number}",
-        "hashtags": draw.sample(TAGS, 2), "campaign": "fuxi-ceremony-2026",
+        "post_id": f"post-{number}", "hashtags": draw.sample(TAGS, 2), "campaign": "fuxi-ceremony-2026",
         "post_format": draw.choice(["graphic", "link", "video", "live"]),
     }  # fmt: skip
-    head = f'{{"kind":"interaction","v":1,"event_id":"{platform}-%012d","occurred_at":%d,"action":"%b",'
-    tail = ',"actor":{"id":"%032x","country":"%b"}}'
-    return (head + json.dumps(about, separators=(",", ":"))[1:-1] + tail).encode()
+    # The order of fields is that in which ingest writes them.
+    head = f'{{"kind":"interaction","v":1,"event_id":"{platform}-%012d","occurred_at":%d,'
+    named = f'"platform":"{platform}","account":"{account}","action":"%b",'
+    rest = json.dumps(about, separators=(",", ":"))[1:-1] + ',"actor":{"id":"%032x","country":"%b"}}'
+    return (head + named + rest).encode()
 
 
 async def fill(settings: Settings, events: int, posts: int = POSTS) -> Size:

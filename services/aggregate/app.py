@@ -265,9 +265,12 @@ def _register(
     async def revoked(*_: Any, **__: Any) -> None:
         await _or_end(ownership.give_up(), "partitions could not be given up")
 
+    async def ending(*_: Any, **__: Any) -> None:
+        await _or_end(ownership.close(), "partitions could not be given up")
+
     app.on_rebalance_complete.connect(assigned, weak=False)
     app.on_partitions_revoked.connect(revoked, weak=False)
-    app.on_before_shutdown.connect(revoked, weak=False)
+    app.on_before_shutdown.connect(ending, weak=False)
 
     async def flush_loop() -> None:
         interval = settings.aggregate.flush_interval_ms / 1000

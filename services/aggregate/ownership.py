@@ -173,6 +173,11 @@ class Ownership:
         if given_up:
             log.info("partitions given up", partitions=sorted(given_up))
 
+    async def close(self) -> None:
+        """Give up all partitions, and expect none any more."""
+        await self._read_ahead.take()
+        await self.give_up()
+
 
 async def _in_steps(changes: Iterator[Change]) -> list[Change]:
     """All changes. There may be a hundred thousand, so scrapes and other partitions get a turn between."""

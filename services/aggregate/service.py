@@ -112,9 +112,9 @@ async def _prepare(settings: Settings, aggregator: Aggregator) -> None:
         raise SettingsError(
             f"{EVENTS.name} has {len(events)} partitions and {TOTALS.name} has {len(totals)}; make them equal"
         )
-    aggregator.ownership.expect()
     await aggregator.selection.start()
     await aggregator.endpoint.start()
+    aggregator.ownership.expect()
 
 
 def run(settings: Settings) -> None:
