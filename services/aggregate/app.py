@@ -150,6 +150,11 @@ class HealthChecks:
         waiting = sum(max(0, (each.highwater() or 0) - each.state.offset - 1) for each in owned)
         return waiting, sum(each.state.offset for each in owned)
 
+    def storing(self) -> tuple[int, int]:
+        """(records counted and not stored, records stored) of the partitions owned."""
+        states = [each.state for each in self._ownership.owned.values()]
+        return sum(s.offset - s.stored_offset for s in states), sum(s.stored_offset for s in states)
+
 
 def _highwater(consumer: Any, partition: Any) -> int | None:
     """The end of a partition; None if it is not known, as in a rebalance that has begun."""

@@ -28,7 +28,7 @@ class Instruments:
         )
         self.stale_records = Counter(
             "fanpulse_stale_records",
-            "Records left out since the log has others before them; they are delivered again.",
+            "Times that records were left out since the log has others before them; they come again.",
             registry=registry,
         )
         self.fenced = Counter(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,8 +22,10 @@ from services.runtime.settings import Settings
 log = structlog.get_logger(__name__)
 
 #: Bounds of what is read ahead, since a worker among many will own only a part of it.
-MOST_ENTRIES_AHEAD = 2_000_000
+MOST_BYTES_AHEAD = 256 * 2**20
 MOST_EVENTS_AHEAD = 4_000_000
+#: What is older is not used: a removal of an entry is told by the broker for a day (`delete.retention.ms`).
+AHEAD_SECONDS = 3600.0
 
 
 class InconsistentStoreError(RuntimeError):
@@ -33,12 +36,17 @@ class InconsistentStoreError(RuntimeError):
 class Ahead:
     """What has been read of the store and the log before the partitions were owned.
 
-    Both only grow, so whoever has become the owner reads on from here.
+    Nothing of it changes but by what is written later, so whoever has become the owner reads on from here.
     """
 
     stored: StoredEntries = field(default_factory=StoredEntries)
     #: By partition: states without counts, which remember ids, maybe not yet up to their position.
     met: dict[int, PartitionState] = field(default_factory=dict)
+
+    def keep(self, partitions: list[int]) -> None:
+        """Forget other partitions."""
+        self.stored.keep(partitions)
+        self.met = {partition: state for partition, state in self.met.items() if partition in partitions}
 
 
 class ReadAhead:
@@ -53,19 +61,21 @@ class ReadAhead:
         self._horizon = horizon
         self._ahead = Ahead()
         self._task: asyncio.Task[None] | None = None
+        self._begun = time.monotonic()
 
     def start(self) -> None:
         """Begin to read, of all partitions."""
+        self._begun = time.monotonic()
         self._task = asyncio.ensure_future(self._run())
 
     async def take(self) -> Ahead:
         """Stop reading; what was read, once."""
         task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
+        while task is not None and not task.done():
+            task.cancel()  # again: a consumer that is being closed swallows it
+            await asyncio.wait([task], timeout=0.2)
         ahead, self._ahead = self._ahead, Ahead()
-        return ahead
+        return ahead if time.monotonic() - self._begun < AHEAD_SECONDS else Ahead()
 
     async def _run(self) -> None:
         try:
@@ -79,7 +89,7 @@ class ReadAhead:
         async with open_reader(self._settings) as reader:
             spans = await reader.spans(qualified(self._settings.namespace, TOTALS.name))
         partitions = [span.partition for span in spans]
-        await ahead.stored.read_on(self._settings, partitions, MOST_ENTRIES_AHEAD)
+        await ahead.stored.read_on(self._settings, partitions, MOST_BYTES_AHEAD)
         starts, events = {}, 0
         for partition in partitions:
             state = PartitionState(partition, self._horizon)
@@ -98,6 +108,7 @@ async def load_states(
     Raises HorizonChangedError and InconsistentStoreError.
     """
     ahead = ahead or Ahead()
+    ahead.keep(partitions)
     with _without_collector():
         await ahead.stored.read_on(settings, partitions)
         states = {partition: PartitionState(partition, horizon) for partition in partitions}
@@ -106,6 +117,7 @@ async def load_states(
             found = state.restore(ahead.stored.of(partition))
             if found:
                 starts[partition] = found
+        ahead.stored.keep(())
         await _require_offsets(settings, states)
         await _remember(settings, {p: states[p] for p in starts}, starts, ahead.met)
     for partition in starts:
@@ -167,6 +179,7 @@ async def _events_left(settings: Settings, begins: dict[int, int], ends: dict[in
 @contextmanager
 def _without_collector() -> Iterator[None]:
     """Millions of objects are made that all stay: to look for garbage among them takes as long again."""
+    gc.collect()  # what is garbage now would be kept for good
     gc.disable()
     try:
         yield

@@ -1,8 +1,9 @@
 """Which partitions this worker owns, and what it does with them: take over, count, store, give up.
 
 One asyncio task counts (the Faust agent), another stores (the flush loop); taking over and giving up happen
-in rebalances, while no records flow. Any failure that is not a fence ends the process: the state in memory
-is then worthless, the one in Kafka is right, and a supervisor starts the worker again.
+in rebalances, while Faust fetches nothing, though records that it has handed on may still come. Any failure
+that is not a fence ends the process: the state in memory is then worthless, the one in Kafka is right, and a
+supervisor starts the worker again.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ class Owned:
     state: PartitionState
     store: PartitionStore
     letters: list[bytes] = field(default_factory=list)
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # one transaction at a time
     still: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while nothing may be counted
+    leaving: bool = False  # nothing more is counted before it is given up
     applied_at: float = 0.0  # epoch seconds of the last record counted, as the broker keeps them
     highwater: Callable[[], int | None] = lambda: None
 
@@ -60,6 +61,7 @@ class Ownership:
         self._read_ahead = ReadAhead(settings, self._horizon)
         self._epoch = 0  # counts the times everything was revoked
         self._taking_over = asyncio.Lock()
+        self._storing = asyncio.Lock()  # one flush at a time, and none beside the end of ownership
         self._putting_together = asyncio.Lock()  # one partition at a time: turns stay short
         self.owned: dict[int, Owned] = {}
         self.ready = False
@@ -103,7 +105,7 @@ class Ownership:
         Returns whether those that follow it in the log may be counted now.
         """
         owned = self.owned.get(partition)
-        if owned is None:
+        if owned is None or owned.leaving:
             return False
         if offset <= owned.state.offset:
             return True
@@ -114,7 +116,7 @@ class Ownership:
             log.warning("stale record left out", partition=partition, offset=offset, after=owned.state.offset)
             return False
         async with owned.still:
-            if self.owned.get(partition) is not owned:
+            if self.owned.get(partition) is not owned or owned.leaving:
                 return False
             started = time.perf_counter()
             bad = owned.state.apply(offset, data)
@@ -135,41 +137,48 @@ class Ownership:
 
     async def flush(self) -> None:
         """Store what has changed, each partition in a transaction of its own."""
-        await asyncio.gather(*(self._flush(partition) for partition in list(self.owned)))
+        async with self._storing:
+            await self._flush_all()
 
-    async def _flush(self, partition: int) -> None:
-        owned = self.owned.get(partition)
-        if owned is None:
+    async def _flush_all(self) -> None:
+        await asyncio.gather(*(self._flush(partition, owned) for partition, owned in self.owned.items()))
+
+    async def _flush(self, partition: int, owned: Owned) -> None:
+        if not owned.state.changed:
             return
-        async with owned.lock:
-            if self.owned.get(partition) is not owned or not owned.state.changed:
-                return
-            started = time.perf_counter()
-            try:
-                async with self._putting_together, owned.still:
-                    changes = await _in_steps(owned.state.changes())
-                    letters, owned.letters = owned.letters, []
-                await owned.store.commit(changes, owned.state.stored_offset + 1, letters)
-            except FencedError:
-                self._instruments.fenced.inc()
-                log.warning("fenced: another worker owns the partition", partition=partition)
-                del self.owned[partition]
-                await owned.store.close()
-            except BaseException:
-                # Also when cancelled: what is in memory may have been taken to be stored, and was not.
-                self.owned.pop(partition, None)
-                raise
-            else:
-                self._instruments.flush.observe(time.perf_counter() - started)
-                self._instruments.stored_entries.inc(len(changes))
+        started = time.perf_counter()
+        try:
+            async with self._putting_together, owned.still:
+                changes = await _in_steps(owned.state.changes())
+                letters, owned.letters = owned.letters, []
+            await owned.store.commit(changes, owned.state.stored_offset + 1, letters)
+        except FencedError:
+            self._instruments.fenced.inc()
+            log.warning("fenced: another worker owns the partition", partition=partition)
+            self._drop(partition, owned)
+            await owned.store.close()
+        except BaseException:
+            # Also when cancelled: what is in memory may have been taken to be stored, and was not.
+            self._drop(partition, owned)
+            raise
+        else:
+            self._instruments.flush.observe(time.perf_counter() - started)
+            self._instruments.stored_entries.inc(len(changes))
+
+    def _drop(self, partition: int, owned: Owned) -> None:
+        if self.owned.get(partition) is owned:
+            del self.owned[partition]
 
     async def give_up(self) -> None:
-        """Store and forget all partitions."""
+        """Store and forget all partitions. What is still handed on of them meanwhile is not counted."""
         self._epoch += 1
-        await self.flush()
-        given_up, self.owned = self.owned, {}
-        self.ready = False
-        await asyncio.gather(*(owned.store.close() for owned in given_up.values()))
+        for owned in self.owned.values():
+            owned.leaving = True
+        async with self._storing:
+            await self._flush_all()
+            given_up, self.owned = self.owned, {}
+            self.ready = False
+            await asyncio.gather(*(owned.store.close() for owned in given_up.values()))
         if given_up:
             log.info("partitions given up", partitions=sorted(given_up))
 

@@ -74,6 +74,10 @@ def _watch(settings: Settings, app: faust.App, ownership: Ownership) -> Callable
             "rebalance": (checks.rebalance, 60.0 + 4 * session),
             "ownership": (checks.ownership, 30.0 + 2 * session),
             "progress": (Progress(checks.work).check, 30.0),
+            "storing": (
+                Progress(checks.storing, "counted records wait and none is stored").check,
+                120.0 + 2 * settings.aggregate.flush_interval_ms / 1000,
+            ),
         },
         bite=give_up_process,
         clock=time.monotonic,

@@ -98,10 +98,15 @@ class PartitionStore:
         await self._producer.stop()
 
 
+class StoreShrunkError(RuntimeError):
+    """A topic ends before what was read of it: it was deleted and made anew, or its end was lost."""
+
+
 class StoredEntries:
     """The latest committed entry of each key of engagement.totals.v1, per partition, as far as it is read."""
 
     def __init__(self) -> None:
+        self.bytes = 0  # of values
         self._entries: dict[int, dict[bytes, bytes]] = {}
         self._next: dict[int, int] = {}
 
@@ -109,18 +114,31 @@ class StoredEntries:
         """Entries by key."""
         return self._entries.get(partition, {})
 
-    async def read_on(self, settings: Settings, partitions: Collection[int], most: int | None = None) -> None:
-        """Read on to the end as of now, or until there are ``most`` entries over all partitions."""
+    def keep(self, partitions: Collection[int]) -> None:
+        """Forget those of other partitions."""
+        for partition in self._entries.keys() - set(partitions):
+            del self._entries[partition]
+            del self._next[partition]
+
+    async def read_on(
+        self, settings: Settings, partitions: Collection[int], most_bytes: int | None = None
+    ) -> None:
+        """Read on to the end as of now, or until there are ``most_bytes`` over all partitions.
+
+        Raises StoreShrunkError.
+        """
         topic = qualified(settings.namespace, TOTALS.name)
         async with open_reader(settings) as reader:
+            spans = [span for span in await reader.spans(topic) if span.partition in partitions]
+            for span in spans:
+                if self._next.get(span.partition, 0) > span.end:
+                    raise StoreShrunkError(f"{topic} has lost records of partition {span.partition}")
             spans = [
-                span._replace(begin=max(span.begin, self._next.get(span.partition, 0)))
-                for span in await reader.spans(topic)
-                if span.partition in partitions
+                span._replace(begin=max(span.begin, self._next.get(span.partition, 0))) for span in spans
             ]
             async for batch in reader.stream(topic, spans):
                 self._take(batch)
-                if most is not None and sum(map(len, self._entries.values())) >= most:
+                if most_bytes is not None and self.bytes >= most_bytes:
                     return
 
     def _take(self, batch: list[Record]) -> None:
@@ -128,10 +146,13 @@ class StoredEntries:
         partition = batch[0].partition
         entries = self._entries.setdefault(partition, {})
         for record in batch:
+            key = record.key or b""
+            self.bytes -= len(entries.get(key, b""))
             if record.value is None:
-                entries.pop(record.key or b"", None)
+                entries.pop(key, None)
             else:
-                entries[record.key or b""] = record.value
+                entries[key] = record.value
+                self.bytes += len(record.value)
         self._next[partition] = batch[-1].offset + 1
 
 

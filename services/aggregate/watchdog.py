@@ -36,13 +36,17 @@ class Watchdog:
 
 @dataclass
 class Progress:
-    """Whether something that should move does: give it the work left and a mark that moves with work done."""
+    """Whether something that should move does: give it the work left and a mark that moves with work done.
+
+    ``trouble`` is what to say with the work left before it.
+    """
 
     read: Callable[[], tuple[int, int]]
+    trouble: str = "records wait and none is counted"
     _mark: int | None = None
 
     def check(self) -> str | None:
         """Trouble if work is left and the mark is where it was at the last look."""
         left, mark = self.read()
         moved, self._mark = mark != self._mark, mark
-        return f"{left} records wait and none is counted" if left and not moved else None
+        return f"{left} {self.trouble}" if left and not moved else None

@@ -273,4 +273,4 @@ def _install_in_ownership(points: Failpoints) -> None:
     wrap(service, "build", build)
     wrap(Ownership, "take_over", take_over)
     wrap(Ownership, "give_up", give_up)
-    wrap(Ownership, "flush", flush)
+    wrap(Ownership, "_flush_all", flush)
