@@ -71,4 +71,4 @@ def test_others_get_a_turn_within_a_handful() -> None:
         task.cancel()
 
     asyncio.run(run())
-    assert turns[:4] == [1, 2, 3, 4]
+    assert turns[: 4 * app.TURNS : app.TURNS] == [1, 2, 3, 4]
