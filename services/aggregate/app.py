@@ -37,8 +37,8 @@ LEAST_POLL_RECORDS = 10
 POLL_BYTES = 2 * 2**20
 #: Handfuls between the poll and the counting: enough to count while the next ones are fetched.
 STREAM_BUFFER = 4
-#: How long records are counted without a break, and how many turns of the loop others get then: a scrape takes
-#: several, from the connection to the last byte of the answer.
+#: How long records are counted without a break, and how many turns of the loop others get then. A scrape
+#: takes several, from the connection to the last byte of the answer.
 TURN_SECONDS = 0.005
 TURNS = 4
 
