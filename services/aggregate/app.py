@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,6 +31,8 @@ log = structlog.get_logger(__name__)
 #: How long the broker may wait for data; Faust has 1.5 s fixed, during which a new partition stands still.
 FETCH_MAX_WAIT_MS = 100
 EXIT_FAILED = 70
+#: How long Faust may take to end once all partitions have been given up.
+END_SECONDS = 10.0
 #: What is taken from the fetched records at a time, over all partitions: at most so many records, or about so
 #: many bytes. A record that comes in meanwhile waits for these: some hundredths of a second's work.
 POLL_RECORDS = 500
@@ -174,6 +177,16 @@ def give_up_process(reason: str, error: BaseException | None = None) -> None:
     os._exit(EXIT_FAILED)
 
 
+def _end_within(seconds: float) -> None:
+    """End the process after so long if it has not ended: all is stored and given up.
+
+    Faust waits for ever for a consumer that broke off while it was being stopped.
+    """
+    timer = threading.Timer(seconds, os._exit, [0])
+    timer.daemon = True
+    timer.start()
+
+
 def credentials(kafka: KafkaSettings) -> Any:
     """Faust's form of the SASL and TLS settings; None for plain text."""
     if kafka.security_protocol == "PLAINTEXT":
@@ -275,6 +288,7 @@ def _register(
 
     async def ending(*_: Any, **__: Any) -> None:
         await _or_end(ownership.close(), "partitions could not be given up")
+        _end_within(END_SECONDS)
 
     app.on_rebalance_complete.connect(assigned, weak=False)
     app.on_partitions_revoked.connect(revoked, weak=False)
