@@ -86,7 +86,7 @@ def _aggregate(figures: Figures) -> Table:
     contestants = figures["contestants"]
     for name in (name for name in CONTESTANTS if name in contestants):
         each = contestants[name]
-        ratio = each["events_per_s"] / figures["contestants"]["ours"]["events_per_s"]
+        ratio = each["events_per_s"] / contestants["ours"]["events_per_s"]
         rows.append(
             (
                 CONTESTANTS[name],

@@ -180,9 +180,10 @@ def give_up_process(reason: str, error: BaseException | None = None) -> None:
 def _end_within(seconds: float) -> None:
     """End the process after so long if it has not ended: all is stored and given up.
 
-    Faust waits for ever for a consumer that broke off while it was being stopped.
+    Faust waits for ever for a consumer that broke off while it was being stopped. The status is that of a
+    failure, since what began the end may have been one.
     """
-    timer = threading.Timer(seconds, os._exit, [0])
+    timer = threading.Timer(seconds, give_up_process, [f"Faust has not ended within {seconds:.0f} s"])
     timer.daemon = True
     timer.start()
 

@@ -119,6 +119,7 @@ class StoredEntries:
         for partition in self._entries.keys() - set(partitions):
             del self._entries[partition]
             del self._next[partition]
+        self.bytes = sum(len(value) for entries in self._entries.values() for value in entries.values())
 
     async def read_on(
         self, settings: Settings, partitions: Collection[int], most_bytes: int | None = None
