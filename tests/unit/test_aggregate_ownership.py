@@ -93,6 +93,24 @@ def test_a_flush_does_not_begin_while_partitions_are_given_up(finished_first: in
     asyncio.run(_give_up_beside_a_flush(finished_first))
 
 
+async def _give_up_during_a_flush() -> None:
+    ownership, stores = owner()
+    assert await ownership.count(0, 0, 1.0, like(0))
+    flushing = asyncio.create_task(ownership.flush())
+    await turns()
+    giving_up = asyncio.create_task(ownership.give_up())
+    await turns()
+    assert stores[0].done == ["begins 1"]
+    stores[0].go_on.set()
+    await asyncio.wait_for(asyncio.gather(giving_up, flushing), 10)
+    assert stores[0].done == ["begins 1", "stored 1", "closed"]
+
+
+def test_partitions_are_given_up_after_the_flush_that_is_under_way() -> None:
+    """Its producer is closed only when its commit has ended."""
+    asyncio.run(_give_up_during_a_flush())
+
+
 async def _fenced_after_a_new_ownership() -> None:
     ownership, stores = owner()
     await ownership.count(0, 0, 1.0, like(0))
