@@ -30,7 +30,7 @@ from schemas.topics import EVENTS, qualified
 from schemas.totals import TotalsView
 from services.runtime.settings import AggregateSettings, KafkaSettings, Settings
 
-POLL_SECONDS = 0.5  # between two looks at /metrics, so as not to be a load
+POLL_SECONDS = 1.0  # between two looks at /metrics, as of Prometheus
 
 
 async def run(folder: Path, events: int, runs: int, streams_runs: int) -> dict[str, Any]:

@@ -7,20 +7,18 @@ offsets are committed by the transactions of `store`.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
 import faust
 import structlog
-from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 
 from schemas.topics import EVENTS, qualified
+from services.aggregate.consumer import POLL_RECORDS, HandfulTransport
 from services.aggregate.ownership import Ownership
 from services.aggregate.store import group_id
 from services.runtime.kafka import ssl_context
@@ -28,88 +26,15 @@ from services.runtime.settings import KafkaSettings, Settings
 
 log = structlog.get_logger(__name__)
 
-#: How long the broker may wait for data; Faust has 1.5 s fixed, during which a new partition stands still.
-FETCH_MAX_WAIT_MS = 100
 EXIT_FAILED = 70
 #: How long Faust may take to end once all partitions have been given up.
 END_SECONDS = 10.0
-#: What is taken from the fetched records at a time, over all partitions: at most so many records, or about so
-#: many bytes. A record that comes in meanwhile waits for these: some hundredths of a second's work.
-POLL_RECORDS = 500
-LEAST_POLL_RECORDS = 10
-POLL_BYTES = 2 * 2**20
 #: Handfuls between the poll and the counting: enough to count while the next ones are fetched.
-STREAM_BUFFER = 4
+STREAM_BUFFER = 2
 #: How long records are counted without a break, and how many turns of the loop others get then. A scrape
 #: takes several, from the connection to the last byte of the answer.
 TURN_SECONDS = 0.005
 TURNS = 4
-
-
-class _ConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
-    logger = logging.getLogger("faust.transport.consumer")
-    #: How many to take next time: POLL_BYTES of records like the last ones.
-    _most_records = LEAST_POLL_RECORDS
-
-    def _create_worker_consumer(self, transport: Transport) -> Any:
-        consumer = super()._create_worker_consumer(transport)
-        consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
-        return consumer
-
-    async def _fetch_records(
-        self,
-        consumer: Any,
-        active_partitions: set[Any],
-        timeout: float | None = None,  # noqa: ASYNC109 # Faust passes it
-        max_records: int | None = None,
-    ) -> Any:
-        """What was fetched, of every partition in turn; the records of a partition as one message.
-
-        Faust takes about 0.2 ms for a message, which is as much as it takes to count a hundred events. So it
-        is given the records of a partition by the handful: the value of a message is a list of them.
-
-        aiokafka gives out all that it has of the partition it fetched first before it looks at the next one.
-        That is up to a megabyte, compressed: a hundred thousand events and more of a partition that has a
-        backlog, while the figures of all others stand still. So who has more goes to the end of the line.
-        """
-        found = await super()._fetch_records(
-            consumer, active_partitions, timeout=timeout, max_records=self._most_records
-        )
-        fetched = consumer._fetcher._records
-        for partition in found:
-            if partition in fetched:
-                fetched[partition] = fetched.pop(partition)
-        sizes = [record.serialized_value_size for records in found.values() for record in records]
-        if sizes:
-            mean_bytes = max(1, sum(sizes) // len(sizes))
-            self._most_records = max(LEAST_POLL_RECORDS, min(POLL_RECORDS, POLL_BYTES // mean_bytes))
-        return {partition: [_as_one(records)] for partition, records in found.items()}
-
-
-def _as_one(records: list[Any]) -> Any:
-    """A message that has the records in its value, and stands where the last one does."""
-    return replace(records[-1], key=None, headers=(), value=records)
-
-
-class _Consumer(Consumer):  # type: ignore[misc]
-    logger = logging.getLogger("faust.transport.consumer")
-
-    def _new_consumer_thread(self) -> AIOKafkaConsumerThread:
-        return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
-
-    async def _add_gap(self, *_: Any) -> None:
-        """Nothing: Faust would note offsets without a message for its commits, of which there are none."""
-
-    def on_buffer_full(self, tp: Any) -> None:
-        """Nothing: the stream's buffer holds back all partitions alike, by blocking who fills it.
-
-        Faust would leave the partition out of its polls until the buffer has drained, and wait up to a second
-        for records of the others, during which a partition with a backlog is not counted.
-        """
-
-
-class _Transport(Transport):  # type: ignore[misc]
-    Consumer = _Consumer
 
 
 class _App(faust.App):  # type: ignore[misc]
@@ -235,7 +160,7 @@ def create_app(settings: Settings, ownership: Ownership, taken_over: Callable[[]
         broker_commit_livelock_soft_timeout=10**9,
     )
     app.finalize()
-    app.transport = _Transport(app.conf.broker_consumer, app)
+    app.transport = HandfulTransport(app.conf.broker_consumer, app)
     events = app.topic(
         qualified(settings.namespace, EVENTS.name),
         value_type=bytes,

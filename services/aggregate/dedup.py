@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ class Deduplicator:
         repeated = set[str]().union(*(distinct & met for met in self._ids))
         self._ids[-1].update(distinct)
         if len(distinct) == len(ids):
-            return [index for index, event_id in enumerate(ids) if event_id in repeated] if repeated else []
+            return list(compress(range(len(ids)), map(repeated.__contains__, ids))) if repeated else []
         found = []
         for index, event_id in enumerate(ids):
             if event_id in repeated:

@@ -7,7 +7,7 @@ records of engagement.totals.v1, the position last; ``restore`` takes those reco
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from operator import attrgetter
 from typing import Any, cast
@@ -28,18 +28,17 @@ from services.aggregate.decode import (
     Interaction,
     Post,
     Reading,
-    decode_record,
     event_ids,
 )
 from services.aggregate.dedup import Deduplicator, GenerationStart, Horizon
 from services.aggregate.readings import Readings
-from services.aggregate.tally import Tally
+from services.aggregate.tally import OCCURRED_AT, Tally, columns_of
+from services.aggregate.vocabulary import Vocabulary
 from services.aggregate.windows import Windows
 
 Change = tuple[bytes, bytes | None]
 
 _time, _id = attrgetter("occurred_at"), attrgetter("event_id")
-_INTERACTIONS_ONLY = {Interaction}
 
 
 class HorizonChangedError(ValueError):
@@ -63,6 +62,7 @@ class PartitionState:
         self.readings = Readings()
         self._tally = Tally(self.counters, self.windows, self.broadcasts)
         self._buckets = BucketStore()
+        self._vocabulary = Vocabulary(self._tally.shared)
         self.stored_offset = -1  # what the last `take_changes` or `restore` stands at
         self.stored_sequence = 0
         self.remembered_offset = -1  # of the last record that `remember` was given
@@ -76,7 +76,7 @@ class PartitionState:
         """
         if offset <= self.offset:
             return []
-        entries, bad = decode_record(data)
+        entries, bad = self._vocabulary.decode(data)
         self.dedup.begin_record(offset)
         if Clock not in set(map(type, entries)):
             self._count(cast(list[Event], entries))
@@ -115,24 +115,28 @@ class PartitionState:
         if not events:
             return
         self.counted += len(events)
-        times = list(map(_time, events))
-        self.watermark_ms = max(self.watermark_ms, max(times))
-        if set(map(type, events)) == _INTERACTIONS_ONLY:
-            self._tally.add(cast(list[Interaction], events), [at_ms // 1000 for at_ms in times])
+        if all(issubclass(kind, Interaction) for kind in set(map(type, events))):
+            times = self._count_interactions(cast(list[Interaction], events))
         else:
             times = self._count_each(events)
         floor_ms = self.windows.floor_ms
         if times and min(times) < floor_ms:
             self.late += sum(at_ms < floor_ms for at_ms in times)
 
-    def _count_each(self, events: list[Event]) -> list[int]:
+    def _count_interactions(self, events: Sequence[Interaction]) -> Sequence[int]:
+        columns = columns_of(events)
+        times: Sequence[int] = columns[OCCURRED_AT]
+        self.watermark_ms = max(self.watermark_ms, max(times))
+        self._tally.add(columns)
+        return times
+
+    def _count_each(self, events: list[Event]) -> Sequence[int]:
         """Count events of several kinds, in order; times of those that windows count."""
         interactions, times = list[Interaction](), list[int]()
         for event in events:
             match event:
                 case Interaction():
                     interactions.append(event)
-                    times.append(event.occurred_at)
                 case Post():
                     self._tally.add_post(event)
                     times.append(event.occurred_at)
@@ -140,9 +144,8 @@ class PartitionState:
                     self._read(event)
                 case Broadcast():
                     self._enter(event)
-        if interactions:
-            self._tally.add(interactions, [event.occurred_at // 1000 for event in interactions])
-        return times
+        self.watermark_ms = max(self.watermark_ms, max(map(_time, events)))
+        return [*times, *self._count_interactions(interactions)] if interactions else times
 
     def _read(self, event: Reading) -> None:
         subject = subject_of(event.account, event.post_id, event.broadcast_id)

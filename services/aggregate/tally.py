@@ -8,11 +8,13 @@ fast.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import attrgetter
+from operator import itemgetter
 from typing import Any, cast
+
+from msgspec.structs import astuple
 
 from schemas.events import POST_ACTION
 from services.aggregate.broadcasts import Broadcasts
@@ -23,14 +25,19 @@ from services.aggregate.windows import Windows
 #: (platform, account, action, post_id, broadcast_id, hashtags, campaign, post_format)
 What = tuple[str, str, str, str | None, str | None, tuple[str, ...] | None, str | None, str | None]
 
-# Everything about a post is the same for all that is done to it, so this names about as many groups as there
-# are posts that something happens to in a second.
-_what = attrgetter(
-    "platform", "account", "action", "post_id", "broadcast_id", "hashtags", "campaign", "post_format"
-)
-_actor, _action, _quantity = attrgetter("actor"), attrgetter("action"), attrgetter("quantity")
+#: What, and the second of event time. Everything about a post is the same for all that is done to it, so
+#: these are about as many as there are posts that something happens to in a second.
+Group = tuple[Any, ...]
 
-_ONCE = {1}
+#: A field each, of events in their order.
+Columns = Sequence[tuple[Any, ...]]
+
+_FIELDS = Interaction.__struct_fields__
+OCCURRED_AT, _ACTOR, _ACTION, _QUANTITY = map(_FIELDS.index, ["occurred_at", "actor", "action", "quantity"])
+_WHAT = ["platform", "account", "action", "post_id", "broadcast_id", "hashtags", "campaign", "post_format"]
+_what = itemgetter(*map(_FIELDS.index, _WHAT))
+_without_second, _second = itemgetter(slice(0, -1)), itemgetter(-1)
+
 #: Plans are remembered up to this many; a stream that has more pays for making them again.
 _MOST_PLANS = 100_000
 #: To fold so many groups takes some 50 ms, in which nothing else is done.
@@ -39,17 +46,32 @@ _MOST_GROUPS = 4_000
 _FEW_GROUPS, _FEW_EVENTS_PER_GROUP = 1_000, 1.2
 
 
+def columns_of(events: Sequence[Interaction]) -> Columns:
+    """The fields of at least one interaction, by column. Taking them out all at once, and turning the table,
+    costs less than to get two of them from each event."""
+    return tuple(zip(*map(astuple, events), strict=True))
+
+
+@dataclass(slots=True, eq=False)
+class About:
+    """What events concern, whatever their action."""
+
+    rolling: tuple[Name, ...]  # names that have windows, still without an action
+    others: tuple[Name, ...]
+    subjects: tuple[int, ...]
+    broadcast_id: str | None
+    newest_second: int = 0
+
+
 @dataclass(slots=True, eq=False)
 class Plan:
     """What one event of a kind changes, as integers of ``Counters``; within a fold, how many there were."""
 
-    counted: tuple[int, ...]  # names whose counts grow; a sum is in it once for each of its subjects
-    subjects: tuple[int, ...]
-    rolling: int  # place in ``Tally._rolling`` of the names that have windows
-    broadcast_id: str | None
+    about: About
     action: str
+    rolling: int  # place in ``Tally._rolling`` of the names that have windows
+    others: tuple[int, ...]  # names without
     count: int = 0
-    newest_second: int = 0
 
 
 class Tally:
@@ -61,82 +83,90 @@ class Tally:
         self._windows = windows
         self._broadcasts = broadcasts
         self._plans: dict[What, Plan] = {}
+        self._abouts: dict[Any, About] = {}
         self._parts: dict[Any, Any] = {}
         self._rolling: list[tuple[int, ...]] = []  # distinct ones; far fewer than plans
         self._place_of: dict[tuple[int, ...], int] = {}
-        self._groups: Counter[tuple[Plan, int]] = Counter()
+        self._groups: Counter[Group] = Counter()
         self._added = 0
         self._actors: Counter[tuple[LogActor | None, str]] = Counter()
 
-    def add(self, events: Sequence[Interaction], seconds: Sequence[int]) -> None:
-        """Count interactions, none of them a duplicate, each with its second of event time."""
-        found = list(map(self._plans.get, map(_what, events)))
-        if None in found:
-            found = [plan or self._plan(_what(event)) for plan, event in zip(found, events, strict=True)]
-        plans = cast(list[Plan], found)
-        self._groups.update(zip(plans, seconds, strict=True))
-        self._actors.update(zip(map(_actor, events), map(_action, events), strict=True))
-        if set(map(_quantity, events)) != _ONCE:
-            for event, plan, second in zip(events, plans, seconds, strict=True):
-                self._groups[plan, second] += event.quantity - 1
-                self._actors[event.actor, event.action] += event.quantity - 1
-        self._added += len(events)
+    def add(self, columns: Columns) -> None:
+        """Count interactions, at least one and none of them a duplicate."""
+        seconds = [at_ms // 1000 for at_ms in columns[OCCURRED_AT]]
+        what, actors, actions = _what(columns), columns[_ACTOR], columns[_ACTION]
+        quantities = columns[_QUANTITY]
+        self._groups.update(zip(*what, seconds, strict=True))
+        self._actors.update(zip(actors, actions, strict=True))
+        if quantities.count(1) != len(seconds):
+            for group, more in zip(zip(*what, seconds, strict=True), quantities, strict=True):
+                self._groups[group] += more - 1
+            for actor, action, more in zip(actors, actions, quantities, strict=True):
+                self._actors[actor, action] += more - 1
+        self._added += len(seconds)
         groups = len(self._groups)
         if groups > _MOST_GROUPS or _FEW_GROUPS < groups > self._added / _FEW_EVENTS_PER_GROUP:
             self.fold()
 
     def add_post(self, post: Post) -> None:
         """Count a post, no duplicate: something that its account does, and nothing that is done to it."""
-        what = (
+        group = (
             post.platform, post.account, POST_ACTION, None,
-            post.broadcast_id, post.hashtags, post.campaign, post.format,
+            post.broadcast_id, post.hashtags, post.campaign, post.format, post.occurred_at // 1000,
         )  # fmt: skip
-        self._groups[self._plan(what), post.occurred_at // 1000] += 1
+        self._groups[group] += 1
 
     def fold(self) -> None:
         """Bring all that was added into counters, windows and minutes of broadcasts."""
         groups, self._groups, self._added = self._groups, Counter(), 0
-        touched: list[Plan] = []
-        rolling: dict[tuple[int, int], int] = {}
-        for (plan, second), count in groups.items():
-            if plan.count == 0:
-                touched.append(plan)
+        plans = self._plans_of(list(map(_without_second, groups)))
+        rolling: defaultdict[tuple[int, int], int] = defaultdict(int)
+        for plan, second, count in zip(plans, map(_second, groups), groups.values(), strict=True):
             plan.count += count
-            if second > plan.newest_second:
-                plan.newest_second = second
-            at = plan.rolling, second
-            rolling[at] = rolling.get(at, 0) + count
-            if plan.broadcast_id:
-                self._broadcasts.count(plan.broadcast_id, plan.action, count, second * 1000)
-        self._fold_plans(touched)
+            rolling[second, plan.rolling] += count
+            about = plan.about
+            if second > about.newest_second:
+                about.newest_second = second
+            if about.broadcast_id:
+                self._broadcasts.count(about.broadcast_id, plan.action, count, second * 1000)
+        self._fold_plans(set(plans))
         self._fold_rolling(rolling)
         self._fold_actors()
         if len(self._plans) > _MOST_PLANS:
             self._plans.clear()
+            self._abouts.clear()
             self._parts.clear()
             self._rolling.clear()
             self._place_of.clear()
 
-    def _fold_plans(self, touched: list[Plan]) -> None:
+    def _plans_of(self, whats: list[What]) -> list[Plan]:
+        plans = list(map(self._plans.get, whats))
+        if None in plans:
+            return [self._plans.get(what) or self._new_plan(what) for what in whats]
+        return cast(list[Plan], plans)
+
+    def _fold_plans(self, plans: set[Plan]) -> None:
         counts, last_seconds = self._counters.counts, self._counters.last_seconds
-        dirty = self._counters.dirty
-        for plan in touched:
+        for plan in plans:
             count, plan.count = plan.count, 0
-            for number in plan.counted:
+            for number in plan.others:
                 counts[number] += count
-            for subject in plan.subjects:
-                if plan.newest_second > last_seconds[subject]:
-                    last_seconds[subject] = plan.newest_second
-            dirty.update(plan.subjects)
+        for about in {plan.about for plan in plans}:
+            for subject in about.subjects:
+                if about.newest_second > last_seconds[subject]:
+                    last_seconds[subject] = about.newest_second
+            self._counters.dirty.update(about.subjects)
 
     def _fold_rolling(self, rolling: dict[tuple[int, int], int]) -> None:
-        by_name: dict[tuple[int, int], int] = {}
-        for (place, second), count in rolling.items():
+        by_second: defaultdict[int, defaultdict[int, int]] = defaultdict(lambda: defaultdict(int))
+        for (second, place), count in rolling.items():
+            found = by_second[second]
             for number in self._rolling[place]:
-                at = number, second
-                by_name[at] = by_name.get(at, 0) + count
-        for (number, second), count in by_name.items():
-            self._windows.add(number, second * 1000, count)
+                found[number] += count
+        for second, found in by_second.items():
+            for number, count in found.items():
+                self._counters.counts[number] += count
+            self._windows.add(second * 1000, found)
 
     def _fold_actors(self) -> None:
         actors, self._actors = self._actors, Counter()
@@ -150,40 +180,54 @@ class Tally:
         self._counters.counts[self._counters.number((*subject, action))] += count
         self._counters.dirty.add(self._counters.subject_number(subject))
 
-    def _plan(self, what: What) -> Plan:
-        return self._plans.get(what) or self._new_plan(what)
-
     def _new_plan(self, what: What) -> Plan:
         # Plans that have texts in common share them, so that to compare them touches less memory.
-        what = cast(What, tuple(map(self._shared, what)))
-        platform, account, action, post_id, broadcast_id, hashtags, campaign, post_format = what
+        what = cast(What, tuple(map(self.shared, what)))
+        action, concerned = what[2], what[:2] + what[3:]
+        about = self._abouts.get(concerned)
+        if about is None:
+            about = self._abouts[concerned] = self._new_about(*concerned)
         number = self._counters.number
-        own: list[Name] = [("account", platform, account)]
-        own += [("hashtag", tag) for tag in dict.fromkeys(hashtags or ())]
-        rolling = [name for subject in own for name in (subject, (subject[0], ALL))]
-        subjects = list(own)
-        if campaign:
-            subjects.append(("campaign", campaign))
-        if post_format:
-            subjects.append(("format", post_format))
-        if broadcast_id:
-            subjects.append(("broadcast", broadcast_id))
-        if post_id:
-            subjects.append(("post", platform, post_id))
-            self.post_accounts.setdefault((platform, post_id), account)
-        rolling_numbers = tuple(number((*name, action)) for name in rolling)
         plan = self._plans[what] = Plan(
-            counted=rolling_numbers + tuple(number((*name, action)) for name in subjects[len(own) :]),
-            subjects=tuple(map(self._counters.subject_number, subjects)),
-            rolling=self._place(rolling_numbers),
-            broadcast_id=broadcast_id,
+            about=about,
             action=action,
+            rolling=self._place(tuple([number((*name, action)) for name in about.rolling])),
+            others=tuple([number((*name, action)) for name in about.others]),
         )
         return plan
 
-    def _shared(self, part: Any) -> Any:
+    def _new_about(
+        self,
+        platform: str,
+        account: str,
+        post_id: str | None,
+        broadcast_id: str | None,
+        hashtags: tuple[str, ...] | None,
+        campaign: str | None,
+        post_format: str | None,
+    ) -> About:
+        own: list[Name] = [("account", platform, account)]
+        own += [("hashtag", tag) for tag in dict.fromkeys(hashtags or ())]
+        others: list[Name] = []
+        if campaign:
+            others.append(("campaign", campaign))
+        if post_format:
+            others.append(("format", post_format))
+        if broadcast_id:
+            others.append(("broadcast", broadcast_id))
+        if post_id:
+            others.append(("post", platform, post_id))
+            self.post_accounts.setdefault((platform, post_id), account)
+        return About(
+            rolling=tuple(name for subject in own for name in (subject, (subject[0], ALL))),
+            others=tuple(others),
+            subjects=tuple(map(self._counters.subject_number, own + others)),
+            broadcast_id=broadcast_id,
+        )
+
+    def shared(self, part: Any) -> Any:
         if isinstance(part, tuple):
-            part = tuple(map(self._shared, part))
+            part = tuple(map(self.shared, part))
         return self._parts.setdefault(part, part)
 
     def _place(self, numbers: tuple[int, ...]) -> int:

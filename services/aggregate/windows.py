@@ -43,16 +43,13 @@ class Level:
     def __post_init__(self) -> None:
         self.sums = [{} for _ in self.lengths_ms]
 
-    def add(self, key: int, start_ms: int, count: int) -> None:
+    def add(self, start_ms: int, counts: Counts) -> None:
         """Count into a bucket that is held."""
-        bucket = self.buckets.get(start_ms)
-        if bucket is None:
-            bucket = self.buckets[start_ms] = {}
-        bucket[key] = bucket.get(key, 0) + count
+        _add(self.buckets.setdefault(start_ms, {}), counts)
         if start_ms < self.end_ms:
             for length_ms, sums in zip(self.lengths_ms, self.sums, strict=True):
                 if start_ms >= self.end_ms - length_ms:
-                    sums[key] = sums.get(key, 0) + count
+                    _add(sums, counts)
 
     def advance(self, present_ms: int) -> list[int]:
         """Move on to a later present; returns the starts of the buckets given up."""
@@ -116,13 +113,13 @@ class Windows:
         """An event before this is too late for every bucket."""
         return self.tens.floor_ms
 
-    def add(self, key: int, at_ms: int, count: int) -> None:
-        """Count an event; one that is too late for every bucket changes nothing."""
+    def add(self, at_ms: int, counts: Counts) -> None:
+        """Count events of one time; if it is too late for every bucket, nothing changes."""
         home = True
         for level in self._levels:
             if at_ms >= level.floor_ms:
                 start_ms = at_ms - at_ms % level.width_ms
-                level.add(key, start_ms, count)
+                level.add(start_ms, counts)
                 if home:
                     self._dirty.add((level.width_ms, start_ms))
                     home = False
@@ -142,8 +139,7 @@ class Windows:
         width_ms, start_ms = bucket
         for level in self._levels:
             if level.width_ms >= width_ms and start_ms >= level.floor_ms:
-                for key, count in counts.items():
-                    level.add(key, start_ms - start_ms % level.width_ms, count)
+                level.add(start_ms - start_ms % level.width_ms, counts)
 
     def take_changes(self) -> tuple[dict[BucketId, Counts], set[BucketId]]:
         """Buckets to store, and those to remove, since the last call."""

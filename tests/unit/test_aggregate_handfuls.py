@@ -8,6 +8,7 @@ import time
 from aiokafka.structs import ConsumerRecord
 
 import services.aggregate.app as app
+import services.aggregate.consumer as consumer
 
 
 def record(offset: int) -> ConsumerRecord[bytes, bytes]:
@@ -35,7 +36,7 @@ class Counted:
 def test_a_handful_is_one_message_that_stands_where_its_last_record_does() -> None:
     """Faust orders messages by offset, and asks for the size and time of each."""
     records = [record(offset) for offset in (5, 6, 9)]
-    message = app._as_one(records)
+    message = consumer._as_one(records)
     assert (message.partition, message.offset, message.timestamp) == (3, 9, 1_009_000)
     assert message.value == records
     assert records[-1].value == b"[9]"
