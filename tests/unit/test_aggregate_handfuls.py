@@ -1,11 +1,12 @@
-"""Records reach the counting by the handful: in order, with turns for others, and none after a stale one."""
+"""Records reach the counting by the handful: fetched ahead, in order, with turns for others."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from types import SimpleNamespace
 
-from aiokafka.structs import ConsumerRecord
+from aiokafka.structs import ConsumerRecord, TopicPartition
 
 import services.aggregate.app as app
 import services.aggregate.consumer as consumer
@@ -73,3 +74,69 @@ def test_others_get_a_turn_within_a_handful() -> None:
 
     asyncio.run(run())
     assert turns[: 4 * app.TURNS : app.TURNS] == [1, 2, 3, 4]
+
+
+class Assignment:
+    """As aiokafka's: another object after each rebalance."""
+
+
+class Thread(consumer.ConsumerThread):
+    """Fetches the next of given polls; no broker, and nothing of Faust's around it."""
+
+    def __init__(self, *polls: dict[TopicPartition, list[int]]) -> None:
+        self.consumer = SimpleNamespace(flow_active=True)
+        self.polls = list(polls)
+        self.sought: list[tuple[TopicPartition, int]] = []
+        self.subscription = SimpleNamespace(assignment=Assignment())
+        self.client = SimpleNamespace(
+            _subscription=SimpleNamespace(subscription=self.subscription),
+            seek=lambda partition, offset: self.sought.append((partition, offset)),
+        )
+
+    async def _poll(self, *_: object) -> consumer.Polled:
+        found = self.polls.pop(0) if self.polls else {}
+        return {tp: [consumer._as_one([record(at) for at in offsets])] for tp, offsets in found.items()}
+
+    async def offsets(self, *active: TopicPartition) -> list[int]:
+        """What Faust is given when it asks for records of partitions."""
+        found = await self._fetch_records(self.client, set(active), timeout=1.0)
+        await asyncio.sleep(0)  # what is fetched ahead gets its turn
+        return [each.offset for message in found.values() for each in message[0].value]
+
+
+ONE, OTHER = TopicPartition("engagement.events.v1", 3), TopicPartition("engagement.events.v1", 4)
+
+
+async def test_the_next_records_are_fetched_before_they_are_asked_for() -> None:
+    """So there are always some to count."""
+    thread = Thread({ONE: [5, 6]}, {ONE: [7]})
+    assert await thread.offsets(ONE) == [5, 6]
+    assert thread.polls == []
+    assert await thread.offsets(ONE) == [7]
+    assert await thread.offsets(ONE) == []
+
+
+async def test_what_was_fetched_ahead_of_a_rebalance_is_void() -> None:
+    """After it the position is what was committed, which may be before or after these."""
+    thread = Thread({ONE: [5]}, {ONE: [6]}, {ONE: [3, 4]})
+    assert await thread.offsets(ONE) == [5]
+    thread.subscription.assignment = Assignment()
+    assert await thread.offsets(ONE) == [3, 4]
+
+
+async def test_nothing_is_handed_on_while_a_rebalance_lasts() -> None:
+    """Faust would wait for it for ever; what was fetched ahead is kept until then."""
+    thread = Thread({ONE: [5]}, {ONE: [6]})
+    assert await thread.offsets(ONE) == [5]
+    thread.consumer.flow_active = False
+    assert await thread.offsets(ONE) == []
+    thread.consumer.flow_active = True
+    assert await thread.offsets(ONE) == [6]
+
+
+async def test_records_of_a_paused_partition_are_fetched_again() -> None:
+    """Faust drops them without a word, and aiokafka takes them to be consumed."""
+    thread = Thread({ONE: [5]}, {ONE: [6], OTHER: [8, 9]})
+    assert await thread.offsets(ONE, OTHER) == [5]
+    assert await thread.offsets(ONE) == [6]
+    assert thread.sought == [(OTHER, 8)]
