@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import islice
 from operator import itemgetter
 from typing import Any, cast
 
+import msgspec
 from msgspec.structs import astuple
 
 from schemas.events import POST_ACTION
@@ -40,8 +41,10 @@ _without_second, _second = itemgetter(slice(0, -1)), itemgetter(-1)
 
 #: Plans are remembered up to this many; a stream that has more pays for making them again.
 _MOST_PLANS = 100_000
-#: To fold so many groups takes some 50 ms, in which nothing else is done.
+#: To fold so many groups takes some 10 ms, in which nothing else is done.
 _MOST_GROUPS = 4_000
+#: To make plans for so many takes as long; that is not left to the fold.
+_MOST_WITHOUT_PLAN = 250
 #: From so many groups on it is not worth waiting for events to fall into them, if few have.
 _FEW_GROUPS, _FEW_EVENTS_PER_GROUP = 1_000, 1.2
 
@@ -52,26 +55,16 @@ def columns_of(events: Sequence[Interaction]) -> Columns:
     return tuple(zip(*map(astuple, events), strict=True))
 
 
-@dataclass(slots=True, eq=False)
-class About:
-    """What events concern, whatever their action."""
-
-    rolling: tuple[Name, ...]  # names that have windows, still without an action
-    others: tuple[Name, ...]
-    subjects: tuple[int, ...]
-    broadcast_id: str | None
-    newest_second: int = 0
-
-
-@dataclass(slots=True, eq=False)
-class Plan:
+class Plan(msgspec.Struct, eq=False, gc=False):  # of which there may be many, and no cycles
     """What one event of a kind changes, as integers of ``Counters``; within a fold, how many there were."""
 
-    about: About
-    action: str
     rolling: int  # place in ``Tally._rolling`` of the names that have windows
     others: tuple[int, ...]  # names without
+    subjects: tuple[int, ...]
+    broadcast_id: str | None
+    action: str
     count: int = 0
+    newest_second: int = 0
 
 
 class Tally:
@@ -83,12 +76,12 @@ class Tally:
         self._windows = windows
         self._broadcasts = broadcasts
         self._plans: dict[What, Plan] = {}
-        self._abouts: dict[Any, About] = {}
         self._parts: dict[Any, Any] = {}
         self._rolling: list[tuple[int, ...]] = []  # distinct ones; far fewer than plans
         self._place_of: dict[tuple[int, ...], int] = {}
         self._groups: Counter[Group] = Counter()
         self._added = 0
+        self._planned = 0  # of the groups, so many have a plan for sure
         self._actors: Counter[tuple[LogActor | None, str]] = Counter()
 
     def add(self, columns: Columns) -> None:
@@ -105,6 +98,10 @@ class Tally:
                 self._actors[actor, action] += more - 1
         self._added += len(seconds)
         groups = len(self._groups)
+        if groups - self._planned > _MOST_WITHOUT_PLAN:
+            newest = list(islice(reversed(self._groups), groups - self._planned))
+            self._plans_of(list(map(_without_second, reversed(newest))))
+            self._planned = groups
         if groups > _MOST_GROUPS or _FEW_GROUPS < groups > self._added / _FEW_EVENTS_PER_GROUP:
             self.fold()
 
@@ -118,23 +115,21 @@ class Tally:
 
     def fold(self) -> None:
         """Bring all that was added into counters, windows and minutes of broadcasts."""
-        groups, self._groups, self._added = self._groups, Counter(), 0
+        groups, self._groups, self._added, self._planned = self._groups, Counter(), 0, 0
         plans = self._plans_of(list(map(_without_second, groups)))
         rolling: defaultdict[tuple[int, int], int] = defaultdict(int)
         for plan, second, count in zip(plans, map(_second, groups), groups.values(), strict=True):
             plan.count += count
             rolling[second, plan.rolling] += count
-            about = plan.about
-            if second > about.newest_second:
-                about.newest_second = second
-            if about.broadcast_id:
-                self._broadcasts.count(about.broadcast_id, plan.action, count, second * 1000)
+            if second > plan.newest_second:
+                plan.newest_second = second
+            if plan.broadcast_id:
+                self._broadcasts.count(plan.broadcast_id, plan.action, count, second * 1000)
         self._fold_plans(set(plans))
         self._fold_rolling(rolling)
         self._fold_actors()
         if len(self._plans) > _MOST_PLANS:
             self._plans.clear()
-            self._abouts.clear()
             self._parts.clear()
             self._rolling.clear()
             self._place_of.clear()
@@ -147,15 +142,15 @@ class Tally:
 
     def _fold_plans(self, plans: set[Plan]) -> None:
         counts, last_seconds = self._counters.counts, self._counters.last_seconds
+        dirty = self._counters.dirty
         for plan in plans:
             count, plan.count = plan.count, 0
             for number in plan.others:
                 counts[number] += count
-        for about in {plan.about for plan in plans}:
-            for subject in about.subjects:
-                if about.newest_second > last_seconds[subject]:
-                    last_seconds[subject] = about.newest_second
-            self._counters.dirty.update(about.subjects)
+            for subject in plan.subjects:
+                if plan.newest_second > last_seconds[subject]:
+                    last_seconds[subject] = plan.newest_second
+            dirty.update(plan.subjects)
 
     def _fold_rolling(self, rolling: dict[tuple[int, int], int]) -> None:
         by_second: defaultdict[int, defaultdict[int, int]] = defaultdict(lambda: defaultdict(int))
@@ -183,29 +178,7 @@ class Tally:
     def _new_plan(self, what: What) -> Plan:
         # Plans that have texts in common share them, so that to compare them touches less memory.
         what = cast(What, tuple(map(self.shared, what)))
-        action, concerned = what[2], what[:2] + what[3:]
-        about = self._abouts.get(concerned)
-        if about is None:
-            about = self._abouts[concerned] = self._new_about(*concerned)
-        number = self._counters.number
-        plan = self._plans[what] = Plan(
-            about=about,
-            action=action,
-            rolling=self._place(tuple([number((*name, action)) for name in about.rolling])),
-            others=tuple([number((*name, action)) for name in about.others]),
-        )
-        return plan
-
-    def _new_about(
-        self,
-        platform: str,
-        account: str,
-        post_id: str | None,
-        broadcast_id: str | None,
-        hashtags: tuple[str, ...] | None,
-        campaign: str | None,
-        post_format: str | None,
-    ) -> About:
+        platform, account, action, post_id, broadcast_id, hashtags, campaign, post_format = what
         own: list[Name] = [("account", platform, account)]
         own += [("hashtag", tag) for tag in dict.fromkeys(hashtags or ())]
         others: list[Name] = []
@@ -218,14 +191,19 @@ class Tally:
         if post_id:
             others.append(("post", platform, post_id))
             self.post_accounts.setdefault((platform, post_id), account)
-        return About(
-            rolling=tuple(name for subject in own for name in (subject, (subject[0], ALL))),
-            others=tuple(others),
+        number = self._counters.number
+        rolling = [number((*name, action)) for each in own for name in (each, (each[0], ALL))]
+        plan = self._plans[what] = Plan(
+            rolling=self._place(tuple(rolling)),
+            others=tuple([number((*name, action)) for name in others]),
             subjects=tuple(map(self._counters.subject_number, own + others)),
             broadcast_id=broadcast_id,
+            action=action,
         )
+        return plan
 
     def shared(self, part: Any) -> Any:
+        """Of equal parts of plans always the same one."""
         if isinstance(part, tuple):
             part = tuple(map(self.shared, part))
         return self._parts.setdefault(part, part)
