@@ -76,6 +76,7 @@ class Tally:
         self._windows = windows
         self._broadcasts = broadcasts
         self._plans: dict[What, Plan] = {}
+        self._plan_like: dict[tuple[Any, ...], Plan] = {}  # with any action, by the rest of What
         self._parts: dict[Any, Any] = {}
         self._rolling: list[tuple[int, ...]] = []  # distinct ones; far fewer than plans
         self._place_of: dict[tuple[int, ...], int] = {}
@@ -130,6 +131,7 @@ class Tally:
         self._fold_actors()
         if len(self._plans) > _MOST_PLANS:
             self._plans.clear()
+            self._plan_like.clear()
             self._parts.clear()
             self._rolling.clear()
             self._place_of.clear()
@@ -178,7 +180,38 @@ class Tally:
     def _new_plan(self, what: What) -> Plan:
         # Plans that have texts in common share them, so that to compare them touches less memory.
         what = cast(What, tuple(map(self.shared, what)))
-        platform, account, action, post_id, broadcast_id, hashtags, campaign, post_format = what
+        concerned, action = what[:2] + what[3:], what[2]
+        like = self._plan_like.get(concerned)
+        if like is None:
+            plan = self._plan_like[concerned] = self._plan_of(*concerned, action=action)
+        else:
+            plan = Plan(
+                rolling=self._place(self._with_action(self._rolling[like.rolling], action)),
+                others=self._with_action(like.others, action),
+                subjects=like.subjects,
+                broadcast_id=like.broadcast_id,
+                action=action,
+            )
+        self._plans[what] = plan
+        return plan
+
+    def _with_action(self, numbers: tuple[int, ...], action: str) -> tuple[int, ...]:
+        """The integers of the same subjects with another action."""
+        name, number = self._counters.name, self._counters.number
+        return tuple([number((*name(each)[:-1], action)) for each in numbers])
+
+    def _plan_of(
+        self,
+        platform: str,
+        account: str,
+        post_id: str | None,
+        broadcast_id: str | None,
+        hashtags: tuple[str, ...] | None,
+        campaign: str | None,
+        post_format: str | None,
+        *,
+        action: str,
+    ) -> Plan:
         own: list[Name] = [("account", platform, account)]
         own += [("hashtag", tag) for tag in dict.fromkeys(hashtags or ())]
         others: list[Name] = []
@@ -193,14 +226,13 @@ class Tally:
             self.post_accounts.setdefault((platform, post_id), account)
         number = self._counters.number
         rolling = [number((*name, action)) for each in own for name in (each, (each[0], ALL))]
-        plan = self._plans[what] = Plan(
+        return Plan(
             rolling=self._place(tuple(rolling)),
             others=tuple([number((*name, action)) for name in others]),
             subjects=tuple(map(self._counters.subject_number, own + others)),
             broadcast_id=broadcast_id,
             action=action,
         )
-        return plan
 
     def shared(self, part: Any) -> Any:
         """Of equal parts of plans always the same one."""
