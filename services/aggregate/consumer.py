@@ -22,7 +22,7 @@ FETCH_MAX_WAIT_MS = 100
 #: many bytes. A record that comes in meanwhile waits for these: some hundredths of a second's work.
 POLL_RECORDS = 500
 LEAST_POLL_RECORDS = 10
-POLL_BYTES = 2 * 2**20
+POLL_BYTES = 4 * 2**20
 
 #: Messages by partition, as Faust takes them.
 Polled = dict[Any, list[Any]]
