@@ -183,7 +183,7 @@ class Tally:
         concerned, action = what[:2] + what[3:], what[2]
         like = self._plan_like.get(concerned)
         if like is None:
-            plan = self._plan_like[concerned] = self._plan_of(*concerned, action=action)
+            plan = self._plan_like[concerned] = self._first_plan(*concerned, action=action)
         else:
             plan = Plan(
                 rolling=self._place(self._with_action(self._rolling[like.rolling], action)),
@@ -200,7 +200,7 @@ class Tally:
         name, number = self._counters.name, self._counters.number
         return tuple([number((*name(each)[:-1], action)) for each in numbers])
 
-    def _plan_of(
+    def _first_plan(
         self,
         platform: str,
         account: str,
