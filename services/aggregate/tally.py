@@ -9,7 +9,7 @@ fast.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from operator import itemgetter
 from typing import Any, cast
@@ -43,7 +43,7 @@ _without_second, _second = itemgetter(slice(0, -1)), itemgetter(-1)
 _MOST_PLANS = 100_000
 #: To fold so many groups takes some 10 ms, in which nothing else is done.
 _MOST_GROUPS = 4_000
-#: To make plans for so many takes as long; that is not left to the fold.
+#: To make plans for so many takes as long. In a stream of ever new ones that is not left to the fold.
 _MOST_WITHOUT_PLAN = 250
 #: From so many groups on it is not worth waiting for events to fall into them, if few have.
 _FEW_GROUPS, _FEW_EVENTS_PER_GROUP = 1_000, 1.2
@@ -67,6 +67,17 @@ class Plan(msgspec.Struct, eq=False, gc=False):  # of which there may be many, a
     newest_second: int = 0
 
 
+class _Plans(dict[What, Plan]):
+    """Plans by what they are for, made when they are asked for."""
+
+    def __init__(self, make: Callable[[What], Plan]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, what: What) -> Plan:
+        return self._make(what)
+
+
 class Tally:
     """Counts of interactions and posts since the last ``fold``."""
 
@@ -75,14 +86,15 @@ class Tally:
         self._counters = counters
         self._windows = windows
         self._broadcasts = broadcasts
-        self._plans: dict[What, Plan] = {}
+        self._plans = _Plans(self._new_plan)
         self._plan_like: dict[tuple[Any, ...], Plan] = {}  # with any action, by the rest of What
         self._parts: dict[Any, Any] = {}
         self._rolling: list[tuple[int, ...]] = []  # distinct ones; far fewer than plans
         self._place_of: dict[tuple[int, ...], int] = {}
         self._groups: Counter[Group] = Counter()
         self._added = 0
-        self._planned = 0  # of the groups, so many have a plan for sure
+        self._planned: list[Plan] = []  # of the first groups, in their order
+        self._expects_new = False
         self._actors: Counter[tuple[LogActor | None, str]] = Counter()
 
     def add(self, columns: Columns) -> None:
@@ -99,10 +111,8 @@ class Tally:
                 self._actors[actor, action] += more - 1
         self._added += len(seconds)
         groups = len(self._groups)
-        if groups - self._planned > _MOST_WITHOUT_PLAN:
-            newest = list(islice(reversed(self._groups), groups - self._planned))
-            self._plans_of(list(map(_without_second, reversed(newest))))
-            self._planned = groups
+        if self._expects_new and groups - len(self._planned) > _MOST_WITHOUT_PLAN:
+            self._plan_groups()
         if groups > _MOST_GROUPS or _FEW_GROUPS < groups > self._added / _FEW_EVENTS_PER_GROUP:
             self.fold()
 
@@ -116,8 +126,9 @@ class Tally:
 
     def fold(self) -> None:
         """Bring all that was added into counters, windows and minutes of broadcasts."""
-        groups, self._groups, self._added, self._planned = self._groups, Counter(), 0, 0
-        plans = self._plans_of(list(map(_without_second, groups)))
+        self._plan_groups()
+        groups, self._groups, self._added = self._groups, Counter(), 0
+        plans, self._planned = self._planned, []
         rolling: defaultdict[tuple[int, int], int] = defaultdict(int)
         for plan, second, count in zip(plans, map(_second, groups), groups.values(), strict=True):
             plan.count += count
@@ -136,11 +147,12 @@ class Tally:
             self._rolling.clear()
             self._place_of.clear()
 
-    def _plans_of(self, whats: list[What]) -> list[Plan]:
-        plans = list(map(self._plans.get, whats))
-        if None in plans:
-            return [self._plans.get(what) or self._new_plan(what) for what in whats]
-        return cast(list[Plan], plans)
+    def _plan_groups(self) -> None:
+        """Look up the plans of groups that have none yet."""
+        known = len(self._plans)
+        whats = map(_without_second, islice(self._groups, len(self._planned), None))
+        self._planned += map(self._plans.__getitem__, whats)
+        self._expects_new = len(self._plans) - known > _MOST_WITHOUT_PLAN // 2
 
     def _fold_plans(self, plans: set[Plan]) -> None:
         counts, last_seconds = self._counters.counts, self._counters.last_seconds
