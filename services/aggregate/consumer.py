@@ -32,8 +32,17 @@ Polled = dict[Any, list[Any]]
 class _Ahead:
     """What is being fetched before it is asked for."""
 
-    task: asyncio.Task[Polled]
-    assignment: object  # aiokafka has another one after each rebalance
+    task: asyncio.Task[tuple[object, Polled]]
+    assignment: object  # when it was begun; aiokafka has another one after each rebalance
+
+    def is_void(self, assignment: object) -> bool:
+        """Whether it is of no use under this assignment. One that has ended counts by when aiokafka took its
+        records to be consumed: it may have waited through a rebalance, and those records come only once."""
+        if not self.task.done():
+            return self.assignment is not assignment
+        if self.task.cancelled():
+            return True
+        return not self.task.exception() and self.task.result()[0] is not assignment
 
     def drop(self) -> None:
         self.task.cancel()
@@ -63,17 +72,24 @@ class ConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         if not self.consumer.flow_active:
             return {}
         ahead, self._ahead = self._ahead, None
-        if ahead is not None and ahead.assignment is not _assignment(consumer):
+        if ahead is not None and ahead.is_void(_assignment(consumer)):
             # The position is again what was committed: these will be fetched again, by whoever owns them.
             ahead.drop()
             ahead = None
-        found = await (ahead.task if ahead else self._poll(consumer, active_partitions, timeout))
+        _, found = await (ahead.task if ahead else self._consume(consumer, active_partitions, timeout))
         if found:
-            poll = self._poll(consumer, active_partitions, timeout)
+            poll = self._consume(consumer, active_partitions, timeout)
             self._ahead = _Ahead(asyncio.create_task(poll), _assignment(consumer))
         for partition in [each for each in found if active_partitions and each not in active_partitions]:
             consumer.seek(partition, found.pop(partition)[0].value[0].offset)  # paused since; Faust drops it
         return found
+
+    async def _consume(
+        self, consumer: Any, active_partitions: Collection[Any] | None, seconds: float | None
+    ) -> tuple[object, Polled]:
+        """A poll, and the assignment under which its records were consumed: nothing happens in between."""
+        found = await self._poll(consumer, active_partitions, seconds)
+        return _assignment(consumer), found
 
     async def _poll(
         self, consumer: Any, active_partitions: Collection[Any] | None, seconds: float | None

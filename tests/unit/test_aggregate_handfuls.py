@@ -86,6 +86,8 @@ class Thread(consumer.ConsumerThread):
     def __init__(self, *polls: dict[TopicPartition, list[int]]) -> None:
         self.consumer = SimpleNamespace(flow_active=True)
         self.polls = list(polls)
+        self.gate = asyncio.Event()  # polls wait for it
+        self.gate.set()
         self.sought: list[tuple[TopicPartition, int]] = []
         self.subscription = SimpleNamespace(assignment=Assignment())
         self.client = SimpleNamespace(
@@ -94,6 +96,7 @@ class Thread(consumer.ConsumerThread):
         )
 
     async def _poll(self, *_: object) -> consumer.Polled:
+        await self.gate.wait()
         found = self.polls.pop(0) if self.polls else {}
         return {tp: [consumer._as_one([record(at) for at in offsets])] for tp, offsets in found.items()}
 
@@ -122,6 +125,22 @@ async def test_what_was_fetched_ahead_of_a_rebalance_is_void() -> None:
     assert await thread.offsets(ONE) == [5]
     thread.subscription.assignment = Assignment()
     assert await thread.offsets(ONE) == [3, 4]
+
+
+async def test_what_was_fetched_ahead_through_a_rebalance_is_kept() -> None:
+    """A poll that waits may get records of the new assignment, which aiokafka gives out only once."""
+    thread = Thread({ONE: [5]}, {ONE: [0, 1]})
+    first = asyncio.create_task(thread.offsets(ONE))
+    await asyncio.sleep(0)  # the first poll has ended, the one ahead has not begun
+    thread.gate.clear()
+    assert await first == [5]
+    assert thread.polls == [{ONE: [0, 1]}]
+    thread.subscription.assignment = Assignment()
+    thread.gate.set()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert thread.polls == []
+    assert await thread.offsets(ONE) == [0, 1]
 
 
 async def test_nothing_is_handed_on_while_a_rebalance_lasts() -> None:
