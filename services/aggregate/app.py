@@ -11,11 +11,13 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, cast
 
 import faust
 import structlog
+from aiokafka.errors import IllegalStateError
 
 from schemas.topics import EVENTS, qualified
 from services.aggregate.consumer import POLL_RECORDS, HandfulTransport
@@ -30,7 +32,7 @@ EXIT_FAILED = 70
 #: How long Faust may take to end once all partitions have been given up.
 END_SECONDS = 10.0
 #: Handfuls between the poll and the counting: enough to count while the next ones are fetched.
-STREAM_BUFFER = 2
+STREAM_BUFFER = 1
 #: How long records are counted without a break, and how many turns of the loop others get then. A scrape
 #: takes several, from the connection to the last byte of the answer.
 TURN_SECONDS = 0.005
@@ -94,6 +96,12 @@ def _highwater(consumer: Any, partition: Any) -> int | None:
         return cast(int | None, consumer.highwater(partition))
     except AssertionError:  # aiokafka knows of the rebalance before Faust does
         return None
+
+
+async def _fetch_from(consumer: Any, partition: Any, offset: int) -> None:
+    """Have the next poll begin at an offset. What was fetched before comes all the same, and first."""
+    with suppress(IllegalStateError, TimeoutError):  # a rebalance has begun, which sets it anyhow
+        await consumer.seek_wait({partition: offset})
 
 
 def give_up_process(reason: str, error: BaseException | None = None) -> None:
@@ -207,7 +215,9 @@ def _register(
             give_up_process(f"partitions could not be taken over: {error}", error)
         for tp in mine:
             if tp.partition in ownership.owned:
-                ownership.owned[tp.partition].highwater = partial(_highwater, consumer, tp)
+                owned = ownership.owned[tp.partition]
+                owned.highwater = partial(_highwater, consumer, tp)
+                owned.fetch_from = partial(_fetch_from, consumer, tp)
 
     async def revoked(*_: Any, **__: Any) -> None:
         await _or_end(ownership.give_up(), "partitions could not be given up")

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
+import cramjam
+from aiokafka.record.default_records import DefaultRecordBatch
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 
 #: How long the broker may wait for data; Faust has 1.5 s fixed, during which a new partition stands still.
@@ -22,7 +25,10 @@ FETCH_MAX_WAIT_MS = 100
 #: many bytes. A record that comes in meanwhile waits for these: some hundredths of a second's work.
 POLL_RECORDS = 500
 LEAST_POLL_RECORDS = 10
-POLL_BYTES = 4 * 2**20
+POLL_BYTES = 8 * 2**20
+
+# aiokafka copies what it has decompressed once more, and holds Python's lock meanwhile. Any buffer would do.
+sys.modules[DefaultRecordBatch.__module__].zstd_decode = cramjam.zstd.decompress  # type: ignore[attr-defined]
 
 #: Messages by partition, as Faust takes them.
 Polled = dict[Any, list[Any]]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import structlog
@@ -34,6 +34,10 @@ log = structlog.get_logger(__name__)
 STEP_SECONDS = 0.01
 
 
+async def _fetch_nothing(_: int) -> None:
+    """Of a partition that no consumer fetches."""
+
+
 @dataclass
 class Owned:
     """A partition of ours."""
@@ -45,6 +49,7 @@ class Owned:
     leaving: bool = False  # nothing more is counted before it is given up
     applied_at: float = 0.0  # epoch seconds of the last record counted, as the broker keeps them
     highwater: Callable[[], int | None] = lambda: None
+    fetch_from: Callable[[int], Awaitable[None]] = _fetch_nothing  # has an offset fetched next
 
 
 class Ownership:
@@ -114,6 +119,9 @@ class Ownership:
         ):
             self._instruments.stale_records.inc()
             log.warning("stale record left out", partition=partition, offset=offset, after=owned.state.offset)
+            # Most often the rebalance has done so already. If not, all that follow would be stale, too.
+            if self.owned.get(partition) is owned and not owned.leaving:
+                await owned.fetch_from(owned.state.offset + 1)
             return False
         async with owned.still:
             if self.owned.get(partition) is not owned or owned.leaving:

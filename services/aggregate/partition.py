@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, cast
 
 import msgspec
@@ -32,13 +32,11 @@ from services.aggregate.decode import (
 )
 from services.aggregate.dedup import Deduplicator, GenerationStart, Horizon
 from services.aggregate.readings import Readings
-from services.aggregate.tally import OCCURRED_AT, Tally, columns_of
+from services.aggregate.tally import EVENT_ID, OCCURRED_AT, Row, Tally, columns_of, rows_of
 from services.aggregate.vocabulary import Vocabulary
 from services.aggregate.windows import Windows
 
 Change = tuple[bytes, bytes | None]
-
-_time, _id = attrgetter("occurred_at"), attrgetter("event_id")
 
 
 class HorizonChangedError(ValueError):
@@ -78,8 +76,9 @@ class PartitionState:
             return []
         entries, bad = self._vocabulary.decode(data)
         self.dedup.begin_record(offset)
-        if Clock not in set(map(type, entries)):
-            self._count(cast(list[Event], entries))
+        kinds = set(map(type, entries))
+        if Clock not in kinds:
+            self._count(cast(list[Event], entries), kinds)
         else:
             self._count_between_clocks(entries)
         self.refused += len(bad)
@@ -90,12 +89,12 @@ class PartitionState:
         events: list[Event] = []
         for entry in entries:
             if isinstance(entry, Clock):
-                self._count(events)
+                self._count(events, set(map(type, events)))
                 events = []
                 self._tick(entry.present)
             else:
                 events.append(entry)
-        self._count(events)
+        self._count(events, set(map(type, events)))
 
     def _tick(self, present_ms: int) -> None:
         if present_ms > self.present_ms:
@@ -105,17 +104,9 @@ class PartitionState:
             self.windows.advance(present_ms)
             self.broadcasts.advance(present_ms)
 
-    def _count(self, events: list[Event]) -> None:
-        """Count events between two clock records."""
-        duplicates = self.dedup.duplicates(list(map(_id, events)))
-        if duplicates:
-            self.duplicates += len(duplicates)
-            for index in sorted(duplicates, reverse=True):
-                del events[index]
-        if not events:
-            return
-        self.counted += len(events)
-        if all(issubclass(kind, Interaction) for kind in set(map(type, events))):
+    def _count(self, events: list[Event], kinds: set[type[Entry]]) -> None:
+        """Count events between two clock records; ``kinds`` are those among them."""
+        if all(issubclass(kind, Interaction) for kind in kinds):
             times = self._count_interactions(cast(list[Interaction], events))
         else:
             times = self._count_each(events)
@@ -123,8 +114,23 @@ class PartitionState:
         if times and min(times) < floor_ms:
             self.late += sum(at_ms < floor_ms for at_ms in times)
 
+    def _leave_out_duplicates(self, events: list[Any], ids: list[str]) -> None:
+        duplicates = self.dedup.duplicates(ids)
+        self.duplicates += len(duplicates)
+        for index in sorted(duplicates, reverse=True):
+            del events[index]
+        self.counted += len(events)
+
     def _count_interactions(self, events: Sequence[Interaction]) -> Sequence[int]:
-        columns = columns_of(events)
+        rows = rows_of(events)
+        self._leave_out_duplicates(rows, list(map(itemgetter(EVENT_ID), rows)))
+        return self._tally_rows(rows)
+
+    def _tally_rows(self, rows: list[Row]) -> Sequence[int]:
+        """Count interactions, none of them a duplicate; their times."""
+        if not rows:
+            return ()
+        columns = columns_of(rows)
         times: Sequence[int] = columns[OCCURRED_AT]
         self.watermark_ms = max(self.watermark_ms, max(times))
         self._tally.add(columns)
@@ -132,6 +138,7 @@ class PartitionState:
 
     def _count_each(self, events: list[Event]) -> Sequence[int]:
         """Count events of several kinds, in order; times of those that windows count."""
+        self._leave_out_duplicates(events, list(map(attrgetter("event_id"), events)))
         interactions, times = list[Interaction](), list[int]()
         for event in events:
             match event:
@@ -144,8 +151,8 @@ class PartitionState:
                     self._read(event)
                 case Broadcast():
                     self._enter(event)
-        self.watermark_ms = max(self.watermark_ms, max(map(_time, events)))
-        return [*times, *self._count_interactions(interactions)] if interactions else times
+            self.watermark_ms = max(self.watermark_ms, event.occurred_at)
+        return [*times, *self._tally_rows(rows_of(interactions))]
 
     def _read(self, event: Reading) -> None:
         subject = subject_of(event.account, event.post_id, event.broadcast_id)

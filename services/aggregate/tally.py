@@ -30,11 +30,14 @@ What = tuple[str, str, str, str | None, str | None, tuple[str, ...] | None, str 
 #: these are about as many as there are posts that something happens to in a second.
 Group = tuple[Any, ...]
 
+#: The fields of an event.
+Row = tuple[Any, ...]
 #: A field each, of events in their order.
 Columns = Sequence[tuple[Any, ...]]
 
 _FIELDS = Interaction.__struct_fields__
-OCCURRED_AT, _ACTOR, _ACTION, _QUANTITY = map(_FIELDS.index, ["occurred_at", "actor", "action", "quantity"])
+EVENT_ID, OCCURRED_AT = map(_FIELDS.index, ["event_id", "occurred_at"])
+_ACTOR, _ACTION, _QUANTITY = map(_FIELDS.index, ["actor", "action", "quantity"])
 _WHAT = ["platform", "account", "action", "post_id", "broadcast_id", "hashtags", "campaign", "post_format"]
 _what = itemgetter(*map(_FIELDS.index, _WHAT))
 _without_second, _second = itemgetter(slice(0, -1)), itemgetter(-1)
@@ -49,10 +52,15 @@ _MOST_WITHOUT_PLAN = 250
 _FEW_GROUPS, _FEW_EVENTS_PER_GROUP = 1_000, 1.2
 
 
-def columns_of(events: Sequence[Interaction]) -> Columns:
-    """The fields of at least one interaction, by column. Taking them out all at once, and turning the table,
-    costs less than to get two of them from each event."""
-    return tuple(zip(*map(astuple, events), strict=True))
+def rows_of(events: Sequence[Interaction]) -> list[Row]:
+    """The fields of each interaction. Taking them out all at once, and turning the table, costs less than to
+    get two of them from each event."""
+    return list(map(astuple, events))
+
+
+def columns_of(rows: Sequence[Row]) -> Columns:
+    """The table turned: by column. Of at least one row."""
+    return tuple(zip(*rows, strict=True))
 
 
 class Plan(msgspec.Struct, eq=False, gc=False):  # of which there may be many, and no cycles

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,8 @@ SEEDS = 30
 OUTCOMES = pytest.StashKey[dict[int, Outcome]]()
 #: The outcome of a seed, as soon as it is known.
 OutcomeOf = Callable[[int], Outcome]
+#: Seeds are told of in their order, those with a broker of their own end last: until then this is said.
+SAY_SO_SECONDS = 60.0
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -57,7 +60,12 @@ def outcome_of(request: pytest.FixtureRequest, stage: Stage) -> OutcomeOf:
         crews |= {plan.seed: crew for plan in victims[at : at + CREW]}
     alone = {plan.seed: stage.submit(plan) for plan in plans if not plan.with_broker}
 
+    jobs: dict[int, Future[Any]] = {**crews, **alone}
+
     def outcome(seed: int) -> Outcome:
+        while wait([jobs[seed]], SAY_SO_SECONDS).not_done:
+            played = sum(job.done() for job in jobs.values())
+            print(f"\nwaiting for seed {seed}; {played} of {len(jobs)} are played", end=" ")  # noqa: T201
         known[seed] = alone[seed].result() if seed in alone else crews[seed].result()[seed]
         return known[seed]
 

@@ -35,6 +35,7 @@ WARM_UP_RECORDS = 25
 PATIENCE_SECONDS, SETTLE_SECONDS = 90.0, 30.0
 AT_A_START = ("fence.done", "load.begin", "remember.ahead", "remember.load")
 IN_A_REBALANCE = ("revoke.begin", "revoke.flushed", "assign.begin")
+_STALE = re.compile(r"^fanpulse_stale_records_total\S* (\S+)$", re.MULTILINE)
 _OFFSET = re.compile(r'^fanpulse_aggregate_offset\{.*partition="(\d+)".*\} (\S+)$', re.MULTILINE)
 
 
@@ -47,6 +48,7 @@ class Outcome:
     strikes: list[tuple[str, bool]] = field(default_factory=list)
     woken: Counter[str] = field(default_factory=Counter)
     ended: Counter[int] = field(default_factory=Counter)
+    stale: int = 0  # records left out by the workers of the end
     events: int = 0
     seconds: float = 0.0
     error: BaseException | None = None
@@ -96,6 +98,7 @@ class Run:
                 await self._writer.finish()
                 await self._counted_to(self._writer.ends())
                 expositions = await self._expositions()
+                self._outcome.stale = sum(int(float(n)) for page in expositions for n in _STALE.findall(page))
                 for each in list(self._crew.workers):
                     await self._crew.dismiss(each)
                 self._outcome.events = await check(self._settings, expositions, HORIZON)

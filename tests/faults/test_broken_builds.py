@@ -6,7 +6,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from tests.faults.builds import BROKEN, INTACT
+from tests.faults.builds import BROKEN, INTACT, LOST_POLLS, polls_lost
 from tests.faults.check import DiffersError
 from tests.faults.plan import PAUSE, Fault, Order, Plan
 from tests.faults.play import Outcome
@@ -38,6 +38,7 @@ def outcomes(stage: Stage) -> dict[tuple[int, str], Future[Outcome]]:
     """Each broken build with its plan, and the intact one with all of them; by seed and build."""
     jobs = [*((plan, build) for build, plan in PLANS.items())]
     jobs += [(plan, INTACT) for plan in dict.fromkeys(PLANS.values())]
+    jobs += [(UNDISTURBED, polls_lost.__name__)]
     return {(plan.seed, build): stage.submit(plan, build) for plan, build in jobs}
 
 
@@ -64,3 +65,12 @@ def test_the_intact_build_passes_the_same_plan(
         raise outcome.error
     if plan is PAUSED_TO_THE_END:
         assert outcome.woken == {"FencedError": 1}, "the woken worker was not shut out"
+
+
+def test_what_a_consumer_loses_is_fetched_again(outcomes: dict[tuple[int, str], Future[Outcome]]) -> None:
+    """Records that the consumer skips are noticed by the next ones, and counted: no worker has to end."""
+    outcome = outcomes[UNDISTURBED.seed, polls_lost.__name__].result()
+    if outcome.error:
+        raise outcome.error
+    assert outcome.stale > 0, f"nothing was lost by losing polls {LOST_POLLS}"
+    assert not outcome.ended, "the watchdog had to end a worker"

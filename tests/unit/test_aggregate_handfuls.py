@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from types import SimpleNamespace
 
+import cramjam
+import pytest
+from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
 import services.aggregate.app as app
@@ -17,6 +21,25 @@ def record(offset: int) -> ConsumerRecord[bytes, bytes]:
     return ConsumerRecord(
         "engagement.events.v1", 3, offset, (1_000 + offset) * 1000, 0, None, b"[%d]" % offset, 0, -1, 3, ()
     )
+
+
+def test_what_is_decompressed_is_not_copied_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """aiokafka takes a buffer from the function that it is given, and the values are right."""
+    unpacking = sys.modules[DefaultRecordBatch.__module__]
+    assert unpacking.zstd_decode is cramjam.zstd.decompress  # type: ignore[attr-defined]
+    given: list[cramjam.Buffer] = []
+
+    def decompress(data: bytes) -> cramjam.Buffer:
+        given.append(cramjam.zstd.decompress(data))
+        return given[-1]
+
+    monkeypatch.setattr(unpacking, "zstd_decode", decompress)
+    values = [b"like " * 1000, b"repost " * 1000]
+    builder = DefaultRecordBatchBuilder(2, DefaultRecordBatch.CODEC_ZSTD, True, -1, -1, -1, 10**6)
+    for offset, value in enumerate(values):
+        builder.append(offset, 1_000, None, value, [])
+    assert [record.value for record in DefaultRecordBatch(builder.build())] == values
+    assert len(given) == 1
 
 
 class Counted:

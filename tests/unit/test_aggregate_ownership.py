@@ -128,3 +128,28 @@ async def _fenced_after_a_new_ownership() -> None:
 def test_a_fence_ends_only_the_ownership_that_was_fenced() -> None:
     """The partition may have come back meanwhile."""
     asyncio.run(_fenced_after_a_new_ownership())
+
+
+async def _stale(leaving: bool) -> list[int]:
+    ownership, _ = owner()
+    sought: list[int] = []
+
+    async def fetch_from(offset: int) -> None:
+        sought.append(offset)
+
+    async def never(*_: object) -> bool:
+        ownership.owned[0].leaving = leaving
+        return False
+
+    ownership._is_next = never  # type: ignore[method-assign] # what the log has in between
+    ownership.owned[0].fetch_from = fetch_from
+    assert await ownership.count(0, 0, 1.0, like(0))
+    assert not await ownership.count(0, 5, 1.0, like(5))
+    assert ownership.owned[0].state.offset == 0
+    return sought
+
+
+def test_what_a_stale_record_skips_is_fetched() -> None:
+    """Else all that follow would be stale, too; but not for a partition that is being given up."""
+    assert asyncio.run(_stale(leaving=False)) == [1]
+    assert asyncio.run(_stale(leaving=True)) == []
