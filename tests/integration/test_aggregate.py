@@ -79,7 +79,7 @@ def test_totals_and_metrics_equal_a_recount(settings: Settings, worker: Service)
 def test_kill_9_loses_and_doubles_nothing(settings: Settings, worker: Service, seed: int) -> None:
     """A worker killed at random moments while it counts, and started again, ends with the exact totals."""
     draw = random.Random(seed)
-    asyncio.run(stream.produce(settings, stream.records(seed=seed, count=1500)))
+    asyncio.run(stream.produce(settings, stream.records(seed=seed, count=6000)))
     busy = 0
     for _ in range(3):
         with worker:
