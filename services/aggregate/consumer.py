@@ -22,7 +22,7 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, T
 #: How long the broker may wait for data; Faust has 1.5 s fixed, during which a new partition stands still.
 FETCH_MAX_WAIT_MS = 100
 #: What is taken from the fetched records at a time, over all partitions: at most so many records, or about so
-#: many bytes. A record that comes in meanwhile waits for these: some hundredths of a second's work.
+#: many bytes. A record that comes in meanwhile waits for these: less than a tenth of a second's work.
 POLL_RECORDS = 500
 LEAST_POLL_RECORDS = 10
 POLL_BYTES = 8 * 2**20
