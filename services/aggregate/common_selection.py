@@ -195,10 +195,9 @@ class CommonSelection:
                 if key[:2] == ("candidates", selection.scope) and key[2] not in own
             ]
             choice = selection.choose([*own.values(), *others])
-            if not decided:
-                selection.follow(choice)
             value = encode_choice(choice)
             if value != decided and (decided or choice):
+                # It is followed when it is read: what has once been shown is there after a restart.
                 await self._log.write(choice_key(selection.scope), value)
         elif not decided:
             selection.follow(selection.choose(own.values()))
