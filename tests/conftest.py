@@ -8,11 +8,16 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from fanpulse.devstack.kafka import EmbeddedKafka
 from services.runtime.kafka import create_topics
 from services.runtime.settings import KafkaSettings, Settings, known_variables
+
+# How long an example takes says nothing of the law it is an example of.
+hypothesis.settings.register_profile("fanpulse", hypothesis.settings(), deadline=None)
+hypothesis.settings.load_profile("fanpulse")
 
 _FOLDERS = {name: name for name in ("integration", "e2e", "observability", "faults")}
 

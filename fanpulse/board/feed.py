@@ -31,13 +31,17 @@ class Feed:
         self._on_alert = on_alert
         self._totals = qualified(settings.namespace, TOTALS.name)
         self._alerts = qualified(settings.namespace, ALERTS.name)
+        self._consumer: AIOKafkaConsumer
+        self._awaited: list[tuple[dict[TopicPartition, int], asyncio.Event]] = []
 
     async def run(self) -> None:
         """Read until cancelled; a broker that is away for a while is waited for.
 
         Raises BrokerUnavailableError if it is away at the start, or a topic does not exist.
         """
-        consumer = make_consumer(self._settings, fetch_max_wait_ms=_POLL_MS, retry_backoff_ms=200)
+        self._consumer = consumer = make_consumer(
+            self._settings, fetch_max_wait_ms=_POLL_MS, retry_backoff_ms=200
+        )
         try:
             await consumer.start()
         except KafkaError as error:
@@ -46,18 +50,24 @@ class Feed:
             partitions = [*await partitions_of(consumer, self._totals)]
             partitions += await partitions_of(consumer, self._alerts)
             consumer.assign(partitions)
-            ends = await consumer.end_offsets(partitions)
+            self._awaited.append((await consumer.end_offsets(partitions), self.loaded))
             while True:
-                await self._poll(consumer, ends)
+                await self._poll(consumer)
         finally:
             # A broker that is gone cannot be told goodbye.
             with contextlib.suppress(KafkaError, TimeoutError):
                 await asyncio.wait_for(consumer.stop(), 5)
 
-    async def _poll(self, consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int]) -> None:
+    async def read_to_end(self) -> None:
+        """Return when all that is in the topics now is read; not before ``loaded``. Raises KafkaError."""
+        done = asyncio.Event()
+        self._awaited.append((await self._consumer.end_offsets(self._consumer.assignment()), done))
+        await done.wait()
+
+    async def _poll(self, consumer: AIOKafkaConsumer) -> None:
         try:
             batches = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_BATCH)
-            done = self.loaded.is_set() or await caught_up(consumer, ends)
+            reached = [each for each in self._awaited if await caught_up(consumer, each[0])]
         except KafkaError:
             await asyncio.sleep(_POLL_MS / 1000)  # the client connects again by itself
             return
@@ -69,8 +79,9 @@ class Feed:
                     self._board.take_total(record.partition, record.key, record.value, record.timestamp)
                 else:
                     self._alert(record.key, record.value)
-        if done:
-            self.loaded.set()
+        for each in reached:
+            self._awaited.remove(each)
+            each[1].set()
 
     def _alert(self, key: bytes, value: bytes | None) -> None:
         line = self._board.take_alert(key, value)

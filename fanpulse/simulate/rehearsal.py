@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Coroutine
 from typing import Any
 
+from aiokafka.errors import KafkaError
 from rich.console import Console
 
 from fanpulse.board.feed import Feed
@@ -55,9 +56,17 @@ class Rehearsal:
         """
         loop = asyncio.get_running_loop()
         began = loop.time()
-        tally = await beside(self._play(), self._feed.run(), self._health.run(), self._display.run(), stack)
-        result = await self._audit()
+        tally, result = await beside(self._play_and_audit(), self._feed.run(), stack)
         return judge(self._scenario.expected, tally, result, loop.time() - began)
+
+    async def _play_and_audit(self) -> tuple[Tally, AuditResult]:
+        tally = await beside(self._play(), self._health.run(), self._display.run())
+        result = await self._audit()
+        # The audit has waited for the last alerts: they are told too.
+        with contextlib.suppress(TimeoutError, KafkaError):
+            async with asyncio.timeout(SETTLE_SECONDS):
+                await self._feed.read_to_end()
+        return tally, result
 
     async def _play(self) -> Tally:
         await self._feed.loaded.wait()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -13,6 +14,9 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from schemas.topics import TOPICS, Topic, qualified
 from services.runtime.settings import KafkaSettings, Settings, SettingsError
+
+#: How long a topic may take from its creation until the broker tells of it.
+_KNOWN_SECONDS = 5.0
 
 
 class BrokerUnavailableError(RuntimeError):
@@ -50,7 +54,7 @@ def ssl_context(kafka: KafkaSettings) -> ssl.SSLContext:
     return context
 
 
-async def create_topics(settings: Settings, topics: Iterable[Topic] = TOPICS) -> None:
+async def create_topics(settings: Settings, topics: Collection[Topic] = TOPICS) -> None:
     """Create the topics of the namespace that do not exist yet; those that do are left as they are.
 
     Raises BrokerUnavailableError.
@@ -72,10 +76,22 @@ async def create_topics(settings: Settings, topics: Iterable[Topic] = TOPICS) ->
         for name, code, *message in response.topic_errors:
             if code not in (0, TopicAlreadyExistsError.errno):
                 raise BrokerUnavailableError(f"topic {name}: {for_code(code).__name__} {message}")
+        await _until_known(admin, {qualified(settings.namespace, topic.name) for topic in topics})
     except KafkaError as error:
         raise BrokerUnavailableError(f"{settings.kafka.bootstrap}: {error}") from error
     finally:
         await admin.close()
+
+
+async def _until_known(admin: AIOKafkaAdminClient, names: set[str]) -> None:
+    """Return when the broker tells of topics that its controller has created, which is a moment later.
+
+    Or after some seconds: who may create a topic need not be allowed to see it.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_KNOWN_SECONDS):
+            while not names <= set(await admin.list_topics()):  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.05)
 
 
 def make_producer(settings: Settings, **options: Any) -> AIOKafkaProducer:

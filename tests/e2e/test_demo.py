@@ -148,8 +148,7 @@ def test_a_demo_ends_with_a_good_verdict_and_leaves_nothing(tmp_path: Path) -> N
 @pytest.mark.timeout(480)
 def test_kill_9_of_each_service_in_turn_costs_nothing(tmp_path: Path) -> None:
     """Ingest, aggregate, alerts and Kafka are killed while events come; the verdict is still good."""
-    with Demo(tmp_path, "--once", "--speed", "100") as demo:
-        demo.wait_ready()
+    with Demo(tmp_path, "--once", "--speed", "60") as demo:
         for service, clock in (
             ("ingest", "08:40"),
             ("aggregate", "09:00"),
@@ -157,11 +156,12 @@ def test_kill_9_of_each_service_in_turn_costs_nothing(tmp_path: Path) -> None:
             ("kafka", "09:34"),
             ("ingest", "09:56"),
         ):
+            # The demo need not wait for what comes back after the last kill: then its end says enough.
+            demo.wait_ready()
             eventually(lambda clock=clock: demo.played(clock), END_SECONDS, f"event time {clock}")  # type: ignore[misc]
             pid = demo.pid(service)
             os.kill(pid, signal.SIGKILL)
             eventually(lambda pid=pid: not psutil.pid_exists(pid), 10, f"{service} ends")  # type: ignore[misc]
-            demo.wait_ready()
         report = check_good(demo, demo.wait())
     assert report["retries"] > 0
 

@@ -186,7 +186,7 @@ def test_an_interrupted_load_goes_on_and_counts_every_row_once(stack: Stack, tmp
         "--kind",
         "interaction",
         "--batch",
-        "50",
+        "10",
         "--in-flight",
         "1",
         "--url",

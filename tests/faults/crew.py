@@ -45,6 +45,7 @@ class Worker:
     def __init__(self, name: str, settings: Settings, folder: Path, build: str) -> None:
         self.name = name
         self._process: ForkServerProcess | None = None
+        self._starts_before = 0
         self._life = worker.Life(
             environment(settings),
             build,
@@ -55,6 +56,7 @@ class Worker:
 
     def start(self) -> None:
         """Begin a life."""
+        self._starts_before = len(self.marks("url"))
         self._process = _CONTEXT.Process(target=worker.run, args=(self._life,), name=self.name)
         self._process.start()
 
@@ -62,6 +64,11 @@ class Worker:
     def exit_code(self) -> int | None:
         """Of the life that has ended; None while it runs."""
         return None if self._process is None else self._process.exitcode
+
+    @property
+    def has_started(self) -> bool:
+        """Whether this life came as far as to listen."""
+        return len(self.marks("url")) > self._starts_before
 
     def order(self, orders: Iterable[Order]) -> None:
         """What shall strike, one after the other, in this life or the next ones."""
@@ -138,6 +145,8 @@ class Crew:
             leaver.signal(signal.SIGKILL)
         if leaver.exit_code == FAILED:  # it could not end in order, and says so
             self.ended[leaver.exit_code] += 1
+        elif leaver.exit_code == -signal.SIGTERM:  # it was about to start, and did not handle signals yet
+            assert not leaver.has_started, f"{leaver.name} did not handle SIGTERM\n{leaver.tail()}"
         else:
             assert leaver.exit_code == 0, (
                 f"{leaver.name} ended with {leaver.exit_code} after SIGTERM\n{leaver.tail()}"

@@ -289,7 +289,7 @@ async def test_a_zombie_writes_nothing(alerting: Settings) -> None:
     finally:
         for ledger in (idle, zombie, owner):
             await ledger.close()
-    assert [each.id for each in await on_record(alerting)] == [alert.id]
+    assert [each.id for each in await until_recorded(alerting, 1)] == [alert.id]
 
 
 def _milestone(threshold: int) -> Milestone:

@@ -112,6 +112,10 @@ async def test_the_feed_brings_the_board_to_what_is_committed(settings: Settings
         await until(lambda: bool(told), "the alert")
         assert [line.text for line in told] == ["all accounts 2,000 interactions"]
         assert board.snapshot(NOW_MS).milestones == 2
+        await write_alert(settings, milestone(3))
+        async with asyncio.timeout(30):
+            await feed.read_to_end()
+        assert [line.text for line in told][1:] == ["all accounts 3,000 interactions"]
 
     await beside(look(), feed.run())
 

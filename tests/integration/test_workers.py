@@ -188,8 +188,15 @@ class Supervised:
         eventually(lambda: len(self.pids()) == 2, 20, "both are ready")
 
 
+def is_gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 def gone(pids: Iterable[int]) -> bool:
-    return not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in pids)
+    return all(map(is_gone, pids))
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -56,6 +57,7 @@ class Traffic(Collector):
             ]
             record = f"[{','.join(entries)},{entries[-1]},7]"  # a duplicate, and one that is no event
             state.apply(state.offset + 1, record.encode())
+            self.owned[state.partition].applied_at = time.time()
             self._instruments.processing.observe(0.0004)
             self._instruments.flush.observe(0.03)
             self._instruments.stored_entries.inc(12)
@@ -85,7 +87,7 @@ class Traffic(Collector):
 
 
 def _aggregate() -> CollectorRegistry:
-    registry = CollectorRegistry()
+    registry = _OneAtATime()
     traffic = Traffic(Instruments(registry))
     registry.register(traffic)
     ownership: Any = traffic
@@ -109,7 +111,7 @@ class _IngestTraffic(Collector):
 
 
 def _ingest() -> CollectorRegistry:
-    registry = CollectorRegistry()
+    registry = _OneAtATime()
     metrics = IngestMetrics(registry)
     metrics.watch(pending=lambda: 4096, known_posts=lambda: 120)
     registry.register(_IngestTraffic(metrics))
@@ -132,7 +134,7 @@ class _AlertsTraffic(Collector):
 
 
 def _alerts() -> CollectorRegistry:
-    registry = CollectorRegistry()
+    registry = _OneAtATime()
     rules = parse_rules(
         (Path(services.alerts.__file__).parent / "rules.toml").read_text("utf-8"), "rules.toml"
     )
@@ -140,6 +142,18 @@ def _alerts() -> CollectorRegistry:
     metrics.begin(["webhook"])
     registry.register(_AlertsTraffic(metrics, rules))
     return registry
+
+
+class _OneAtATime(CollectorRegistry):
+    """Of two that scrape at once, one waits: the services collect on one thread, the server here has many."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._collecting = threading.Lock()
+
+    def collect(self) -> Iterable[Metric]:
+        with self._collecting:
+            return list(super().collect())
 
 
 @contextlib.contextmanager

@@ -109,11 +109,14 @@ def stack(kafka: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stac
 @pytest.mark.timeout(240)
 def test_prometheus_scrapes_every_service(stack: Stack) -> None:
     """Debian's Prometheus with our configuration: three targets, all up, none with a scrape error."""
-    targets = stack.prometheus.get("targets", state="active")["activeTargets"]
-    assert {target["labels"]["job"] for target in targets} == {
-        "fanpulse-ingest", "fanpulse-aggregate", "fanpulse-alerts",
-    }  # fmt: skip
-    assert {(target["health"], target["lastError"]) for target in targets} == {("up", "")}
+
+    def targets() -> set[tuple[str, str, str]]:
+        found = stack.prometheus.get("targets", state="active")["activeTargets"]
+        return {(each["labels"]["job"], each["health"], each["lastError"]) for each in found}
+
+    jobs = ("fanpulse-ingest", "fanpulse-aggregate", "fanpulse-alerts")
+    wanted = {(job, "up", "") for job in jobs}
+    eventually(lambda: targets() == wanted, 40, f"all up; are {targets()}")
 
 
 def test_recorded_sums_are_what_was_sent(stack: Stack) -> None:

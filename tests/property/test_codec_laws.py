@@ -132,7 +132,7 @@ def bodies(draw: st.DrawFn) -> bytes:
     return body
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 @given(bodies())
 @example(b'{"kind":"reading","event_id":"a","occurred_at":"2016-12-31T23:59:60Z","platform":"x","account":"a","metric":"reads","value":1}')  # fmt: skip # noqa: E501
 def test_both_ways_give_the_same_verdict(body: bytes) -> None:
@@ -144,7 +144,7 @@ def test_both_ways_give_the_same_verdict(body: bytes) -> None:
         assert together is None or together == [slow, slow]
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(bodies())
 def test_no_text_of_an_event_is_shorter_than_its_encoding(body: bytes) -> None:
     """Whatever a body leaves unsaid: by this a body that is no longer is known to have no key twice."""
@@ -155,7 +155,7 @@ def test_no_text_of_an_event_is_shorter_than_its_encoding(body: bytes) -> None:
     assert len(codec.encode(event)) <= len(body)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(bodies())
 def test_what_is_accepted_satisfies_the_contract_and_stays_as_it_is(body: bytes) -> None:
     """pydantic accepts the sent event; the entry of the log is valid, and is in normal form already."""
@@ -170,7 +170,7 @@ def test_what_is_accepted_satisfies_the_contract_and_stays_as_it_is(body: bytes)
     assert model.model_dump(exclude_defaults=True, mode="json") | {"v": 1} == json.loads(entry)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(EVENTS, max_size=6), st.sampled_from([b",", b" ,", b",\r\n"]))
 def test_an_array_is_split_into_its_members(events: list[dict[str, Any]], comma: bytes) -> None:
     """Joined by commas they are the body again, lone surrogates and all."""

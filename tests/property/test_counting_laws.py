@@ -40,7 +40,7 @@ def totals(partitions: list[Records]) -> dict[Key, dict[str, int]]:
 
 
 @given(three_logs)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_merging_partials_is_associative_and_commutative(drawn: list[Records]) -> None:
     """However events are spread over partitions, and in whatever order partials are merged, totals agree."""
     every = iter(with_own_ids(concrete([record for log in drawn for record in log])))
@@ -51,7 +51,7 @@ def test_merging_partials_is_associative_and_commutative(drawn: list[Records]) -
 
 
 @given(three_logs, st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_readers_may_meet_partials_in_any_order(drawn: list[Records], data: st.DataObject) -> None:
     """A reader has the same totals however the records of the totals' partitions are mixed."""
     changes = []
@@ -73,7 +73,7 @@ def test_readers_may_meet_partials_in_any_order(drawn: list[Records], data: st.D
 
 
 @given(logs, st.randoms(use_true_random=False))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_order_within_the_lateness_changes_nothing(log: Records, shuffle: Any) -> None:
     """Events in another order, across clocks too, give the same totals and rolling counts, as long as none is
     later than a day when it is met."""
@@ -100,7 +100,7 @@ def test_order_within_the_lateness_changes_nothing(log: Records, shuffle: Any) -
 
 
 @given(logs, st.lists(st.integers(1, 9), min_size=1, max_size=10))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_how_events_are_batched_changes_nothing(log: Records, sizes: list[int]) -> None:
     """The same entries in the same order, in records of other sizes, are counted the same, duplicates too."""
     records = concrete(log)
@@ -119,7 +119,7 @@ def test_how_events_are_batched_changes_nothing(log: Records, sizes: list[int]) 
 
 
 @given(logs)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_restored_state_stores_what_is_stored(log: Records) -> None:
     """Storing right after a restart, before anything was counted, writes nothing that is not there yet."""
     records = concrete(log)

@@ -121,7 +121,7 @@ def content(entries: dict[bytes, bytes]) -> dict[bytes, Any]:
 
 
 @given(logs)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_totals_equal_a_recount(log: list[list[dict[str, Any]]]) -> None:
     """Totals of each account, hashtag, campaign, country, post and broadcast equal a plain recount."""
     records = concrete(log)
@@ -147,7 +147,7 @@ def test_totals_equal_a_recount(log: list[list[dict[str, Any]]]) -> None:
 
 
 @given(logs)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_rolling_counts_equal_a_recount(log: list[list[dict[str, Any]]]) -> None:
     """Each window's count is that of the events in [end - length, end) that met a bucket still held."""
     records = concrete(log)
@@ -174,7 +174,7 @@ def test_rolling_counts_equal_a_recount(log: list[list[dict[str, Any]]]) -> None
 
 
 @given(logs, st.lists(st.integers(0, 25), max_size=4))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_restored_state_is_the_live_state(log: list[list[dict[str, Any]]], restarts: list[int]) -> None:
     """Storing, restoring and reading on at any points gives the same state and the same stored entries."""
     records = concrete(log)
@@ -203,7 +203,7 @@ def test_restored_state_is_the_live_state(log: list[list[dict[str, Any]]], resta
 
 
 @given(logs)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_what_is_summed_up_in_small_steps_is_the_same(log: list[list[dict[str, Any]]]) -> None:
     """Counts that are folded early, and plans that are made early or forgotten, change nothing."""
     records = concrete(log)
@@ -216,7 +216,7 @@ def test_what_is_summed_up_in_small_steps_is_the_same(log: list[list[dict[str, A
 
 
 @given(logs, st.tuples(*[st.integers(0, 25)] * 3))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_what_was_read_ahead_is_what_would_be_read_later(
     log: list[list[dict[str, Any]]], places: tuple[int, int, int]
 ) -> None:
@@ -248,7 +248,7 @@ def test_what_was_read_ahead_is_what_would_be_read_later(
 
 
 @given(logs)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_record_counts_once(log: list[list[dict[str, Any]]]) -> None:
     """Records delivered again, at or before the offset reached, change nothing; a second flush stores only
     the position."""

@@ -38,7 +38,7 @@ def counts(course: Course) -> dict[str, int]:
 
 
 @given(st.lists(st.tuples(st.sampled_from(METRICS), values, st.integers(1, 30)), max_size=60))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_every_step_is_accounted_for(log: list[tuple[str, int, int]]) -> None:
     """After each reading value == first + gained - lost + reset_by; gross figures and counters never fall;
     the value is the one that the platform reported last; the baseline of a count stays."""
@@ -62,7 +62,7 @@ def test_every_step_is_accounted_for(log: list[tuple[str, int, int]]) -> None:
 
 
 @given(readings)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_late_readings_change_nothing_but_their_counter(log: list[tuple[str, int, int]]) -> None:
     """Without them the courses are the same, and they are as many as were left out."""
     newest: dict[str, int] = {}
@@ -79,7 +79,7 @@ def test_late_readings_change_nothing_but_their_counter(log: list[tuple[str, int
 
 
 @given(readings, st.sets(st.integers(0, 60), max_size=5))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_restart_at_any_reading_changes_nothing(
     log: list[tuple[str, int, int]], restarts: set[int]
 ) -> None:
@@ -99,7 +99,7 @@ def test_a_restart_at_any_reading_changes_nothing(
 
 
 @given(readings)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_lost_is_made_of_falls_and_corrections_only(log: list[tuple[str, int, int]]) -> None:
     """Something is lost if and only if a fall or a correction was counted, each of its own kind of metric; a
     gauge never moves anything."""
@@ -123,7 +123,7 @@ def event(number: int, metric: str, value: int, at_ms: int) -> bytes:
 
 
 @given(readings, st.sets(st.integers(0, 60), max_size=5))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_partition_stores_and_restores_its_courses(
     log: list[tuple[str, int, int]], restarts: set[int]
 ) -> None:

@@ -96,7 +96,7 @@ def plain(entries: list[Entry]) -> list[tuple[str, Any]]:
 
 @pytest.mark.parametrize("most_names", [2, 5_000])
 @given(st.lists(records, max_size=12))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_it_decodes_as_ever(most_names: int, log: list[bytes]) -> None:
     """The same entries, and the same complaints, also where a field has more names than it keeps."""
     with pytest.MonkeyPatch.context() as patch:

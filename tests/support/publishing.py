@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from schemas.topics import ALERTS, EVENTS, TOTALS, qualified
-from services.runtime.kafka import make_producer
+from services.runtime.kafka import make_consumer, make_producer, partitions_of
 from services.runtime.reading import Record
 from services.runtime.settings import Settings
 from tests.support.audit_stream import Stream
@@ -47,6 +48,16 @@ async def write_totals(settings: Settings, records: Iterable[Record], *, commit:
         await (producer.commit_transaction() if commit else producer.abort_transaction())
     finally:
         await producer.stop()
+    await until_ended(settings, topic)
+
+
+async def until_ended(settings: Settings, topic: str) -> None:
+    """Return when no transaction is open: that it will be committed is answered before all can see it."""
+    uncommitted = make_consumer(settings, isolation_level="read_uncommitted")
+    async with make_consumer(settings) as committed, uncommitted, asyncio.timeout(30):
+        partitions = await partitions_of(committed, topic)
+        while await committed.end_offsets(partitions) != await uncommitted.end_offsets(partitions):  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.02)
 
 
 async def write_alerts(settings: Settings, alerts: Iterable[Mapping[str, Any]]) -> None:

@@ -59,7 +59,7 @@ def event(sequence: int, name: int) -> dict[str, Any]:
     }
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(
     partitions=st.lists(ENTRIES, min_size=1, max_size=6),
     horizon=st.tuples(st.integers(1, 5), st.integers(1, 3), st.integers(1, 20).map(lambda s: s * 1000)),

@@ -70,7 +70,7 @@ def test_the_board_fills_the_terminal_exactly(snapshot: object, size: tuple[int,
     assert {cell_len(line) for line in lines} == {width}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 260), st.integers(1, 90), st.booleans())
 def test_no_size_breaks_it(width: int, height: int, playing: bool) -> None:
     """Also where there is room for nothing."""

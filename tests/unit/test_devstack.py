@@ -27,6 +27,7 @@ from services.runtime.settings import (
     StackSettings,
     load_settings,
 )
+from tests.support.ports import free_port
 
 
 def test_delays_double_up_to_a_limit() -> None:
@@ -129,7 +130,9 @@ def test_a_service_sees_the_settings_of_the_stack(monkeypatch: pytest.MonkeyPatc
 
 def test_services_keep_a_port_that_is_set(tmp_path: Path) -> None:
     """Ports that the settings give are used, further workers take the next ones; the others are chosen."""
-    base = Ports(tmp_path / "some.json").choose("x")["x"]
+    base = free_port()
+    while not is_free(base + 1):
+        base = free_port()
     settings = Settings(
         state_dir=tmp_path,
         kafka=KafkaSettings(bootstrap="127.0.0.1:1"),
