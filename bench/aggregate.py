@@ -31,6 +31,7 @@ from schemas.totals import TotalsView
 from services.runtime.settings import AggregateSettings, KafkaSettings, Settings
 
 POLL_SECONDS = 1.0  # between two looks at /metrics, as of Prometheus
+LAST_POLLS_SECONDS = 0.02  # before the first that finds the worker ready, and when all is nearly counted
 
 
 async def run(folder: Path, events: int, runs: int, streams_runs: int) -> dict[str, Any]:
@@ -125,12 +126,13 @@ async def _aggregator(settings: Settings, events: int, folder: Path) -> Contest:
 def _watch(ours: worker.Worker, usage: Usage, events: int) -> tuple[float, float, float]:
     """(events counted, seconds, CPU seconds) from when the worker owns its partitions until it has met all.
 
-    The end is placed between two looks, by the rate before.
+    The end is placed between two looks, by the rate before; looks are closer to each other when it is near.
     """
     looks: list[tuple[float, float, float]] = []
+    pause = LAST_POLLS_SECONDS
     end = time.perf_counter() + worker.TIMEOUT_SECONDS
     while time.perf_counter() < end:
-        time.sleep(POLL_SECONDS if looks else 0.02)
+        time.sleep(pause)
         met = ours.met()
         if met is None:
             continue
@@ -140,6 +142,10 @@ def _watch(ours: worker.Worker, usage: Usage, events: int) -> tuple[float, float
             rate = (before - at_first) / (then - first) if then > first else 0.0
             last = min(looks[-1][0], then + (events - before) / rate) if rate else looks[-1][0]
             return events - at_first, last - first, looks[-1][2] - cpu
+        pause = POLL_SECONDS
+        if met > looks[0][1]:
+            rate = (met - looks[0][1]) / (looks[-1][0] - looks[0][0])
+            pause = max(LAST_POLLS_SECONDS, min(POLL_SECONDS, 0.8 * (events - met) / rate))
     raise SystemExit("the aggregator did not count all events in time")
 
 
