@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from schemas.topics import EVENTS, qualified
+from services.runtime.kafka import make_producer
 from services.runtime.settings import Settings
 from tests.support import stream
 from tests.support.ports import free_port
@@ -47,27 +49,34 @@ def counted(service: Service) -> dict[str, float]:
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("size", [5, 20])
-def test_other_partitions_do_not_wait_for_a_hot_one(settings: Settings, tmp_path: Path, size: int) -> None:
+async def test_other_partitions_do_not_wait_for_a_hot_one(
+    settings: Settings, tmp_path: Path, size: int
+) -> None:
     """40,000 records wait in partition 0: an event of partition 1 that was there before is on /metrics before
-    half of their events is counted, and one that comes in meanwhile is before they all are."""
-    waiting = RECORDS * size
-    asyncio.run(stream.produce(settings, backlog(size)))
-    asyncio.run(stream.produce(settings, [(1, record("first", "VisitGansu", 1))]))
+    100,000 of their events are counted, and one that comes in meanwhile is before another 100,000 are."""
+    await stream.produce(settings, backlog(size))
+    await stream.produce(settings, [(1, record("first", "VisitGansu", 1))])
     worker = Service("aggregate", settings, tmp_path / "worker.log", free_port())
-    with worker:
-        worker.wait_ready()
-        seen: list[dict[str, float]] = []
+    topic = qualified(settings.namespace, EVENTS.name)
+    async with make_producer(settings) as producer:
+        await producer.partitions_for(topic)
+        with worker:
+            await asyncio.to_thread(worker.wait_ready)
+            seen: list[dict[str, float]] = []
 
-        def shows(events: int) -> bool:
-            figures = counted(worker)
-            if figures.get("1", 0) >= events:
-                seen.append(figures)
-            return figures.get("1", 0) >= events
+            def shows(events: int) -> bool:
+                figures = counted(worker)
+                if figures.get("1", 0) >= events:
+                    seen.append(figures)
+                return figures.get("1", 0) >= events
 
-        eventually(lambda: shows(1), 60, "the event that was there before")
-        asyncio.run(stream.produce(settings, [(1, record("second", "VisitGansu", 1))]))
-        eventually(lambda: shows(2), 60, "the event that came in meanwhile")
-        before, meanwhile = seen
-        assert before["0"] < waiting / 2
-        assert meanwhile["0"] < waiting
-        eventually(lambda: counted(worker).get("0") == waiting, 120, "all are counted")
+            await asyncio.to_thread(eventually, lambda: shows(1), 60, "the event that was there before")
+            await producer.send_and_wait(topic, record("second", "VisitGansu", 1), partition=1)
+            await asyncio.to_thread(eventually, lambda: shows(2), 60, "the event that came in meanwhile")
+            before, meanwhile = seen
+            assert before["0"] < 100_000
+            assert meanwhile["0"] < 200_000
+            waiting = RECORDS * size
+            await asyncio.to_thread(
+                eventually, lambda: counted(worker).get("0") == waiting, 120, "all are counted"
+            )
