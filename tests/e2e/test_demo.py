@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any, Self
 
@@ -143,6 +144,19 @@ def test_a_demo_ends_with_a_good_verdict_and_leaves_nothing(tmp_path: Path) -> N
         assert "\x1b" not in demo.output
         assert demo.output.count("SPIKE") == 3
         assert demo.status() is None
+
+
+@pytest.mark.timeout(240)
+def test_a_spike_that_is_decided_after_the_last_event_is_told(tmp_path: Path) -> None:
+    """The alert service stands still through the last moment and the end of the play, and then goes on."""
+    with Demo(tmp_path, "--once", "--speed", "600") as demo:
+        eventually(lambda: demo.output.count("SPIKE") >= 2, END_SECONDS, "the spikes before the last one")
+        pid = demo.pid("alerts")
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(8)  # not to wait for anything: what is left of the play takes four seconds
+        os.kill(pid, signal.SIGCONT)
+        check_good(demo, demo.wait())
+        assert demo.output.count("SPIKE") == 3
 
 
 @pytest.mark.timeout(480)
