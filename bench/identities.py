@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 
-from services.aggregate.dedup import Deduplicator, Horizon
+from services.aggregate.counting.dedup import Deduplicator, Horizon
 
 GENERATION_EVENTS, GENERATIONS, RECORD = 250_000, 2, 500
 

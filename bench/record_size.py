@@ -21,8 +21,8 @@ from bench.ingest import CONFIGURATIONS, service
 from fanpulse.devstack.kafka import EmbeddedKafka
 from schemas.topics import EVENTS, qualified
 from services.runtime.kafka import create_topics
-from services.runtime.reading import read_topic
 from services.runtime.settings import KafkaSettings, Settings
+from services.runtime.topic_scan import read_topic
 
 
 async def run(seconds: float) -> None:

@@ -19,13 +19,13 @@ from confluent_kafka.admin import AdminClient
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from fanpulse.devstack.environment import as_environment
 from fanpulse.devstack.ports import Ports
 from schemas.topics import TOTALS, qualified
 from schemas.totals import TotalsView
-from services.aggregate.store import group_id
-from services.runtime.reading import read_topic
+from services.aggregate.kafka.checkpoint_store import group_id
 from services.runtime.settings import Settings
+from services.runtime.topic_scan import read_topic
+from services.supervise.environment import as_environment
 
 END_SECONDS = 30.0
 TIMEOUT_SECONDS = 900.0

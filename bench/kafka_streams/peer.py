@@ -21,8 +21,8 @@ from bench.worker import admin_of, delete_topics
 from fanpulse.devstack.jars import JarError
 from fanpulse.devstack.kafka_config import LOG_CONFIG, java_environment
 from schemas.topics import EVENTS, qualified
-from services.runtime.reading import read_topic
 from services.runtime.settings import Settings
+from services.runtime.topic_scan import read_topic
 
 TIMEOUT_SECONDS = 1800.0
 OUTPUT = "peer.tsv"  # in the peer's folder

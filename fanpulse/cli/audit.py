@@ -19,7 +19,7 @@ from fanpulse.cli import context
 from fanpulse.cli.context import Exit, stderr
 
 if TYPE_CHECKING:
-    from services.audit.result import AuditResult, Window
+    from services.audit.recounting.result import AuditResult, Window
     from services.runtime.settings import Settings
 
 _Result = TypeVar("_Result")
@@ -89,9 +89,9 @@ def audit(
         ),
     ] = None,
 ) -> None:
-    from services.audit.errors import AuditError
+    from services.audit.recounting.errors import AuditError
+    from services.audit.recounting.summary import summary
     from services.audit.service import audit as run
-    from services.audit.summary import summary
 
     window = _window(from_, to)
     settings = context.settings() if directory else _settings_of_a_stream()
@@ -121,7 +121,7 @@ def export(
         Path, typer.Argument(metavar="DIR", help="A new or empty folder, or an earlier export.")
     ],
 ) -> None:
-    from services.audit.errors import AuditError
+    from services.audit.recounting.errors import AuditError
     from services.audit.service import export as run
 
     settings = _settings_of_a_stream()
@@ -186,7 +186,7 @@ class _Display:
 
 
 def _window(begin: str | None, end: str | None) -> Window | None:
-    from services.audit.result import Window
+    from services.audit.recounting.result import Window
 
     if begin is None and end is None:
         return None

@@ -8,9 +8,9 @@ from typing import Any
 from rich.console import Console
 
 from fanpulse.devstack import state
-from fanpulse.devstack.places import Places
-from fanpulse.devstack.ports import reachable
+from fanpulse.devstack.state_paths import Places
 from services.runtime.settings import Settings, load_settings
+from services.supervise.addresses import reachable
 
 
 class Exit(IntEnum):

@@ -15,11 +15,7 @@ from fanpulse.cli import context
 from fanpulse.cli.context import Exit, UnavailableError, stderr
 from fanpulse.cli.dead_letters_display import as_json, print_letter, print_report, print_table, time_of
 from fanpulse.cli.ingest_client import connect
-from schemas.reasons import Reason
-from services.ingest.files.client import AddressError, IngestRefusedError, IngestUnavailableError
-from services.ingest.files.rules import RulesError, parse_rules
-from services.ingest.letters import Choice, Letter, Mark, Overview, short_id
-from services.ingest.redrive import (
+from fanpulse.deadletters.redrive import (
     Box,
     LetterNotFoundError,
     Mender,
@@ -28,8 +24,12 @@ from services.ingest.redrive import (
     find_letters,
     open_box,
 )
-from services.runtime.reading import TopicMissingError, open_reader
+from fanpulse.deadletters.snapshot import Choice, Letter, Mark, Overview, short_id
+from fanpulse.load.client import AddressError, IngestRefusedError, IngestUnavailableError
+from fanpulse.load.parsing.rules import RulesError, parse_rules
+from schemas.reasons import Reason
 from services.runtime.settings import Settings
+from services.runtime.topic_scan import TopicMissingError, open_reader
 
 _Result = TypeVar("_Result")
 

@@ -12,9 +12,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from fanpulse.cli.context import stderr
+from fanpulse.deadletters.redrive import RedriveReport
+from fanpulse.deadletters.snapshot import Letter, Mark, Overview, short_id
 from schemas.reasons import Reason
-from services.ingest.letters import Letter, Mark, Overview, short_id
-from services.ingest.redrive import RedriveReport
 
 out = Console(highlight=False)
 

@@ -15,7 +15,7 @@ from fanpulse.cli.context import Exit, stderr
 from services.runtime.settings import load_settings
 
 if TYPE_CHECKING:
-    from fanpulse.simulate.show import Show
+    from fanpulse.simulate.progress import Show
 
 #: Not the docstring, since its line breaks would be kept.
 _HELP = (
@@ -63,7 +63,7 @@ def demo(
     from fanpulse.devstack.stack import AlreadyUpError, StackError
     from fanpulse.simulate.fresh import BusyError
     from fanpulse.simulate.player import PlayError
-    from fanpulse.simulate.show import Options, Show, forget_user_variables, log_to_file
+    from fanpulse.simulate.progress import Options, Show, forget_user_variables, log_to_file
 
     settings = load_settings()
     forget_user_variables()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fanpulse.cli import context
-from services.ingest.files.client import IngestClient
+from fanpulse.load.client import IngestClient
 from services.runtime.settings import Settings
 
 

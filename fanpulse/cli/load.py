@@ -17,12 +17,12 @@ from fanpulse.cli.context import Exit, stderr
 from fanpulse.cli.ingest_client import connect
 from fanpulse.cli.interrupt import Interrupt
 from fanpulse.cli.load_display import LoadDisplay
-from services.ingest.files.client import AddressError, IngestRefusedError, IngestUnavailableError
-from services.ingest.files.loading import Limits
-from services.ingest.files.opening import STANDARD_INPUT
-from services.ingest.files.pace import SpeedError, parse_speed
-from services.ingest.files.rules import RulesError, parse_rules
-from services.ingest.files.session import FileError, Options, Session
+from fanpulse.load.client import AddressError, IngestRefusedError, IngestUnavailableError
+from fanpulse.load.loading import Limits
+from fanpulse.load.opening import STANDARD_INPUT
+from fanpulse.load.parsing.rules import RulesError, parse_rules
+from fanpulse.load.rate_limiter import SpeedError, parse_speed
+from fanpulse.load.session import FileError, Options, Session
 from services.runtime.settings import Settings
 
 

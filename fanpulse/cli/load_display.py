@@ -17,9 +17,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from services.ingest.files.checkpoint import Checkpoint
-from services.ingest.files.loading import RejectedRow
-from services.ingest.files.session import FileReport
+from fanpulse.load.checkpoint import Checkpoint
+from fanpulse.load.loading import RejectedRow
+from fanpulse.load.session import FileReport
 
 #: So many rejected rows are shown; the others are counted.
 SHOWN_ROWS = 20

@@ -61,7 +61,7 @@ def aggregate(
 
         service.run(settings)
     else:
-        from fanpulse.devstack.workers import run
+        from services.supervise.workers import run
 
         asyncio.run(run(settings, workers, targets))
 

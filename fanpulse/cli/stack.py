@@ -95,8 +95,8 @@ def up(
 
 
 def down() -> None:
-    from fanpulse.devstack.places import Places
-    from fanpulse.devstack.takedown import TakedownError, take_down
+    from fanpulse.devstack.shutdown import TakedownError, take_down
+    from fanpulse.devstack.state_paths import Places
 
     try:
         with stderr.status("stopping"):
@@ -125,7 +125,7 @@ def status(
 
 def _up_here(settings: Settings, workers: int) -> None:
     """The stack in this terminal, until a signal."""
-    from fanpulse.devstack.narration import DownloadProgress, narrator
+    from fanpulse.devstack.console_reporter import DownloadProgress, narrator
     from fanpulse.devstack.run import until_signal
     from fanpulse.devstack.stack import AlreadyUpError, StackError
 
@@ -143,9 +143,9 @@ def _up_here(settings: Settings, workers: int) -> None:
 def _up_detached(settings: Settings, workers: int) -> None:
     """Start the supervisor in a process of its own."""
     from fanpulse.devstack import state
+    from fanpulse.devstack.console_reporter import DownloadProgress, narrator
     from fanpulse.devstack.detach import DetachError, start
-    from fanpulse.devstack.narration import DownloadProgress, narrator
-    from fanpulse.devstack.places import Places
+    from fanpulse.devstack.state_paths import Places
 
     places = Places.of(settings)
     running = state.read(places)

@@ -23,8 +23,8 @@ from schemas.events import GAUGES, WITHDRAWALS
 from schemas.hashtags import AliasTable
 from schemas.topics import TOTALS, qualified
 from schemas.totals import Key, TotalsView, net
-from services.runtime.reading import open_reader
 from services.runtime.settings import Settings
+from services.runtime.topic_scan import open_reader
 
 
 class Format(StrEnum):

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from fanpulse.cli import context
 from fanpulse.simulate.matrix import ALIASES, NAMESPACE
-from services.runtime.reading import TopicMissingError
 from services.runtime.settings import Settings
+from services.runtime.topic_scan import TopicMissingError
 
 #: Not the docstring, since its line breaks would be kept.
 _HELP = (
@@ -47,7 +47,7 @@ def watch(
     if settings.kafka.bootstrap is None:
         raise context.UnavailableError(_nothing_runs(settings.namespace))
     _quiet_libraries()
-    from fanpulse.board.watching import Watching
+    from fanpulse.board.watch import Watching
 
     watching = Watching(settings, _aliases(settings), Console(highlight=False))
     try:

@@ -23,12 +23,12 @@ from typing import Any
 
 from rich.text import Text
 
-from fanpulse.devstack.child import tail
-from fanpulse.devstack.events import Happening, OnEvent, StackEvent
+from fanpulse.devstack.console_reporter import line
 from fanpulse.devstack.jars import Progress
-from fanpulse.devstack.narration import line
-from fanpulse.devstack.places import Places
 from fanpulse.devstack.state import Status
+from fanpulse.devstack.state_paths import Places
+from services.supervise.child import tail
+from services.supervise.events import Happening, OnEvent, StackEvent
 
 LOG_BYTES = 2**20
 

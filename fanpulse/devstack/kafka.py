@@ -17,13 +17,14 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from fanpulse.devstack import kafka_config as config
-from fanpulse.devstack.child import Child, ChildError, tail
 from fanpulse.devstack.jars import JarError, Progress, class_path
 from fanpulse.devstack.lock import FileLock, LockedError
-from fanpulse.devstack.ports import HOST, Ports, PortTakenError
-from fanpulse.devstack.probes import kafka_answers
+from fanpulse.devstack.ports import Ports, PortTakenError
 from services.runtime.kafka import client_options
 from services.runtime.settings import KafkaSettings
+from services.supervise.addresses import HOST
+from services.supervise.child import Child, ChildError, tail
+from services.supervise.probes import kafka_answers
 
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0

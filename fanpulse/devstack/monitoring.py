@@ -10,10 +10,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import fanpulse
-from fanpulse.devstack.places import Places
-from fanpulse.devstack.ports import HOST, Ports
-from fanpulse.devstack.unit import HttpUnit
+from fanpulse.devstack.ports import Ports
+from fanpulse.devstack.state_paths import Places
 from services.runtime.settings import StackSettings
+from services.supervise.addresses import HOST
+from services.supervise.managed_process import HttpUnit
 
 SOURCE = Path(fanpulse.__file__).parent.parent
 PROMETHEUS_FILES = SOURCE / "prometheus"

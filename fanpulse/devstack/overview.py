@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 
 from fanpulse.devstack import state
 from fanpulse.devstack.kafka import takes_requests
-from fanpulse.devstack.places import Places
-from fanpulse.devstack.probes import http_status
 from fanpulse.devstack.state import Status
+from fanpulse.devstack.state_paths import Places
 from services.runtime.settings import Settings
+from services.supervise.probes import http_status
 
 READY = "ready"
 NOT_READY = "not ready"

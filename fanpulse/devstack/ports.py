@@ -1,41 +1,16 @@
-"""Addresses on this machine; free ports, chosen once and remembered."""
+"""Free ports, chosen once and remembered."""
 
 from __future__ import annotations
 
 import json
 import os
-import random
-import socket
 from pathlib import Path
 
-HOST = "127.0.0.1"
-# Below the ports that Linux, macOS and Windows hand out to outgoing connections, so that a remembered port
-# is not taken by chance between two starts.
-RANGE = (20_000, 30_000)
+from services.supervise.addresses import is_free, new_port
 
 
 class PortTakenError(RuntimeError):
     """A port that the settings ask for is taken by another process."""
-
-
-def is_free(port: int) -> bool:
-    """Whether a server could listen on the port now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-    return True
-
-
-def reachable(host: str) -> str:
-    """An address to connect to, for one that is listened on."""
-    if host in ("0.0.0.0", ""):  # noqa: S104 - it is compared, not listened on
-        return "127.0.0.1"
-    if host == "::":
-        return "[::1]"
-    return f"[{host}]" if ":" in host else host
 
 
 class Ports:
@@ -71,7 +46,7 @@ class Ports:
             elif (port := known.get(name)) and is_free(port) and port not in chosen.values():
                 chosen[name] = port
             else:
-                chosen[name] = _new(set(known.values()) | set(chosen.values()))
+                chosen[name] = new_port(set(known.values()) | set(chosen.values()))
         if any(known.get(name) != port for name, port in chosen.items()):
             self._write(known | chosen)
         return chosen
@@ -85,18 +60,3 @@ class Ports:
         fresh = self.path.with_name(f"{self.path.name}.{os.getpid()}")
         fresh.write_text(json.dumps(ports, indent=1) + "\n")
         fresh.replace(self.path)
-
-
-def free_ports(count: int) -> list[int]:
-    """So many different ones, remembered nowhere."""
-    ports: set[int] = set()
-    while len(ports) < count:
-        ports.add(_new(ports))
-    return sorted(ports)
-
-
-def _new(avoid: set[int]) -> int:
-    while True:
-        port = random.randrange(*RANGE)  # noqa: S311 - not a secret
-        if port not in avoid and is_free(port):
-            return port

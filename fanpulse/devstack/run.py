@@ -7,13 +7,13 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fanpulse.devstack.detach import Link, event_log
-from fanpulse.devstack.events import OnEvent, StackEvent
 from fanpulse.devstack.jars import Progress
-from fanpulse.devstack.places import Places
 from fanpulse.devstack.stack import Stack
 from fanpulse.devstack.state import Status
+from fanpulse.devstack.state_paths import Places
 from services.runtime.lifecycle import stop_event
 from services.runtime.settings import Settings
+from services.supervise.events import OnEvent, StackEvent
 
 
 async def until_signal(

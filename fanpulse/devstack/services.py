@@ -6,11 +6,12 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from fanpulse.devstack.environment import as_environment
-from fanpulse.devstack.places import Places
-from fanpulse.devstack.ports import Ports, reachable
-from fanpulse.devstack.unit import HttpUnit
+from fanpulse.devstack.ports import Ports
+from fanpulse.devstack.state_paths import Places
 from services.runtime.settings import Section, Settings
+from services.supervise.addresses import reachable
+from services.supervise.environment import as_environment
+from services.supervise.managed_process import HttpUnit
 
 
 class ServiceUnits:

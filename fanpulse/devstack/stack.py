@@ -8,18 +8,19 @@ from types import TracebackType
 from typing import Any, Self
 
 from fanpulse.devstack import monitoring, state
-from fanpulse.devstack.events import Happening, OnEvent, StackEvent
 from fanpulse.devstack.jars import Progress
 from fanpulse.devstack.kafka import EmbeddedKafka
-from fanpulse.devstack.keeper import Keeper
+from fanpulse.devstack.kafka_process import KafkaUnit
 from fanpulse.devstack.lock import FileLock, LockedError
-from fanpulse.devstack.places import Places
 from fanpulse.devstack.ports import PortTakenError
 from fanpulse.devstack.services import ServiceUnits
 from fanpulse.devstack.state import Status
-from fanpulse.devstack.unit import HttpUnit, KafkaUnit, Unit, UnitError
-from fanpulse.devstack.workers import require_partitions
+from fanpulse.devstack.state_paths import Places
 from services.runtime.settings import Settings
+from services.supervise.events import Happening, OnEvent, StackEvent
+from services.supervise.managed_process import HttpUnit, Unit, UnitError
+from services.supervise.supervisor import Keeper
+from services.supervise.workers import require_partitions
 
 #: An earlier stack whose supervisor was killed is ended by its guards within this time.
 TAKE_OVER_SECONDS = 30.0

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fanpulse.devstack.lock import is_locked
-from fanpulse.devstack.places import Places
+from fanpulse.devstack.state_paths import Places
 
 #: Keys of the state file that are not part of the status.
 _INTERNAL = ("supervisor",)

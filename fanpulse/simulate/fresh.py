@@ -13,8 +13,8 @@ from aiokafka.protocol.admin import DeleteGroupsRequest
 
 from fanpulse.devstack import state
 from fanpulse.devstack.lock import FileLock, LockedError
-from fanpulse.devstack.places import Places
 from fanpulse.devstack.stack import TAKE_OVER_SECONDS
+from fanpulse.devstack.state_paths import Places
 from schemas.topics import TOPICS, qualified
 from services.runtime.kafka import BrokerUnavailableError, client_options
 from services.runtime.settings import Settings

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
-from fanpulse.simulate.disorder import ACCEPTED, DUPLICATE, Item
+from fanpulse.simulate.noise import ACCEPTED, DUPLICATE, Item
 
 MAX_EVENTS = 400
 #: A request every tenth of a second while events come.

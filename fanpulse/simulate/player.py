@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import httpx
 import structlog
 
-from fanpulse.simulate.disorder import Item
+from fanpulse.simulate.noise import Item
 from fanpulse.simulate.pacing import Batch, batches
-from fanpulse.simulate.tally import AnswerError, Tally
+from fanpulse.simulate.sent_counts import AnswerError, Tally
 
 #: Requests under way at a time. The oldest is waited for before another is sent, so that the order in the
 #: log is the scenario's but for a few seconds of event time.

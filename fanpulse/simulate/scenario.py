@@ -11,13 +11,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from fanpulse.simulate import ceremony, content, disorder, engagement, readings, viral
+from fanpulse.simulate import ceremony, content, engagement, readings, viral
+from fanpulse.simulate import noise as disorder
 from fanpulse.simulate.audience import Audience, vip_setting
 from fanpulse.simulate.content import Draft
-from fanpulse.simulate.disorder import ACCEPTED, DUPLICATE, Item
 from fanpulse.simulate.draw import Draw
 from fanpulse.simulate.engagement import Crowd
 from fanpulse.simulate.matrix import ALIASES, END_MS, MINUTE_MS, MINUTES, START_MS
+from fanpulse.simulate.noise import ACCEPTED, DUPLICATE, Item
 
 DEFAULT_SEED = 2026
 

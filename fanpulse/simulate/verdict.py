@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from fanpulse.simulate.scenario import Expectation
-from fanpulse.simulate.tally import Tally
+from fanpulse.simulate.sent_counts import Tally
 
 #: Differences of the audit that are told one by one.
 _DIFFERENCES = 10

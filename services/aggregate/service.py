@@ -15,18 +15,18 @@ from aiokafka.errors import KafkaError
 
 from schemas.hashtags import canonical
 from schemas.topics import EVENTS, TOTALS, qualified
-from services.aggregate.app import HealthChecks, create_app, give_up_process
-from services.aggregate.common_selection import CommonSelection
-from services.aggregate.exposition import CountsCollector
-from services.aggregate.instruments import Instruments
-from services.aggregate.ownership import Ownership
-from services.aggregate.selection import Selection
-from services.aggregate.subjects import SubjectsCollector
-from services.aggregate.watchdog import Progress, Watchdog
+from services.aggregate.kafka.app import HealthChecks, create_app, give_up_process
+from services.aggregate.kafka.partition_manager import Ownership
+from services.aggregate.kafka.self_metrics import Instruments
+from services.aggregate.kafka.watchdog import Progress, Watchdog
+from services.aggregate.series.progress_collector import CountsCollector
+from services.aggregate.series.selected_series import Selection
+from services.aggregate.series.shared_top_k import CommonSelection
+from services.aggregate.series.subject_collector import SubjectsCollector
 from services.runtime.kafka import BrokerUnavailableError, client_options, create_topics
 from services.runtime.metrics import NamespacedRegistry
-from services.runtime.reading import open_reader
 from services.runtime.settings import AggregateSettings, Settings, SettingsError
+from services.runtime.topic_scan import open_reader
 from services.runtime.web import Endpoint
 
 log = structlog.get_logger(__name__)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from services.alerts.rules import Rules
+from services.alerts.deciding.rules import Rules
 
 
 class AlertsMetrics:

@@ -19,17 +19,17 @@ import structlog
 from schemas.alerts import Milestone, Spike
 from schemas.hashtags import AliasTable
 from schemas.topics import ALERTS, TOTALS
+from services.alerts.deciding.figures import Figures
+from services.alerts.deciding.milestones import Milestones
+from services.alerts.deciding.rules import Rules, RulesError, parse_rules
+from services.alerts.deciding.spikes import Spikes
 from services.alerts.delivery import Channel
-from services.alerts.delivery.courier import Courier
+from services.alerts.delivery.dispatcher import Courier
 from services.alerts.delivery.terminal import TerminalChannel
 from services.alerts.delivery.webhook import WebhookChannel, WebhookSetupError
-from services.alerts.figures import Figures
-from services.alerts.ledger import Ledger
+from services.alerts.kafka.alert_log import Ledger
+from services.alerts.kafka.reader import TotalsReader
 from services.alerts.metrics import AlertsMetrics
-from services.alerts.milestones import Milestones
-from services.alerts.reader import TotalsReader
-from services.alerts.rules import Rules, RulesError, parse_rules
-from services.alerts.spikes import Spikes
 from services.runtime.kafka import create_topics
 from services.runtime.lifecycle import stop_event
 from services.runtime.metrics import NamespacedRegistry

@@ -20,10 +20,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.topics import ALERTS, EVENTS, TOTALS, qualified
-from services.audit.engine import open_engine
-from services.audit.entries import SCHEMA, Rows
-from services.audit.errors import ExportRefusedError, NotAnExportError
-from services.audit.manifest import (
+from services.audit.recounting.engine import open_engine
+from services.audit.recounting.entries import SCHEMA, Rows
+from services.audit.recounting.errors import ExportRefusedError, NotAnExportError
+from services.audit.recounting.manifest import (
     ALERTS_FILE,
     EVENTS_FOLDER,
     MANIFEST,
@@ -38,9 +38,9 @@ from services.audit.manifest import (
     read_manifest,
     write_manifest,
 )
-from services.audit.rules import rules_text
-from services.runtime.reading import Record, Span
+from services.audit.recounting.rules import rules_text
 from services.runtime.settings import Settings
+from services.runtime.topic_scan import Record, Span
 
 PART_ROWS = 500_000
 BATCH_ROWS = 50_000  # rows held as Python objects at a time
@@ -62,7 +62,7 @@ Progress = Callable[[int, int], None]
 
 
 class LogReader(Protocol):
-    """What an export reads from: ``services.runtime.reading.TopicReader``, or a fake in tests."""
+    """What an export reads from: ``services.runtime.topic_scan.TopicReader``, or a fake in tests."""
 
     async def spans(self, topic: str) -> list[Span]:
         """What each partition of a topic holds."""

@@ -12,12 +12,12 @@ from pathlib import Path
 import msgspec
 
 from schemas.topics import ALERTS, EVENTS, TOTALS, qualified
-from services.audit.examine import audit_export
 from services.audit.export import LogReader, Progress, write_export
-from services.audit.manifest import Manifest
-from services.audit.result import AuditResult, Window
-from services.runtime.reading import Span, open_reader
+from services.audit.recounting.examine import audit_export
+from services.audit.recounting.manifest import Manifest
+from services.audit.recounting.result import AuditResult, Window
 from services.runtime.settings import Settings
+from services.runtime.topic_scan import Span, open_reader
 
 POLL_SECONDS = 0.25
 _POSITION_KEY = b'["position"'

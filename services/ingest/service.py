@@ -13,27 +13,27 @@ from aiokafka.errors import KafkaError
 
 from schemas.hashtags import AliasTable
 from schemas.topics import EVENTS, POSTS, REJECTED, qualified
-from services.ingest.actor_key import actor_key
-from services.ingest.actors import Actors
-from services.ingest.api import build_api
-from services.ingest.auth import ApiKeys, check_access
-from services.ingest.budget import Budget
-from services.ingest.clock import ClockWriter, newest_logged
-from services.ingest.connections import SilentConnections
-from services.ingest.deadlines import Deadlines
-from services.ingest.enrichment import Enrichment
-from services.ingest.http import Front
-from services.ingest.intake import Intake
-from services.ingest.known_posts import KnownPosts
+from services.ingest.http.api import build_api
+from services.ingest.http.asgi import Front
+from services.ingest.http.auth import ApiKeys, check_access
+from services.ingest.http.connections import SilentConnections
+from services.ingest.http.deadlines import Deadlines
+from services.ingest.http.pipeline import Intake
+from services.ingest.http.server import STOP_SECONDS, listen, make_server
+from services.ingest.kafka.byte_limiter import Budget
+from services.ingest.kafka.posts_topic import PostsFollower
+from services.ingest.kafka.publisher import ProducerFailedError, Publisher, Topics
+from services.ingest.kafka.stream_clock import ClockWriter, newest_logged
 from services.ingest.metrics import IngestMetrics
-from services.ingest.packing import Caps
-from services.ingest.posts import PostsFollower
-from services.ingest.present import EventPresent, Present, WallPresent
-from services.ingest.publisher import ProducerFailedError, Publisher, Topics
-from services.ingest.server import STOP_SECONDS, listen, make_server
+from services.ingest.pipeline.enrichment import Enrichment
+from services.ingest.pipeline.known_posts import KnownPosts
+from services.ingest.pipeline.packing import Caps
+from services.ingest.pipeline.pseudonyms import Actors
+from services.ingest.pipeline.stream_time import EventPresent, Present, WallPresent
 from services.runtime.kafka import BrokerUnavailableError, create_topics, make_producer
 from services.runtime.lifecycle import stop_event
 from services.runtime.metrics import NamespacedRegistry
+from services.runtime.pseudonym_key import actor_key
 from services.runtime.settings import Settings
 
 _log = structlog.get_logger(__name__)

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 import schemas
+from fanpulse.deadletters.snapshot import Mark, encode_mark
 from schemas.codec import decode_one, encode, encode_clock
 from schemas.events import Clock
 from schemas.export import json_schemas
@@ -18,13 +19,12 @@ from schemas.reasons import Reason, Refusal
 from schemas.selection import Score, encode_candidates, encode_choice
 from schemas.totals import Position
 from schemas.totals_schema import SCOPES, key_schema
-from services.aggregate.dead_letters import dead_letter
-from services.aggregate.decode import BadEntry
-from services.aggregate.dedup import Horizon
-from services.aggregate.partition import PartitionState
-from services.ingest.dead_letters import letter
-from services.ingest.known_posts import record_of
-from services.ingest.letters import Mark, encode_mark
+from services.aggregate.counting.decode import BadEntry
+from services.aggregate.counting.dedup import Horizon
+from services.aggregate.counting.partition_state import PartitionState
+from services.aggregate.kafka.dead_letters import dead_letter
+from services.ingest.pipeline.dead_letters import letter
+from services.ingest.pipeline.known_posts import record_of
 
 SCHEMAS = json_schemas()
 EXAMPLES = Path(schemas.__file__).parent / "examples"

@@ -20,8 +20,8 @@ from typing import Any
 import pytest
 
 from schemas.topics import EVENTS, qualified
-from services.runtime.reading import open_reader
 from services.runtime.settings import Settings
+from services.runtime.topic_scan import open_reader
 from tests.support.ports import free_port
 from tests.support.processes import Service, eventually
 

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 from schemas.events import MODELS
 from schemas.reasons import Reason
 from schemas.topics import EVENTS, REJECTED, qualified
-from services.runtime.reading import read_topic
 from services.runtime.settings import Settings
+from services.runtime.topic_scan import read_topic
 from tests.support.ports import free_port
 from tests.support.posting import interaction, post
 from tests.support.processes import Service, eventually

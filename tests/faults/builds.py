@@ -16,10 +16,11 @@ import faust
 from aiokafka import AIOKafkaProducer
 from faust.types import TP
 
-from services.aggregate import service, store
-from services.aggregate.consumer import ConsumerThread
-from services.aggregate.partition import Change, PartitionState
-from services.aggregate.store import PartitionStore
+from services.aggregate import service
+from services.aggregate.counting.partition_state import Change, PartitionState
+from services.aggregate.kafka import checkpoint_store as store
+from services.aggregate.kafka.checkpoint_store import PartitionStore
+from services.aggregate.kafka.consumer import ConsumerThread
 from tests.faults.wrapping import Function, wrap
 
 INTACT = "intact"

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schemas.topics import EVENTS, REJECTED, TOTALS, qualified
-from services.runtime.reading import Record, open_reader
 from services.runtime.settings import Settings
+from services.runtime.topic_scan import Record, open_reader
 from tests.faults.recount import Horizon, Key, Recount, recount
 
 #: Scopes of engagement.totals.v1 that are figures; the others are the aggregator's own.

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tests.faults.plan import POINTS, draw_plan
-from tests.faults.play import Outcome
-from tests.faults.stage import CREW, Stage
+from tests.faults.runner import CREW, Stage
+from tests.faults.scenario_run import Outcome
 
 #: As many as CI plays; `make soak` plays 300.
 SEEDS = 30

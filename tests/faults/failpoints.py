@@ -20,11 +20,12 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
-from services.aggregate import ownership, service
-from services.aggregate.loading import ReadAhead
-from services.aggregate.ownership import Ownership
-from services.aggregate.partition import PartitionState
-from services.aggregate.store import PartitionStore
+from services.aggregate import service
+from services.aggregate.counting.partition_state import PartitionState
+from services.aggregate.kafka import partition_manager as ownership
+from services.aggregate.kafka.checkpoint_store import PartitionStore
+from services.aggregate.kafka.partition_manager import Ownership
+from services.aggregate.kafka.warm_up import ReadAhead
 from tests.faults.plan import Order
 from tests.faults.wrapping import Function, wrap
 

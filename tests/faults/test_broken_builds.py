@@ -9,8 +9,8 @@ import pytest
 from tests.faults.builds import BROKEN, INTACT, LOST_POLLS, polls_lost
 from tests.faults.check import DiffersError
 from tests.faults.plan import PAUSE, Fault, Order, Plan
-from tests.faults.play import Outcome
-from tests.faults.stage import Stage
+from tests.faults.runner import Stage
+from tests.faults.scenario_run import Outcome
 
 pytestmark = pytest.mark.timeout(900)
 

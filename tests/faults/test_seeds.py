@@ -8,7 +8,7 @@ import pytest
 
 from tests.faults.conftest import OUTCOMES, SEEDS, OutcomeOf
 from tests.faults.plan import POINTS, draw_plan
-from tests.faults.play import Outcome
+from tests.faults.scenario_run import Outcome
 
 # All seeds are begun by the first test; a later one may have to wait for the others.
 pytestmark = pytest.mark.timeout(1800)

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from schemas.topics import REJECTED, qualified
-from services.aggregate.app import EXIT_FAILED
-from services.runtime.reading import read_topic
+from services.aggregate.kafka.app import EXIT_FAILED
 from services.runtime.settings import Settings
+from services.runtime.topic_scan import read_topic
 from tests.support import stream
 from tests.support.ports import free_port
 from tests.support.processes import Service, eventually

@@ -21,15 +21,15 @@ from structlog.testing import capture_logs
 
 from schemas.alerts import ALERT, Milestone, Spike, alert_id
 from schemas.topics import ALERTS, TOTALS, qualified
-from services.alerts.ledger import FencedError, Ledger
+from services.alerts.kafka.alert_log import FencedError, Ledger
 from services.alerts.service import AlertsService
 from services.runtime.kafka import make_producer
-from services.runtime.reading import read_topic
 from services.runtime.settings import AlertsSettings, Settings, SettingsError
+from services.runtime.topic_scan import read_topic
 from tests.support.ports import free_port
 from tests.support.processes import Service
 from tests.support.totals import MINUTE_MS, START_MS, Change, broadcast, counted, minute, transaction
-from tests.unit.test_alerts_delivery import SECRET, Receiver
+from tests.unit.alerts.test_delivery import SECRET, Receiver
 
 RULES = """
 [[milestone]]

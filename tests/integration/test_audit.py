@@ -18,8 +18,8 @@ import pytest
 from schemas.topics import ALERTS, EVENTS, TOTALS, qualified
 from services.audit.service import audit, export
 from services.runtime.kafka import BrokerUnavailableError
-from services.runtime.reading import Record, TopicMissingError, open_reader, read_topic
 from services.runtime.settings import KafkaSettings, Settings
+from services.runtime.topic_scan import Record, TopicMissingError, open_reader, read_topic
 from tests.support import stream as events
 from tests.support.audit_stream import START_MS, Stream, random_stream
 from tests.support.ports import free_port

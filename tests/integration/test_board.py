@@ -14,17 +14,17 @@ from rich.console import Console
 from fanpulse.board.feed import Feed
 from fanpulse.board.model import AlertLine, Board
 from fanpulse.board.together import beside
-from fanpulse.board.watching import Watching
+from fanpulse.board.watch import Watching
 from fanpulse.devstack.lock import FileLock
-from fanpulse.devstack.places import Places
+from fanpulse.devstack.state_paths import Places
 from fanpulse.simulate.fresh import BusyError, fresh_broker, fresh_topics, only_demo
 from fanpulse.simulate.matrix import ALIASES, START_MS
 from fanpulse.simulate.scenario import Scenario
 from schemas.alerts import Milestone
 from schemas.topics import ALERTS, EVENTS, TOPICS, TOTALS, qualified
 from services.runtime.kafka import create_topics, make_consumer, make_producer
-from services.runtime.reading import TopicMissingError, open_reader
 from services.runtime.settings import Settings
+from services.runtime.topic_scan import TopicMissingError, open_reader
 from tests.support.board_stream import ALIAS_TABLE, Publisher, thinned
 
 NOW_MS = START_MS

@@ -15,17 +15,17 @@ import pytest
 from confluent_kafka import Consumer
 
 from schemas.topics import EVENTS, POSTS, REJECTED, qualified
-from services.ingest.budget import Budget
-from services.ingest.clock import ClockWriter
-from services.ingest.known_posts import PostRecord
+from services.ingest.kafka.byte_limiter import Budget
+from services.ingest.kafka.publisher import OverloadedError, Parcel, ProducerFailedError, Publisher, Topics
+from services.ingest.kafka.stream_clock import ClockWriter
 from services.ingest.metrics import IngestMetrics
-from services.ingest.packing import Caps, Fragment
-from services.ingest.present import EventPresent
-from services.ingest.publisher import OverloadedError, Parcel, ProducerFailedError, Publisher, Topics
+from services.ingest.pipeline.known_posts import PostRecord
+from services.ingest.pipeline.packing import Caps, Fragment
+from services.ingest.pipeline.stream_time import EventPresent
 from services.runtime.kafka import create_topics, make_producer
 from services.runtime.metrics import NamespacedRegistry
-from services.runtime.reading import Record, read_topic
 from services.runtime.settings import Settings
+from services.runtime.topic_scan import Record, read_topic
 
 CAPS = Caps(events=50, bytes=4000)
 

@@ -22,8 +22,8 @@ import pytest
 from fanpulse.devstack.kafka import EmbeddedKafka
 from schemas.topics import EVENTS, POSTS, REJECTED, Topic, qualified
 from services.runtime.kafka import create_topics
-from services.runtime.reading import read_topic
 from services.runtime.settings import KafkaSettings, Settings
+from services.runtime.topic_scan import read_topic
 from tests.support.ports import free_port
 from tests.support.posting import Posters, interaction, post
 from tests.support.processes import Service, eventually

@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from schemas.topics import EVENTS, REJECTED, qualified
-from services.runtime.reading import read_topic
 from services.runtime.settings import Settings
+from services.runtime.topic_scan import read_topic
 from tests.support.ports import free_port
 from tests.support.processes import Service
 
@@ -288,7 +288,7 @@ async def test_a_key_comes_from_the_environment(settings: Settings, tmp_path: Pa
 def test_the_command_needs_no_extra(tmp_path: Path) -> None:
     """`fanpulse load --help` imports neither Faust nor pyarrow nor a web framework."""
     script = (
-        "import sys; from services.ingest.files import session; import fanpulse.cli.load; "
+        "import sys; from fanpulse.load import session; import fanpulse.cli.load; "
         "extras = ('faust', 'pyarrow', 'fastapi', 'uvicorn', 'httpx', 'duckdb'); "
         "print([name for name in extras if name in sys.modules])"
     )

@@ -11,8 +11,8 @@ import sys
 
 import pytest
 
-from services.runtime.reading import Record
 from services.runtime.settings import Settings
+from services.runtime.topic_scan import Record
 from tests.support.audit_stream import START_MS, Stream
 from tests.support.publishing import publish, write_totals
 

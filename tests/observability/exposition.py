@@ -17,14 +17,14 @@ from prometheus_client.registry import Collector
 import services.alerts
 from schemas.codec import decode_one, encode
 from schemas.reasons import Reason
-from services.aggregate.dedup import Horizon
-from services.aggregate.exposition import CountsCollector
-from services.aggregate.instruments import Instruments
-from services.aggregate.partition import PartitionState
-from services.aggregate.selection import Selection
-from services.aggregate.subjects import SubjectsCollector
+from services.aggregate.counting.dedup import Horizon
+from services.aggregate.counting.partition_state import PartitionState
+from services.aggregate.kafka.self_metrics import Instruments
+from services.aggregate.series.progress_collector import CountsCollector
+from services.aggregate.series.selected_series import Selection
+from services.aggregate.series.subject_collector import SubjectsCollector
+from services.alerts.deciding.rules import Rules, parse_rules
 from services.alerts.metrics import AlertsMetrics
-from services.alerts.rules import Rules, parse_rules
 from services.ingest.metrics import IngestMetrics
 
 ACCOUNTS = (("twitter", "GansuTravel"), ("facebook", "VisitGansu"), ("instagram", "visitgansu"))

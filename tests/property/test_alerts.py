@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.alerts import Spike, alert_id
-from services.alerts.figures import MATRIX, Figures, amount
-from services.alerts.milestones import Milestones
-from services.alerts.rules import MilestoneRule, parse_rules
-from services.alerts.spikes import Spikes
+from services.alerts.deciding.figures import MATRIX, Figures, amount
+from services.alerts.deciding.milestones import Milestones
+from services.alerts.deciding.rules import MilestoneRule, parse_rules
+from services.alerts.deciding.spikes import Spikes
 from tests.support.totals import MINUTE_MS, START_MS, Change, broadcast, counted, minute, transaction
 
 PARTITIONS = 3

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.totals import COUNTED_SCOPES, Key, TotalsView
-from services.aggregate.partition import PartitionState
-from services.aggregate.windows import WINDOWS
+from services.aggregate.counting.partition_state import PartitionState
+from services.aggregate.counting.windows import WINDOWS
 from tests.property.test_partition_state import HORIZON, concrete, events, logs, rolling, run, stored
 
 Records = list[list[dict[str, Any]]]

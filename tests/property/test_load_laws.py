@@ -10,14 +10,14 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fanpulse.load.parsing.delimited import Delimited
+from fanpulse.load.parsing.fields import fields_of
+from fanpulse.load.parsing.objects import ObjectMapper
+from fanpulse.load.parsing.rules import parse_rules
+from fanpulse.load.parsing.tables import TableMapper
 from schemas.codec import decode_one
 from schemas.events import MODELS
 from schemas.reasons import Refusal
-from services.ingest.files.delimited import Delimited
-from services.ingest.files.fields import fields_of
-from services.ingest.files.objects import ObjectMapper
-from services.ingest.files.rules import parse_rules
-from services.ingest.files.tables import TableMapper
 
 GOOD = {
     "event_id": "e1", "occurred_at": "2026-06-22T09:30:00Z", "platform": "twitter", "account": "GansuTravel",

@@ -10,11 +10,11 @@ from unittest.mock import patch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import services.aggregate.tally as tally
+import services.aggregate.counting.pre_aggregator as tally
 from schemas.totals import COUNTED_SCOPES
-from services.aggregate.dedup import Horizon
-from services.aggregate.partition import PartitionState
-from services.aggregate.windows import WINDOWS
+from services.aggregate.counting.dedup import Horizon
+from services.aggregate.counting.partition_state import PartitionState
+from services.aggregate.counting.windows import WINDOWS
 
 START = 1_782_120_600_000  # 2026-06-22T09:30:00Z
 HORIZON = Horizon(generation_events=7, generations=2, generation_ms=3_000_000)

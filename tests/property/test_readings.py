@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.totals import Key, encode_key
-from services.aggregate.dedup import Horizon
-from services.aggregate.partition import PartitionState
-from services.aggregate.readings import Course, Readings
+from services.aggregate.counting.dedup import Horizon
+from services.aggregate.counting.partition_state import PartitionState
+from services.aggregate.counting.readings import Course, Readings
 
 METRICS = ["followers", "reads", "likes", "comments", "reposts", "viewers"]
 GROSS = ("gained", "lost", "falls", "corrections", "resets", "late")

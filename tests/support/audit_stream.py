@@ -17,9 +17,9 @@ from typing import Any
 from schemas.alerts import alert_id
 from schemas.topics import ALERTS, EVENTS, TOTALS, qualified
 from services.audit.export import write_export
-from services.audit.manifest import Manifest
-from services.runtime.reading import Record, Span
+from services.audit.recounting.manifest import Manifest
 from services.runtime.settings import Settings
+from services.runtime.topic_scan import Record, Span
 
 START_MS = 1_782_084_000_000
 ACCOUNTS = [

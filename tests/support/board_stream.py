@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from fanpulse.board.model import Board
-from fanpulse.simulate.disorder import ACCEPTED, DUPLICATE, Item
 from fanpulse.simulate.matrix import ALIASES, START_MS
+from fanpulse.simulate.noise import ACCEPTED, DUPLICATE, Item
 from schemas.events import SUBMISSION
 from schemas.hashtags import AliasTable
-from services.aggregate.dedup import Horizon
-from services.aggregate.partition import PartitionState
+from services.aggregate.counting.dedup import Horizon
+from services.aggregate.counting.partition_state import PartitionState
 
 Event = dict[str, Any]
 ALIAS_TABLE = AliasTable(ALIASES)

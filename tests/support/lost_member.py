@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 
 from fanpulse.cli import main
-from services.aggregate.app import HealthChecks
+from services.aggregate.kafka.app import HealthChecks
 
 _look = HealthChecks.group_membership
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from schemas.topics import ALERTS, EVENTS, TOTALS, qualified
 from services.runtime.kafka import make_consumer, make_producer, partitions_of
-from services.runtime.reading import Record
 from services.runtime.settings import Settings
+from services.runtime.topic_scan import Record
 from tests.support.audit_stream import Stream
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from schemas.topics import EVENTS, TOTALS, qualified
 from services.runtime.kafka import make_producer
-from services.runtime.reading import Record, read_topic
 from services.runtime.settings import Settings
+from services.runtime.topic_scan import Record, read_topic
 
 START_MS = 1_782_120_600_000  # 2026-06-22T09:30:00Z
 Figures = Counter[tuple[Any, ...]]

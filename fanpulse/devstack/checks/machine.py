@@ -14,9 +14,10 @@ from pathlib import Path
 
 from fanpulse.devstack import jars, monitoring
 from fanpulse.devstack.checks.finding import Finding, fail, ok, warn
-from fanpulse.devstack.places import Places
-from fanpulse.devstack.ports import Ports, is_free
+from fanpulse.devstack.ports import Ports
+from fanpulse.devstack.state_paths import Places
 from services.runtime.settings import CONFIG_DEFAULT, CONFIG_VARIABLE, Settings
+from services.supervise.addresses import is_free
 
 OLDEST_PYTHON = (3, 11)
 #: Modules by which an extra is known to be installed.

@@ -1,0 +1,225 @@
+"""Dead letters out of Kafka, and their events into ingest again after a mapping was mended."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from fanpulse.deadletters.snapshot import (
+    Choice,
+    Letter,
+    Mark,
+    encode_mark,
+    read_letter,
+    read_mark,
+    without_fields,
+)
+from fanpulse.load.client import IngestClient
+from fanpulse.load.parsing.objects import ObjectMapper
+from fanpulse.load.parsing.rules import Rules
+from schemas.codec import decode_one
+from schemas.reasons import Reason, Refusal
+from schemas.topics import REJECTED, qualified
+from services.runtime.kafka import BrokerUnavailableError, make_producer
+from services.runtime.settings import Settings
+from services.runtime.topic_scan import Span, TopicReader
+
+_BATCH = 500
+_BATCH_BYTES = 2**20
+#: How an id that was made of the content begins.
+_GIVEN_ID = b'"event_id":"row-'
+_MOST_MATCHES = 5
+SOURCE = "redrive"
+
+
+class Box:
+    """The dead letters of a namespace as of the moment it was opened. Made by ``open_box``."""
+
+    def __init__(self, reader: TopicReader, topic: str, spans: list[Span], marks: dict[str, Mark]) -> None:
+        self._reader = reader
+        self._topic = topic
+        self._spans = spans
+        #: Letters whose events have been sent again.
+        self.marks = marks
+
+    async def letters(self, choice: Choice, *, redriven: bool = False) -> AsyncIterator[Letter]:
+        """The letters of a choice, in the order in which they came; with ``redriven`` also those sent again.
+
+        Raises BrokerUnavailableError.
+        """
+        async for batch in self._reader.stream(self._topic, self._spans):
+            for record in batch:
+                letter = read_letter(record.value)
+                if letter and choice.takes(letter) and (redriven or letter.id not in self.marks):
+                    yield letter
+
+
+async def open_box(reader: TopicReader, settings: Settings) -> Box:
+    """Open the box: reads the topic once for its marks. Raises TopicMissingError, BrokerUnavailableError."""
+    topic = qualified(settings.namespace, REJECTED.name)
+    spans = await reader.spans(topic)
+    marks: dict[str, Mark] = {}
+    async for batch in reader.stream(topic, spans):
+        for record in batch:
+            mark = read_mark(record.value)
+            if mark:
+                marks[mark.redriven] = mark
+    return Box(reader, topic, spans, marks)
+
+
+class LetterNotFoundError(ValueError):
+    """The beginning of an id names no letter, or several. The message is one line."""
+
+
+async def find_letters(box: Box, beginnings: Sequence[str]) -> list[Letter]:
+    """The letters that beginnings of ids name, one each, also those sent again.
+
+    Raises LetterNotFoundError and BrokerUnavailableError.
+    """
+    found: dict[str, dict[str, Letter]] = {beginning: {} for beginning in beginnings}
+    async for letter in box.letters(Choice(tuple(beginnings)), redriven=True):
+        for beginning, matches in found.items():
+            if letter.id == beginning:
+                matches.clear()
+            if letter.id.startswith(beginning) and len(matches) <= _MOST_MATCHES and beginning not in matches:
+                matches[letter.id] = letter
+    for beginning, matches in found.items():
+        if not matches:
+            raise LetterNotFoundError(f"no dead letter has an id that begins with {beginning}")
+        if len(matches) > 1:
+            ids = ", ".join(list(matches)[:_MOST_MATCHES])
+            raise LetterNotFoundError(
+                f"several dead letters begin with {beginning}: {ids}; say more of the id"
+            )
+    return list({letter.id: letter for matches in found.values() for letter in matches.values()}.values())
+
+
+class Mended(NamedTuple):
+    """A letter with the line to send; ``refusal`` says why it would be refused again."""
+
+    letter: Letter
+    line: bytes
+    refusal: Refusal | None
+    named: bool  # whether the event had an id of its own
+
+
+@dataclass
+class RedriveReport:
+    """What became of letters. ``still_refused`` were not sent: they would only become letters again."""
+
+    accepted: int = 0
+    #: Of these, how many had no id of their own and got one from their content.
+    unnamed: int = 0
+    refused_again: Counter[str] = field(default_factory=Counter)
+    still_refused: list[tuple[Letter, Refusal]] = field(default_factory=list)
+    still_refused_count: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def refused(self) -> int:
+        """How many were not accepted."""
+        return self.refused_again.total() + self.still_refused_count.total()
+
+
+class Mender:
+    """Applies a mended mapping to letters, and judges the outcome as ingest would."""
+
+    #: So many letters that are still refused are kept to be shown.
+    SHOWN = 20
+
+    def __init__(self, rules: Rules, drops: Sequence[str] = ()) -> None:
+        self._mapper = ObjectMapper(rules)
+        self._drops = tuple(drops)
+
+    def mend(self, letter: Letter) -> Mended:
+        """The line to send for a letter."""
+        if letter.truncated:
+            detail = f"only the beginning of its {letter.size:,} bytes was kept"
+            return Mended(letter, b"", Refusal("", Reason.TOO_LARGE, detail), False)
+        # A line break is white space between the parts of JSON, and ends an event of NDJSON.
+        data = letter.data.replace(b"\r", b" ").replace(b"\n", b" ").strip()
+        if self._drops:
+            data = without_fields(data, self._drops)
+        mapped = self._mapper.map(data)
+        verdict = decode_one(mapped.line)
+        if isinstance(verdict, Refusal):
+            known = next((each for each in mapped.refusals if each.field == verdict.field), verdict)
+            return Mended(letter, mapped.line, known, False)
+        return Mended(letter, mapped.line, None, b'"event_id"' in data or _GIVEN_ID not in mapped.line)
+
+
+class Redrive:
+    """Sends the events of letters again. What is accepted is marked, so that it is not offered again.
+
+    To do it twice is safe: events keep their ids, and one that has none gets an id from its content.
+    """
+
+    def __init__(self, settings: Settings, client: IngestClient, mender: Mender) -> None:
+        self._settings = settings
+        self._client = client
+        self._mender = mender
+        self._topic = qualified(settings.namespace, REJECTED.name)
+        self.report = RedriveReport()
+
+    def judge(self, letter: Letter) -> Mended | None:
+        """Mend a letter; None, and a note in the report, if its event would be refused again."""
+        mended = self._mender.mend(letter)
+        if mended.refusal:
+            self.report.still_refused_count[mended.refusal.reason.value] += 1
+            if len(self.report.still_refused) < self._mender.SHOWN:
+                self.report.still_refused.append((letter, mended.refusal))
+            return None
+        self.report.unnamed += not mended.named
+        return mended
+
+    async def try_out(self, letters: AsyncIterator[Letter]) -> None:
+        """Judge letters, and send nothing: ``accepted`` is how many would be."""
+        async for letter in letters:
+            self.report.accepted += self.judge(letter) is not None
+
+    async def run(self, letters: AsyncIterator[Letter], progress: Callable[[RedriveReport], None]) -> None:
+        """Send the events of letters, as far as they are in order now.
+
+        Raises IngestUnavailableError, IngestRefusedError and BrokerUnavailableError; what was accepted before
+        that is marked.
+        """
+        waiting: list[Mended] = []
+        size = 0
+        try:
+            async with make_producer(self._settings) as producer:
+                async for letter in letters:
+                    mended = self.judge(letter)
+                    if not mended:
+                        continue
+                    waiting.append(mended)
+                    size += len(mended.line)
+                    if len(waiting) >= _BATCH or size >= _BATCH_BYTES:
+                        await self._send(producer, waiting)
+                        waiting, size = [], 0
+                        progress(self.report)
+                if waiting:
+                    await self._send(producer, waiting)
+        except KafkaError as error:
+            raise BrokerUnavailableError(f"{self._settings.kafka.bootstrap}: {error}") from error
+        progress(self.report)
+
+    async def _send(self, producer: AIOKafkaProducer, mended: list[Mended]) -> None:
+        answer = await asyncio.to_thread(self._client.post, [each.line for each in mended], SOURCE)
+        refused = {item.at: item.reason for item in answer.rejected}
+        self.report.accepted += answer.accepted
+        self.report.refused_again.update(refused.values())
+        now = time.time_ns() // 1_000_000
+        marks = (Mark(each.letter.id, now, at not in refused) for at, each in enumerate(mended))
+        await self._write(producer, marks)
+
+    async def _write(self, producer: AIOKafkaProducer, marks: Iterable[Mark]) -> None:
+        sent = [await producer.send(self._topic, encode_mark(mark)) for mark in marks]
+        for result in await asyncio.gather(*sent, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result

@@ -1,0 +1,111 @@
+"""A rehearsal: the scenario is played to a running stack, shown on the board, and audited at its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine
+from typing import Any
+
+from aiokafka.errors import KafkaError
+from rich.console import Console
+
+from fanpulse.board.feed import Feed
+from fanpulse.board.health import HealthWatch
+from fanpulse.board.live import display
+from fanpulse.board.model import Board
+from fanpulse.board.screen import Show, Surroundings
+from fanpulse.board.together import beside
+from fanpulse.simulate.matrix import MINUTE_MS, START_MS
+from fanpulse.simulate.player import Player
+from fanpulse.simulate.scenario import Scenario
+from fanpulse.simulate.sent_counts import Tally
+from fanpulse.simulate.verdict import Outcome, judge
+from schemas.hashtags import AliasTable
+from services.audit.recounting.result import AuditResult
+from services.audit.service import audit
+from services.runtime.settings import Settings
+
+#: How long counting and alerts may take after the last event, a restart of a service included.
+SETTLE_SECONDS = 60.0
+_POLL_SECONDS = 0.1
+#: The board stays for a moment when all is counted, so that its last figures can be read.
+_LAST_LOOK_SECONDS = 1.5
+
+
+class Rehearsal:
+    """One run against a stack that is ready. ``settings`` are the stack's, ``url`` is ingest's address."""
+
+    def __init__(
+        self, settings: Settings, url: str, scenario: Scenario, speed: float, console: Console
+    ) -> None:
+        self._settings = settings
+        self._scenario = scenario
+        self._speed = speed
+        self._console = console
+        self._player = Player(url, scenario.items, speed)
+        self._board = Board(AliasTable(scenario.hashtag_aliases))
+        self._health = HealthWatch(settings)
+        self._display = display(console, self._board, self._around)
+        self._feed = Feed(settings, self._board, self._display.alert)
+
+    async def run(self, stack: Coroutine[Any, Any, None]) -> Outcome:
+        """Play, show, wait until all is counted, audit. Raises PlayError and BrokerUnavailableError.
+
+        ``stack`` runs beside it, and ends the rehearsal if it fails.
+        """
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        tally, result = await beside(self._play_and_audit(), self._feed.run(), stack)
+        return judge(self._scenario.expected, tally, result, loop.time() - began)
+
+    async def _play_and_audit(self) -> tuple[Tally, AuditResult]:
+        tally = await beside(self._play(), self._health.run(), self._display.run())
+        result = await self._audit()
+        # The audit has waited for the last alerts: they are told too.
+        with contextlib.suppress(TimeoutError, KafkaError):
+            async with asyncio.timeout(SETTLE_SECONDS):
+                await self._feed.read_to_end()
+        return tally, result
+
+    async def _play(self) -> Tally:
+        await self._feed.loaded.wait()
+        tally = await self._player.run()
+        # Bounded, since the audit that follows waits by itself, and tells what is missing.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_SECONDS):
+                await self._until_counted(tally)
+        if self._console.is_terminal:
+            await asyncio.sleep(_LAST_LOOK_SECONDS)
+        return tally
+
+    async def _until_counted(self, tally: Tally) -> None:
+        while True:
+            if self._board.events() >= tally.accepted:
+                return
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def _audit(self) -> AuditResult:
+        with self._console.status("auditing: recounting the log", spinner="dots") as status:
+            return await audit(
+                self._settings,
+                settle_seconds=SETTLE_SECONDS,
+                step=lambda text: status.update(f"auditing: {text}"),
+            )
+
+    def _around(self) -> Surroundings:
+        tally, span_ms = self._player.tally, self._scenario.minutes * MINUTE_MS
+        pace = f"{self._speed:g}x" if self._speed else "at full speed"
+        return Surroundings(
+            title=f"demo, seed {self._scenario.seed}",
+            health=self._health.now,
+            show=Show(
+                share=max(0.0, min(1.0, (self._player.now_ms - START_MS) / span_ms)),
+                sent=tally.sent,
+                accepted=tally.accepted,
+                rejected=tally.rejected.total(),
+                note=pace,
+                trouble=self._player.trouble,
+            ),
+            hint="Ctrl-C stops",
+        )

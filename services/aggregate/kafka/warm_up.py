@@ -1,0 +1,188 @@
+"""From what is stored to the state of a partition, as it was when it was stored."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import structlog
+
+from schemas.topics import TOTALS, qualified
+from services.aggregate.counting.decode import event_ids
+from services.aggregate.counting.dedup import GenerationStart, Horizon
+from services.aggregate.counting.partition_state import PartitionState
+from services.aggregate.kafka.checkpoint_store import StoredEntries, committed_offsets, log_begins, tail
+from services.runtime.settings import Settings
+from services.runtime.topic_scan import open_reader
+
+log = structlog.get_logger(__name__)
+
+#: Bounds of what is read ahead, since a worker among many will own only a part of it.
+MOST_BYTES_AHEAD = 256 * 2**20
+MOST_EVENTS_AHEAD = 4_000_000
+#: What is older is not used: a removal of an entry is told by the broker for a day (`delete.retention.ms`).
+AHEAD_SECONDS = 3600.0
+
+
+class InconsistentStoreError(RuntimeError):
+    """What is stored does not agree with the log: a worker of another make wrote it, or the log was cut."""
+
+
+@dataclass
+class Ahead:
+    """What has been read of the store and the log before the partitions were owned.
+
+    Nothing of it changes but by what is written later, so whoever has become the owner reads on from here.
+    """
+
+    stored: StoredEntries = field(default_factory=StoredEntries)
+    #: By partition: states without counts, which remember ids, maybe not yet up to their position.
+    met: dict[int, PartitionState] = field(default_factory=dict)
+
+    def keep(self, partitions: list[int]) -> None:
+        """Forget other partitions."""
+        self.stored.keep(partitions)
+        self.met = {partition: state for partition, state in self.met.items() if partition in partitions}
+
+
+class ReadAhead:
+    """Reads while the worker waits for its group to give it partitions.
+
+    After a kill -9 that takes as long as the session of the dead worker lasts, and reading all that a worker
+    needs takes nearly as long.
+    """
+
+    def __init__(self, settings: Settings, horizon: Horizon) -> None:
+        self._settings = settings
+        self._horizon = horizon
+        self._ahead = Ahead()
+        self._task: asyncio.Task[None] | None = None
+        self._begun = time.monotonic()
+
+    def start(self) -> None:
+        """Begin to read, of all partitions."""
+        self._begun = time.monotonic()
+        self._task = asyncio.ensure_future(self._run())
+
+    async def take(self) -> Ahead:
+        """Stop reading; what was read, once."""
+        task, self._task = self._task, None
+        while task is not None and not task.done():
+            task.cancel()  # again: a consumer that is being closed swallows it
+            await asyncio.wait([task], timeout=0.2)
+        ahead, self._ahead = self._ahead, Ahead()
+        return ahead if time.monotonic() - self._begun < AHEAD_SECONDS else Ahead()
+
+    async def _run(self) -> None:
+        try:
+            with _without_collector():
+                await self._read(self._ahead)
+        except Exception as error:  # noqa: BLE001 # it was only for speed; loading meets the same and tells of it
+            log.warning("reading ahead has ended early", error=str(error))
+            self._ahead = Ahead()
+
+    async def _read(self, ahead: Ahead) -> None:
+        async with open_reader(self._settings) as reader:
+            spans = await reader.spans(qualified(self._settings.namespace, TOTALS.name))
+        partitions = [span.partition for span in spans]
+        await ahead.stored.read_on(self._settings, partitions, MOST_BYTES_AHEAD)
+        starts, events = {}, 0
+        for partition in partitions:
+            state = PartitionState(partition, self._horizon)
+            found = state.restore_position(ahead.stored.of(partition))
+            if found and events + state.stored_sequence - found[0].sequence <= MOST_EVENTS_AHEAD:
+                events += state.stored_sequence - found[0].sequence
+                ahead.met[partition], starts[partition] = state, found
+        await _remember(self._settings, ahead.met, starts, {})
+
+
+async def load_states(
+    settings: Settings, horizon: Horizon, partitions: list[int], ahead: Ahead | None = None
+) -> dict[int, PartitionState]:
+    """The states of source partitions whose earlier owners have been fenced.
+
+    Raises HorizonChangedError and InconsistentStoreError.
+    """
+    ahead = ahead or Ahead()
+    ahead.keep(partitions)
+    with _without_collector():
+        await ahead.stored.read_on(settings, partitions)
+        states = {partition: PartitionState(partition, horizon) for partition in partitions}
+        starts: dict[int, list[GenerationStart]] = {}
+        for partition, state in states.items():
+            found = state.restore(ahead.stored.of(partition))
+            if found:
+                starts[partition] = found
+        ahead.stored.keep(())
+        await _require_offsets(settings, states)
+        await _remember(settings, {p: states[p] for p in starts}, starts, ahead.met)
+    for partition in starts:
+        state = states[partition]
+        if state.dedup.sequence != state.stored_sequence:
+            raise InconsistentStoreError(
+                f"partition {partition}: {state.stored_sequence} events had been met up to offset "
+                f"{state.offset}, but the log now gives {state.dedup.sequence}"
+            )
+    return states
+
+
+async def _require_offsets(settings: Settings, states: dict[int, PartitionState]) -> None:
+    """The group's offsets and the totals are written in one transaction, so they agree; records before a
+    group's offset are not delivered again."""
+    for partition, offset in (await committed_offsets(settings)).items():
+        following = states[partition].offset + 1 if partition in states else offset
+        if offset > following:
+            raise InconsistentStoreError(
+                f"partition {partition}: the totals stand before offset {following}, but the group's next "
+                f"record is {offset}; set the group's offset back to {following}"
+            )
+
+
+async def _remember(
+    settings: Settings,
+    states: dict[int, PartitionState],
+    starts: dict[int, list[GenerationStart]],
+    ahead: dict[int, PartitionState],
+) -> None:
+    """Read the log again for the ids, from what was read ahead, else from where the generations begin."""
+    begins = await log_begins(settings)
+    ends = {partition: state.offset + 1 for partition, state in states.items()}
+    read_from = {partition: found[0].offset for partition, found in starts.items()}
+    for partition, read in ahead.items():
+        following = read.remembered_offset + 1
+        if partition in states and begins[partition] <= following > read_from[partition]:
+            state = states[partition]
+            state.read_again(starts[partition], read.dedup.sequence, read.dedup)
+            read_from[partition] = following
+    cut = {p: begins[p] for p, offset in read_from.items() if offset < begins[p]}
+    for partition, left in (await _events_left(settings, cut, ends)).items():
+        # The number of the first event left is that of the last one less the events in between.
+        states[partition].read_again(starts[partition], states[partition].stored_sequence - left)
+    async for batch in tail(settings, read_from | cut, ends):
+        for record in batch:
+            states[record.partition].remember(record.offset, record.value)
+
+
+async def _events_left(settings: Settings, begins: dict[int, int], ends: dict[int, int]) -> dict[int, int]:
+    """Events in partitions of which retention has removed a part that the horizon reaches back to."""
+    left = dict.fromkeys(begins, 0)
+    async for batch in tail(settings, begins, {p: ends[p] for p in begins}):
+        for record in batch:
+            left[record.partition] += len(event_ids(record.value, all_good=False))
+    return left
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Millions of objects are made that all stay: to look for garbage among them takes as long again."""
+    gc.collect()  # what is garbage now would be kept for good
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()  # nor is it looked for among them later
+        gc.enable()

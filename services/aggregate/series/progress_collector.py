@@ -1,0 +1,140 @@
+"""Readings, broadcasts and progress as Prometheus metrics; made anew at each scrape from the states.
+
+Counts of accounts and hashtags are in `subjects`. Everything carries the source partition: recording rules
+take the maximum by partition and then sum, so a partition that moves between workers is neither doubled nor
+dropped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import product
+from typing import TYPE_CHECKING
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from schemas.events import GAUGES, METRICS
+from schemas.totals import Key
+from services.aggregate.counting.partition_state import PartitionState
+from services.aggregate.series.selected_series import Selection
+
+if TYPE_CHECKING:
+    from services.aggregate.kafka.partition_manager import Owned, Ownership
+
+
+class CountsCollector(Collector):
+    """Readings, broadcasts and progress of the partitions owned."""
+
+    def __init__(
+        self,
+        ownership: Ownership,
+        accounts: Selection,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._ownership = ownership
+        self._accounts = accounts
+        self._now = now
+
+    def collect(self) -> Iterable[Metric]:
+        """All metric families."""
+        states = self._ownership.states
+        for state in states:
+            state.fold()
+        yield from _readings(states, self._accounts.keys)
+        yield from _broadcasts(states)
+        yield from _progress(list(self._ownership.owned.values()), self._now())
+
+
+def _readings(states: list[PartitionState], accounts: list[Key]) -> Iterator[Metric]:
+    labels = ["platform", "account", "metric"]
+    newest = GaugeMetricFamily(
+        "fanpulse_account_reading",
+        "Newest cumulative figure of an account, as its platform reports it.",
+        labels=labels,
+    )
+    gained = CounterMetricFamily(
+        "fanpulse_account_reading_gained",
+        "Sum of the rises of a cumulative figure from one reading to the next; resets are neither.",
+        labels=[*labels, "partition"],
+    )
+    lost = CounterMetricFamily(
+        "fanpulse_account_reading_lost",
+        "Sum of the falls of a cumulative figure from one reading to the next; resets are neither.",
+        labels=[*labels, "partition"],
+    )
+    for (_, platform, account), metric in product(accounts, METRICS):
+        key: Key = ("reading", platform, account, metric)
+        found = [(state.readings.courses[key], state) for state in states if key in state.readings.courses]
+        names = [str(platform), str(account), metric]
+        if found:  # in one partition, unless the log was written by others than ingest
+            newest.add_metric(names, max(found, key=lambda each: each[0].at_ms)[0].value)
+        if metric not in GAUGES:
+            for course, state in found:
+                gained.add_metric([*names, str(state.partition)], course.gained)
+                lost.add_metric([*names, str(state.partition)], course.lost)
+    yield from (newest, gained, lost)
+
+
+def _broadcasts(states: list[PartitionState]) -> Iterator[Metric]:
+    events = CounterMetricFamily(
+        "fanpulse_broadcast_events",
+        "Events counted per live broadcast and action, quantities included; gross.",
+        labels=["broadcast", "action", "partition"],
+    )
+    phase = GaugeMetricFamily(
+        "fanpulse_broadcast_phase_timestamp_seconds",
+        "When a live broadcast entered a phase, in event time.",
+        labels=["broadcast", "phase", "partition"],
+    )
+    for state in states:
+        partition = str(state.partition)
+        for subject in state.counters.subjects("broadcast"):
+            for action, count in state.counters.actions(subject).items():
+                events.add_metric([subject[1], action, partition], count)
+        for broadcast_id, about in state.broadcasts.about.items():
+            for name, at_ms in about["phases"].items():
+                phase.add_metric([broadcast_id, name, partition], at_ms / 1000)
+    yield events
+    yield phase
+
+
+def _progress(owned: list[Owned], now: float) -> Iterator[Metric]:
+    def gauge(name: str, documentation: str) -> GaugeMetricFamily:
+        return GaugeMetricFamily(name, documentation, labels=["partition"])
+
+    def counter(name: str, documentation: str) -> CounterMetricFamily:
+        return CounterMetricFamily(name, documentation, labels=["partition"])
+
+    present = gauge("fanpulse_aggregate_present_timestamp_seconds", "Newest clock record of the log.")
+    watermark = gauge("fanpulse_aggregate_watermark_timestamp_seconds", "Newest event time met.")
+    offset = gauge("fanpulse_aggregate_offset", "Offset of the last record counted; -1 before the first.")
+    lag = gauge("fanpulse_aggregate_lag_records", "Records of the log that are not counted yet.")
+    behind = gauge("fanpulse_aggregate_lag_seconds", "Age of the last record counted, while there is lag.")
+    remembered = gauge("fanpulse_dedup_ids", "Event ids remembered to recognise duplicates.")
+    counted = counter("fanpulse_events_counted", "Events that count.")
+    duplicates = counter("fanpulse_duplicate_events", "Events left out: their id was met before.")
+    late = counter("fanpulse_late_events", "Events that count in totals, too late for every window.")
+    refused = counter("fanpulse_refused_entries", "Entries of the log that are no events.")
+    corrections = counter("fanpulse_reading_corrections", "Readings in which what nobody can take back fell.")
+    resets = counter("fanpulse_reading_resets", "Readings that jumped to another count, or back from one.")
+    overtaken = counter("fanpulse_late_readings", "Readings left out: older than the newest of the figure.")
+    for each in owned:
+        state, partition = each.state, [str(each.state.partition)]
+        waiting = max(0, (each.highwater() or 0) - state.offset - 1)
+        present.add_metric(partition, state.present_ms / 1000)
+        watermark.add_metric(partition, state.watermark_ms / 1000)
+        offset.add_metric(partition, state.offset)
+        lag.add_metric(partition, waiting)
+        behind.add_metric(partition, max(0.0, now - each.applied_at) if waiting else 0.0)
+        remembered.add_metric(partition, len(state.dedup))
+        counted.add_metric(partition, state.counted)
+        duplicates.add_metric(partition, state.duplicates)
+        late.add_metric(partition, state.late)
+        refused.add_metric(partition, state.refused)
+        corrections.add_metric(partition, state.readings.corrections)
+        resets.add_metric(partition, state.readings.resets)
+        overtaken.add_metric(partition, state.readings.late)
+    yield from (present, watermark, offset, lag, behind, remembered, counted, duplicates, late, refused)
+    yield from (corrections, resets, overtaken)

@@ -1,0 +1,138 @@
+"""Milestones: thresholds that a total has crossed upward for the first time.
+
+Gross totals only rise, so which milestones exist follows from the totals alone: not from how often one
+looks, and not from when the service was restarted. (Readings can fall. A reading is judged as it stands at
+each evaluation, and what was decided stays decided.) Pure: figures in, milestones out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Sequence
+
+from schemas.alerts import Driver, Milestone, alert_id
+from schemas.events import INTERACTIONS
+from schemas.hashtags import AliasTable
+from schemas.totals import Key
+from services.alerts.deciding.figures import Figures, amount
+from services.alerts.deciding.rules import INTERACTIONS_METRIC, MilestoneRule
+from services.alerts.deciding.wording import milestone_text, subject_name
+
+TOP_DRIVERS = 3
+
+
+class Milestones:
+    """Decides milestones of subjects that changed. ``decided``: ids that exist; it is read, not written.
+
+    Remembers the next threshold of each subject, so a subject that changed costs a few comparisons. What
+    ``decide`` returns is expected to be recorded; it is not returned again.
+    """
+
+    def __init__(
+        self, rules: Sequence[MilestoneRule], decided: Container[str], aliases: AliasTable | None = None
+    ) -> None:
+        self._rules: dict[str, list[tuple[int, MilestoneRule]]] = {}
+        for index, rule in enumerate(rules):
+            self._rules.setdefault(rule.scope, []).append((index, rule))
+        self._decided = decided
+        self._aliases = aliases or AliasTable()
+        # Only of subjects that have reached the first threshold; None: no further one, or not meant.
+        self._next: dict[tuple[int, Key], int | None] = {}
+
+    def decide(self, figures: Figures, changed: Iterable[Key], decided_at: int) -> list[Milestone]:
+        """New milestones of the changed subjects, in order of event time, then threshold.
+
+        Of several thresholds of one series that are crossed at once, each is a milestone of its own; the
+        lower ones name the highest in ``superseded_by``.
+        """
+        found: list[Milestone] = []
+        for subject in changed:
+            for metric, crossed in self._crossed(figures, subject).items():
+                found += self._milestones(figures, subject, metric, crossed, decided_at)
+        return sorted(found, key=lambda each: (each.occurred_at, each.scope, each.subject, each.threshold))
+
+    def _crossed(self, figures: Figures, subject: Key) -> dict[str, dict[int, MilestoneRule]]:
+        """Thresholds crossed since the last look, by metric; of two rules with one threshold, the first."""
+        crossed: dict[str, dict[int, MilestoneRule]] = {}
+        rules = self._rules.get(str(subject[0]), ())
+        counts = figures.counts(subject) if rules else {}
+        for index, rule in rules:
+            figure = amount(counts, rule.metric)
+            place = (index, subject)
+            threshold = self._next.get(place, rule.first)
+            if threshold is None or figure < threshold:
+                continue
+            if place not in self._next and not self._fits(figures, rule, subject):
+                self._next[place] = None
+                continue
+            thresholds = crossed.setdefault(rule.metric, {})
+            while threshold is not None and threshold <= figure:
+                thresholds.setdefault(threshold, rule)
+                threshold = rule.after(threshold)
+            self._next[place] = threshold
+        return crossed
+
+    def _fits(self, figures: Figures, rule: MilestoneRule, subject: Key) -> bool:
+        account = figures.account_of(subject) if rule.scope == "post" else None
+        return rule.fits(_names(subject), account, self._aliases)
+
+    def _milestones(
+        self,
+        figures: Figures,
+        subject: Key,
+        metric: str,
+        crossed: dict[int, MilestoneRule],
+        decided_at: int,
+    ) -> list[Milestone]:
+        scope, names = str(subject[0]), _names(subject)
+        ids = {threshold: alert_id("milestone", scope, *names, metric, threshold) for threshold in crossed}
+        new = sorted(threshold for threshold, name in ids.items() if name not in self._decided)
+        if not new:
+            return []
+        highest = max(crossed)
+        total = amount(figures.counts(subject), metric)
+        at_ms = figures.last_ms(subject, metric)
+        drivers = _drivers(figures, subject, metric)
+        account = figures.account_of(subject) if scope == "post" else None
+        name = subject_name(scope, names, account, self._aliases)
+        as_of = figures.as_of()
+        return [
+            Milestone(
+                id=ids[threshold],
+                rule=crossed[threshold].name,
+                scope=crossed[threshold].scope,
+                subject=names,
+                metric=metric,
+                occurred_at=at_ms,
+                decided_at=decided_at,
+                drivers=drivers,
+                as_of=as_of,
+                text=milestone_text(name, metric, threshold, total, at_ms, drivers),
+                threshold=threshold,
+                total=total,
+                superseded_by=ids[highest] if threshold != highest else None,
+            )
+            for threshold in new
+        ]
+
+
+def _names(subject: Key) -> tuple[str, ...]:
+    return tuple(map(str, subject[1:]))
+
+
+def action_drivers(counts: dict[str, int]) -> tuple[Driver, ...]:
+    """The actions that most interactions were."""
+    return _top((action, counts.get(action, 0)) for action in INTERACTIONS)
+
+
+def _drivers(figures: Figures, subject: Key, metric: str) -> tuple[Driver, ...]:
+    """What made the figure: accounts for sums over accounts, else actions; none for a single action."""
+    if subject[0] in ("matrix", "platform"):
+        accounts = ((f"{key[1]}:{key[2]}", figures.counts(key)) for key in figures.accounts(subject))
+        return _top((name, amount(counts, metric)) for name, counts in accounts)
+    return action_drivers(figures.counts(subject)) if metric == INTERACTIONS_METRIC else ()
+
+
+def _top(parts: Iterable[tuple[str, int]]) -> tuple[Driver, ...]:
+    """The largest parts, by count, then name."""
+    largest = sorted(((-count, name) for name, count in parts if count > 0))[:TOP_DRIVERS]
+    return tuple(Driver(name=name, count=-negative) for negative, name in largest)

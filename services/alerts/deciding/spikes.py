@@ -1,0 +1,181 @@
+"""Spikes: minutes of a live broadcast that are far above the minutes before them.
+
+Judged on closed minutes only, strictly in order, so the spikes of a broadcast follow from its series of
+minutes and its phases: not from when they arrived or how often one looked. Pure: figures in, spikes out.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import NamedTuple
+
+from schemas.alerts import AsOf, Spike, alert_id
+from services.alerts.deciding.figures import MINUTE_MS, Figures, amount
+from services.alerts.deciding.milestones import action_drivers
+from services.alerts.deciding.rules import INTERACTIONS_METRIC, SpikeRule
+from services.alerts.deciding.wording import spike_text
+
+#: A minute this much older than the present is not judged any more. It is no news, and the aggregator gives
+#: minutes up after 48 hours, so that a minute's past is only sure to be whole well before that.
+OLDEST_MS = 24 * 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Burst:
+    """A spike as the series shows it: its first minute against the median of the ``minutes`` before."""
+
+    observed: int
+    baseline: float
+    minutes: int
+
+
+class Detector:
+    """Finds spikes in one series, fed minute by minute. See SpikeRule for what a spike is."""
+
+    def __init__(self, rule: SpikeRule) -> None:
+        self._rule = rule
+        self._past: deque[int] = deque(maxlen=rule.window_minutes)
+        self._calm_minutes = rule.quiet_minutes  # since the last minute that was far above
+
+    def push(self, count: int, *, live: bool) -> Burst | None:
+        """Take in the next minute; returns the spike that begins with it. Only live minutes can be spikes."""
+        baseline = float(median(self._past)) if self._past else 0.0
+        minutes = len(self._past)
+        self._past.append(count)
+        rule = self._rule
+        high = (
+            live
+            and minutes >= rule.min_history
+            and count >= rule.min_count
+            and count > rule.factor * baseline
+        )
+        begins = high and self._calm_minutes >= rule.quiet_minutes
+        self._calm_minutes = 0 if high else self._calm_minutes + 1
+        return Burst(count, baseline, minutes) if begins else None
+
+
+@dataclass
+class _Series:
+    detector: Detector
+    rule: SpikeRule
+    next_ms: int  # start of the minute to judge next
+
+
+class Spikes:
+    """Decides the spikes of all broadcasts.
+
+    ``last`` gives, per broadcast, number and start of the last spike that was recorded before a restart:
+    the numbers go on from there, and nothing up to that minute is decided again.
+    """
+
+    def __init__(self, rules: Sequence[SpikeRule], last: Mapping[str, tuple[int, int]]) -> None:
+        self._rules = rules
+        self._last = dict(last)
+        self._series: dict[str, _Series | None] = {}  # None: no rule is for it
+        self._judged_through_ms = -1
+
+    def decide(self, figures: Figures, decided_at: int) -> list[Spike]:
+        """New spikes, in order of event time. What is returned is expected to be recorded."""
+        through_ms = figures.closed_through_ms() // MINUTE_MS * MINUTE_MS
+        if not self._rules or through_ms <= self._judged_through_ms:
+            return []  # no further minute has closed: the usual case, some times a second
+        found = [
+            spike
+            for broadcast_id in figures.broadcasts()
+            for spike in self._decide_one(figures, broadcast_id, through_ms, decided_at)
+        ]
+        self._judged_through_ms = through_ms
+        return sorted(found, key=lambda spike: (spike.occurred_at, spike.subject))
+
+    def _decide_one(
+        self, figures: Figures, broadcast_id: str, through_ms: int, decided_at: int
+    ) -> list[Spike]:
+        phases, account, title = figures.about(broadcast_id)
+        # Only once the first live minute has closed everywhere is it sure when the series began.
+        if through_ms < _floor(phases.get("started", through_ms + MINUTE_MS)):
+            return []
+        if broadcast_id not in self._series:
+            self._series[broadcast_id] = self._begin(figures, broadcast_id, phases, account)
+        series = self._series[broadcast_id]
+        if series is None:
+            return []
+        found: list[Spike] = []
+        judged_from_ms = max(_floor(phases["started"]), figures.newest_present_ms() - OLDEST_MS)
+        end_ms = min(through_ms, _live_until_ms(phases, through_ms))
+        while series.next_ms <= end_ms:
+            start_ms = series.next_ms
+            counts = figures.minute(broadcast_id, start_ms)
+            if counts is None:
+                break
+            series.next_ms += MINUTE_MS
+            count = amount(counts, series.rule.metric)
+            burst = series.detector.push(count, live=start_ms >= judged_from_ms)
+            number, last_ms = self._last.get(broadcast_id, (0, -1))
+            if burst is not None and start_ms > last_ms:
+                self._last[broadcast_id] = (number + 1, start_ms)
+                name = _Name(broadcast_id, title, number + 1, start_ms)
+                found.append(_spike(name, series.rule, burst, counts, figures.as_of(), decided_at))
+        return found
+
+    def _begin(
+        self, figures: Figures, broadcast_id: str, phases: dict[str, int], account: str
+    ) -> _Series | None:
+        """The series of a broadcast that has started: from when it was first heard of, as far as needed."""
+        rule = next((rule for rule in self._rules if rule.fits(broadcast_id, account)), None)
+        if rule is None:
+            return None
+        first_ms = figures.first_minute_ms(broadcast_id)
+        heard_ms = min(*phases.values(), phases["started"] if first_ms is None else first_ms)
+        judged_ms = max(phases["started"], figures.newest_present_ms() - OLDEST_MS)
+        needed_ms = judged_ms - rule.window_minutes * MINUTE_MS
+        return _Series(Detector(rule), rule, _floor(max(heard_ms, needed_ms)))
+
+
+class _Name(NamedTuple):
+    """Which spike it is."""
+
+    broadcast_id: str
+    title: str
+    number: int
+    start_ms: int
+
+
+def _spike(
+    name: _Name,
+    rule: SpikeRule,
+    burst: Burst,
+    counts: dict[str, int],
+    as_of: tuple[AsOf, ...],
+    decided_at: int,
+) -> Spike:
+    drivers = action_drivers(counts) if rule.metric == INTERACTIONS_METRIC else ()
+    return Spike(
+        id=alert_id("spike", name.broadcast_id, name.number),
+        rule=rule.name,
+        scope="broadcast",
+        subject=(name.broadcast_id,),
+        metric=rule.metric,
+        occurred_at=name.start_ms,
+        decided_at=decided_at,
+        drivers=drivers,
+        as_of=as_of,
+        text=spike_text(name.title, name.start_ms, burst.observed, burst.baseline, burst.minutes, drivers),
+        number=name.number,
+        observed=burst.observed,
+        baseline=burst.baseline,
+        window_minutes=burst.minutes,
+        factor=round(burst.observed / burst.baseline, 2) if burst.baseline else None,
+    )
+
+
+def _floor(at_ms: int) -> int:
+    return at_ms - at_ms % MINUTE_MS
+
+
+def _live_until_ms(phases: dict[str, int], otherwise: int) -> int:
+    """The last moment of the live phase; ``otherwise`` while it has no end. A new start annuls an end."""
+    ended_ms = phases.get("ended")
+    return otherwise if ended_ms is None or ended_ms < phases["started"] else ended_ms - 1

@@ -1,0 +1,111 @@
+"""The sentence of an alert: the figure first, then when, then what drove it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from schemas.alerts import Driver
+from schemas.hashtags import AliasTable
+from services.alerts.deciding.rules import READING_PREFIX
+
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_PLATFORMS = {"wechat": "WeChat", "tiktok": "TikTok", "youtube": "YouTube", "x": "X", "vk": "VK"}
+#: Singular and plural of each metric.
+_METRICS = {
+    "interactions": ("interaction", "interactions"),
+    "delete_comment": ("deleted comment", "deleted comments"),
+    "follow": ("new follower", "new followers"),
+    "unlike": ("withdrawn like", "withdrawn likes"),
+    "unrepost": ("withdrawn repost", "withdrawn reposts"),
+    "unfollow": ("lost follower", "lost followers"),
+    "reading:followers": ("follower", "followers"),
+    "reading:viewers": ("viewer", "viewers"),
+    "reading:reads": ("reported read", "reported reads"),
+    "reading:likes": ("reported like", "reported likes"),
+    "reading:comments": ("reported comment", "reported comments"),
+    "reading:reposts": ("reported repost", "reported reposts"),
+}
+
+
+def moment(at_ms: int) -> str:
+    """A time to the minute, e.g. 22 Jun 2026 09:41 UTC."""
+    return f"{day(at_ms)} {clock_time(at_ms)}"
+
+
+def day(at_ms: int) -> str:
+    """A day in UTC, e.g. 22 Jun 2026. (strftime would follow the locale of the process.)"""
+    date = datetime.fromtimestamp(at_ms / 1000, UTC)
+    return f"{date.day} {_MONTHS[date.month - 1]} {date.year}"
+
+
+def clock_time(at_ms: int) -> str:
+    """A time of day to the minute, e.g. 09:41 UTC."""
+    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%H:%M} UTC"
+
+
+def quantity(count: int, metric: str) -> str:
+    """A count with its unit, e.g. 10,003 likes."""
+    one, many = _METRICS.get(metric, (metric, f"{metric}s"))
+    return f"{count:,} {one if count == 1 else many}"
+
+
+def account_name(platform: str, account: str) -> str:
+    """An account for people, e.g. Twitter @GansuTravel."""
+    return f"{_PLATFORMS.get(platform, platform.capitalize())} @{account}"
+
+
+def subject_name(scope: str, subject: tuple[str, ...], account: str | None, aliases: AliasTable) -> str:
+    """The subject of a milestone for people; ``account`` is whose post it is, if it is one."""
+    match scope, subject:
+        case "account", (platform, handle):
+            return account_name(platform, handle)
+        case "post", (platform, post_id):
+            by = f" by {account_name(platform, account)}" if account else f" on {platform}"
+            return f"Post {post_id}{by}"
+        case "platform", (platform,):
+            return f"{_PLATFORMS.get(platform, platform.capitalize())}, all accounts together,"
+        case "hashtag", (tag,):
+            return f"#{aliases.display(tag)}"
+        case "campaign", (campaign,):
+            return f"Campaign {campaign}"
+    return "The matrix, all accounts together,"
+
+
+def listing(parts: Iterable[str]) -> str:
+    """``a, b and c``."""
+    *head, last = parts
+    return f"{', '.join(head)} and {last}" if head else last
+
+
+def milestone_text(
+    name: str, metric: str, threshold: int, total: int, at_ms: int, drivers: tuple[Driver, ...]
+) -> str:
+    """E.g. Twitter @GansuTravel passed 10,000 likes (10,003) at 22 Jun 2026 09:41 UTC."""
+    verb, figure = ("reached", "") if total == threshold else ("passed", f" ({total:,})")
+    text = f"{name} {verb} {quantity(threshold, metric)}{figure} at {moment(at_ms)}"
+    return f"{text}; {_drivers(drivers, metric)}" if drivers else text
+
+
+def _drivers(drivers: tuple[Driver, ...], metric: str) -> str:
+    """Actions by count, or accounts by their share of the metric."""
+    if all(":" not in driver.name for driver in drivers):
+        return listing(quantity(driver.count, driver.name) for driver in drivers)
+    names = (account_name(*driver.name.split(":", 1)) for driver in drivers)
+    counts = (driver.count for driver in drivers)
+    what = "most by" if metric.startswith(READING_PREFIX) else "most at"
+    return f"{what} {listing(f'{name} ({count:,})' for name, count in zip(names, counts, strict=True))}"
+
+
+def spike_text(
+    title: str, at_ms: int, observed: int, baseline: float, minutes: int, drivers: tuple[Driver, ...]
+) -> str:
+    """E.g. ... 4.7x its normal rate (412 in the minute from 09:41 UTC vs 87 typical of the ...)."""
+    typical = f"{baseline:,.1f}".removesuffix(".0")
+    multiple = f"{observed / baseline:,.1f}x its normal rate" if baseline else "far above its normal rate"
+    text = (
+        f"Live broadcast {title}, {day(at_ms)}: {multiple} "
+        f"({observed:,} in the minute from {clock_time(at_ms)} vs {typical} typical of the "
+        f"{minutes} minutes before)"
+    )
+    return f"{text}; {listing(quantity(d.count, d.name) for d in drivers)}" if drivers else text

@@ -1,0 +1,116 @@
+"""The ledger: engagement.alerts.v1, in which every alert is written once, ever.
+
+Who wants to write first makes the transactional producer, which shuts out (fences) whoever had it before
+and ends what that one left open. Only then the ledger is read: what it says is final. So an alert that is
+not in it has not been decided, and one that is decided again after a crash is one that was never written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, ProducerFenced
+from pydantic import ValidationError
+
+from schemas.alerts import ALERT, Alert, Milestone, Spike
+from schemas.topics import ALERTS, qualified
+from services.runtime.kafka import BrokerUnavailableError, make_producer
+from services.runtime.settings import Settings
+from services.runtime.topic_scan import read_topic
+
+TRANSACTIONAL_ID = "fanpulse-alerts"
+#: A first look at a long stream may decide very many; a transaction stays well within its timeout.
+MAX_PER_TRANSACTION = 1000
+
+log = structlog.get_logger(__name__)
+
+
+class FencedError(BrokerUnavailableError):
+    """Another alerts service of the same namespace has taken over; this one must stop."""
+
+
+class Ledger:
+    """What has been decided, and the only way to decide more. ``ids``: every alert that is on record.
+
+    ``last_spikes``: number and minute of the last spike on record, per broadcast. ``unreadable``: records
+    that say nothing but their id.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._topic = qualified(settings.namespace, ALERTS.name)
+        self._producer: AIOKafkaProducer = make_producer(
+            settings,
+            transactional_id=qualified(settings.namespace, TRANSACTIONAL_ID),
+            request_timeout_ms=20_000,
+        )
+        self.ids: set[str] = set()
+        self.last_spikes: dict[str, tuple[int, int]] = {}
+        self.unreadable = 0
+
+    async def open(self) -> None:
+        """Become the only writer, then read what is on record. Raises BrokerUnavailableError."""
+        try:
+            await self._producer.start()  # returns when the broker has shut out and ended what was before
+        except KafkaError as error:
+            raise BrokerUnavailableError(f"{self._settings.kafka.bootstrap}: {error}") from error
+        for record in await read_topic(self._settings, self._topic):
+            if record.key is not None and record.value is not None:
+                self._take_in(record.offset, record.key, record.value)
+
+    def _take_in(self, offset: int, key: bytes, value: bytes) -> None:
+        self.ids.add(key.decode(errors="replace"))
+        try:
+            self._note(ALERT.validate_json(value))
+        except ValidationError as error:
+            # The id is decided all the same: the key alone says so.
+            self.unreadable += 1
+            log.warning("alert_unreadable", offset=offset, error=error.errors(include_url=False)[0]["msg"])
+
+    def _note(self, alert: Alert) -> None:
+        self.ids.add(alert.id)
+        if isinstance(alert, Spike):
+            broadcast_id = alert.subject[0]
+            last = self.last_spikes.get(broadcast_id, (0, -1))
+            self.last_spikes[broadcast_id] = max(last, (alert.number, alert.occurred_at))
+
+    async def record(self, alerts: Sequence[Milestone | Spike]) -> None:
+        """Write alerts that are not on record yet; they are in ``ids`` afterwards.
+
+        Raises FencedError if another service has taken over, and KafkaError if the outcome is not known. The
+        process must then end: the next one reads what became of it.
+        """
+        for start in range(0, len(alerts), MAX_PER_TRANSACTION):
+            chunk = alerts[start : start + MAX_PER_TRANSACTION]
+            assert not any(alert.id in self.ids for alert in chunk)
+            try:
+                await self._producer.begin_transaction()
+                await self._send(chunk)
+                await self._producer.commit_transaction()
+            except ProducerFenced as error:
+                raise FencedError(
+                    "another alerts service of this namespace has taken over; this one stops"
+                ) from error
+            for alert in chunk:
+                self._note(alert)
+
+    async def _send(self, alerts: Sequence[Alert]) -> None:
+        sent = [
+            await self._producer.send(
+                self._topic,
+                key=alert.id.encode(),
+                value=alert.model_dump_json().encode(),
+                timestamp_ms=alert.decided_at,
+            )
+            for alert in alerts
+        ]
+        for result in await asyncio.gather(*sent, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
+
+    async def close(self) -> None:
+        """Release the connection; a transaction that is still open is never seen by readers."""
+        await self._producer.stop()

@@ -1,0 +1,158 @@
+"""Published figures against recounted ones, to the unit, partition by partition."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from services.audit.recounting.differences import Difference, in_partitions, moment, named, subject_of
+from services.audit.recounting.engine import Engine
+from services.audit.recounting.manifest import Manifest
+
+
+def compare_figures(engine: Engine) -> list[Difference]:
+    """A difference per figure of engagement.totals.v1 that is not what the log says."""
+    engine.run("compare.differing")
+    found = [_figure(row) for row in engine.dicts("compare.differences")]
+    for partition, broadcast_id, start_ms in engine.rows("compare.left_open"):
+        found.append(
+            Difference(
+                kind="figure",
+                word="DIFFERS",
+                text=f"minute {broadcast_id} {moment(int(start_ms))}: published as open, but it has closed "
+                f"in partition {partition}",
+                scope="minute",
+                subject=(broadcast_id, start_ms),
+                metric="closed",
+                partitions=(partition,),
+            )
+        )
+    return found
+
+
+def compare_positions(engine: Engine, manifest: Manifest) -> list[Difference]:
+    """Positions that are missing or that the log does not have, records that cannot be read, and gaps."""
+    found = []
+    positions = dict(engine.rows("compare.positions"))
+    events = dict(engine.rows("compare.events_by_partition"))
+    for part in manifest.events.partitions:
+        offset, count = positions.get(part.partition), events.get(part.partition, 0)
+        if offset is None and count:
+            text = f"position of partition {part.partition}: it has {count:,} events, and none is counted"
+            found.append(_position("MISSING", text, part.partition, None, count))
+        elif offset is not None and offset >= part.end:
+            text = (
+                f"position of partition {part.partition}: counted up to offset {offset:,}, "
+                f"but the log ends before {part.end:,}"
+            )
+            found.append(_position("DIFFERS", text, part.partition, offset, part.end - 1))
+    known = {part.partition for part in manifest.events.partitions}
+    for partition in sorted(set(positions) - known):
+        text = f"position of partition {partition}, which the log does not have"
+        found.append(_position("EXTRA", text, partition, positions[partition], None))
+    for partition, key in engine.rows("compare.unreadable"):
+        name = f"record {key}" if key else "a record without a key"
+        text = f"{name} of engagement.totals.v1 cannot be read {in_partitions([partition])}"
+        found.append(Difference("record", "DIFFERS", text, partitions=(partition,)))
+    return found
+
+
+def compare_entries(engine: Engine, manifest: Manifest) -> list[Difference]:
+    """Partitions of an export that do not hold as many entries as were exported."""
+    held = dict(engine.rows("compare.entries_by_partition"))
+    found = []
+    for part in manifest.events.partitions:
+        count = held.get(part.partition, 0)
+        if count != part.entries:
+            word = "MISSING" if count < part.entries else "EXTRA"
+            text = (
+                f"{abs(count - part.entries):,} of the {part.entries:,} entries exported from partition "
+                f"{part.partition} ({count - part.entries:+,})"
+            )
+            found.append(Difference("file", word, text, "", (), "", count, part.entries, (part.partition,)))
+    return found
+
+
+def find_gaps(engine: Engine) -> list[Difference]:
+    """Records of the export that lack some of their entries."""
+    return [
+        Difference(
+            kind="file",
+            word="MISSING",
+            text=f"{expected - count:,} of {expected:,} entries of the record at offset {offset:,} "
+            f"{in_partitions([partition])}",
+            published=count,
+            recounted=expected,
+            partitions=(partition,),
+        )
+        for partition, offset, count, expected in engine.rows("compare.gaps")
+    ]
+
+
+def _position(
+    word: str, text: str, partition: int, published: int | None, recounted: int | None
+) -> Difference:
+    return Difference(
+        "position", word, text, "position", (), "offset", published, recounted, partitions=(partition,)
+    )
+
+
+def _figure(row: dict[str, Any]) -> Difference:
+    scope, metric, parts = row["scope"], row["metric"], row["parts"]
+    published, recounted = row["published"], row["recounted"]
+    if not _adds_up(scope, metric):
+        published, recounted = parts[0]["published"], parts[0]["recounted"]
+    published, recounted = _whole(published), _whole(recounted)
+    numbers = tuple(part["partition"] for part in parts)
+    word = "MISSING" if published is None else "EXTRA" if recounted is None else "DIFFERS"
+    subject = subject_of(row["s1"], row["s2"])
+    told = f"{_values(metric, published, recounted)} {_where(metric, parts)}"
+    return Difference(
+        kind="figure",
+        word=word,
+        text=f"{_name(scope, subject, metric)}: {told}",
+        scope=scope,
+        subject=subject,
+        metric=metric,
+        published=published,
+        recounted=recounted,
+        partitions=numbers,
+    )
+
+
+def _name(scope: str, subject: tuple[str, ...], metric: str) -> str:
+    if scope == "minute" and subject[1:] and subject[1].isdecimal():
+        return named(scope, (subject[0], moment(int(subject[1]))), metric)
+    return named(scope, subject, metric)
+
+
+def _adds_up(scope: str, metric: str) -> bool:
+    return not (scope == "reading" or _is_time(metric))
+
+
+def _is_time(metric: str) -> bool:
+    return metric.endswith("_ms") or metric.startswith("phase ")
+
+
+def _whole(value: Any) -> int | None:
+    return None if value is None else int(value)
+
+
+def _values(metric: str, published: int | None, recounted: int | None) -> str:
+    if _is_time(metric):
+        told = [value if value is None else moment(value) for value in (published, recounted)]
+        return f"published {told[0] or 'nothing'}, recounted {told[1] or 'nothing'}"
+    told = [value if value is None else f"{value:,}" for value in (published, recounted)]
+    return (
+        f"published {told[0] or 'nothing'}, recounted {told[1] or 'nothing'} "
+        f"({(published or 0) - (recounted or 0):+,})"
+    )
+
+
+def _where(metric: str, parts: list[dict[str, Any]]) -> str:
+    numbers = [part["partition"] for part in parts]
+    if len(parts) == 1 or _is_time(metric):
+        return in_partitions(numbers)
+    shares = ", ".join(
+        f"{part['partition']} ({(part['published'] or 0) - (part['recounted'] or 0):+,})" for part in parts
+    )
+    return f"in partitions {shares}"

@@ -1,0 +1,219 @@
+"""Auditing an export: from its files alone, without a broker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import duckdb
+
+from schemas.hashtags import AliasTable
+from services.audit.recounting.alerts import PublishedAlerts, read_alerts
+from services.audit.recounting.compare import compare_entries, compare_figures, compare_positions, find_gaps
+from services.audit.recounting.differences import Difference
+from services.audit.recounting.engine import DEFAULT_MEMORY_MB, Engine, open_engine
+from services.audit.recounting.errors import DamagedExportError
+from services.audit.recounting.manifest import (
+    ALERTS_FILE,
+    EVENTS_FOLDER,
+    RULES_FILE,
+    TOTALS_FILE,
+    Damage,
+    Manifest,
+    find_damage,
+    read_manifest,
+)
+from services.audit.recounting.milestones import (
+    Milestone,
+    MilestoneCheck,
+    expected_milestones,
+    missing_milestone,
+)
+from services.audit.recounting.recount import recount
+from services.audit.recounting.result import AuditResult, Counts, Total, Window
+from services.audit.recounting.rules import read_rules
+from services.audit.recounting.spikes import Spike, SpikeCheck, missing_spike
+
+#: An alert may be missing that follows from records as young as this when the alerts were read.
+DECISION_MS = 30_000
+
+
+def audit_export(
+    directory: Path,
+    window: Window | None = None,
+    memory_mb: int = DEFAULT_MEMORY_MB,
+    step: Callable[[str], None] = lambda text: None,
+) -> AuditResult:
+    """Recount an export and compare. ``step`` is told what is being done.
+
+    Raises NotAnExportError and RuleFileError. Files that are damaged are differences; if the events
+    cannot be read at all, the verdict says so.
+    """
+    manifest = read_manifest(directory)
+    step("checking files")
+    damage = find_damage(directory, manifest)
+    blank = AuditResult(
+        namespace=manifest.namespace, read_at=manifest.created_at, counts=Counts(), as_of=(), window=window
+    )
+    if manifest.missing_offsets():
+        return replace(blank, obstacle=_missing_offsets(manifest), differences=tuple(map(_damaged, damage)))
+    try:
+        with open_engine(memory_mb) as engine:
+            return _Audit(engine, directory, manifest, damage, window, step).run(blank)
+    except (DamagedExportError, duckdb.Error) as error:
+        if not damage:
+            raise
+        told = [f"{each.path} {each.text}" for each in damage] + [" ".join(str(error).split())]
+        return replace(blank, obstacle="; ".join(told), differences=tuple(map(_damaged, damage)))
+
+
+class _Audit:
+    """The work of one audit."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        directory: Path,
+        manifest: Manifest,
+        damage: list[Damage],
+        window: Window | None,
+        step: Callable[[str], None],
+    ) -> None:
+        self._engine = engine
+        self._directory = directory
+        self._manifest = manifest
+        self._window = window or Window()
+        self._step = step
+        self._damage = damage
+        self._differences = [_damaged(each) for each in damage]
+        self._notes: list[str] = []
+        self._awaited = 0
+
+    def run(self, blank: AuditResult) -> AuditResult:
+        """Recount, compare figures, then alerts."""
+        self._step("counting")
+        recount(self._engine, self._event_files(), self._directory / TOTALS_FILE)
+        self._step("comparing totals")
+        self._differences += compare_positions(self._engine, self._manifest)
+        self._differences += compare_entries(self._engine, self._manifest)
+        self._differences += find_gaps(self._engine)
+        self._differences += compare_figures(self._engine)
+        counts = self._counts()
+        self._step("comparing alerts")
+        milestones, spikes = self._alerts()
+        return replace(
+            blank,
+            counts=counts,
+            as_of=tuple(
+                {"partition": partition, "offset": offset}
+                for partition, offset in self._engine.rows("compare.positions")
+            ),
+            differences=tuple(self._differences),
+            notes=tuple(self._notes),
+            milestones=tuple(milestones),
+            spikes=tuple(spikes),
+            awaited=self._awaited,
+            window_totals=self._window_totals() if blank.window else (),
+            horizon=tuple(self._engine.dicts("compare.horizons")),
+        )
+
+    def _event_files(self) -> list[Path]:
+        lost = {each.path for each in self._damage if not (self._directory / each.path).is_file()}
+        events = [
+            self._directory / file.path
+            for file in self._manifest.files
+            if file.path.startswith(f"{EVENTS_FOLDER}/") and file.path not in lost
+        ]
+        if not events or lost & {TOTALS_FILE, ALERTS_FILE, RULES_FILE}:
+            raise DamagedExportError("files are missing")
+        return events
+
+    def _counts(self) -> Counts:
+        events, counted, duplicates, refused, figures = self._engine.rows("compare.counts")[0]
+        behind = self._engine.rows("compare.uncounted")
+        uncounted = sum(count for _, count in behind)
+        if uncounted:
+            where = ", ".join(f"partition {partition}: {count:,}" for partition, count in behind)
+            self._notes.append(f"{uncounted:,} events are not yet counted ({where})")
+        in_part = self._engine.value("compare.followed_in_part")
+        if in_part:
+            self._notes.append(
+                f"of {in_part:,} readings an older release kept the newest value only; what they gained and "
+                "lost by then is not published"
+            )
+        rules = {row[1:] for row in self._engine.rows("compare.horizons")}
+        if len(rules) > 1:
+            self._notes.append("partitions were counted under different rules of duplicates")
+        return Counts(events, counted, duplicates, refused, uncounted, figures)
+
+    def _window_totals(self) -> tuple[Total, ...]:
+        rows = self._engine.rows(
+            "compare.window_totals", from_ms=self._window.from_ms, to_ms=self._window.to_ms
+        )
+        return tuple(
+            Total(scope, (s1, s2) if scope == "account" else (s1,), action, int(total))
+            for scope, s1, s2, action, total in rows
+        )
+
+    # -- alerts -----------------------------------------------------------------------------------------
+
+    def _alerts(self) -> tuple[list[Milestone], list[Spike]]:
+        rules = read_rules((self._directory / RULES_FILE).read_text(encoding="utf-8"))
+        published = read_alerts(self._engine, self._directory / ALERTS_FILE)
+        self._differences += published.differences
+        aliases = AliasTable(self._manifest.hashtag_aliases)
+        expected = expected_milestones(self._engine, rules.milestones, aliases)
+        milestones = self._milestones(published, expected)
+        partitions = [part.partition for part in self._manifest.events.partitions]
+        spikes = SpikeCheck(self._engine, rules.spikes, partitions)
+        return milestones, self._spikes(published, spikes)
+
+    def _milestones(self, published: PublishedAlerts, expected: dict[str, Milestone]) -> list[Milestone]:
+        told = [each for each in published.milestones if self._window.holds(each.occurred_at)]
+        known = {each.id for each in published.milestones}
+        ends = {part.partition: part.end for part in self._manifest.events.partitions}
+        check = MilestoneCheck(self._engine, ends)
+        found = check.run(told, [each for name, each in expected.items() if name not in known])
+        self._differences += check.differences
+        for each in found[len(told) :]:
+            crossing = each.crossing
+            if crossing is None or self._window.holds(crossing.occurred_at_ms):
+                self._missing(missing_milestone(each), crossing.recorded_at_ms if crossing else 0)
+        return found[: len(told)]
+
+    def _spikes(self, published: PublishedAlerts, check: SpikeCheck) -> list[Spike]:
+        for each in published.spikes:
+            if self._window.holds(each.occurred_at):
+                self._differences += check.check(each)
+        known = {each.id for each in published.spikes}
+        expected = [each for each in check.expected() if self._window.holds(each.start_ms)]
+        for spike in expected:
+            if spike.id in known:
+                continue
+            if check.ambiguous(spike.broadcast_id):
+                self._notes.append(
+                    f"{spike.name} is not published; phases of the broadcast were told more than once, so "
+                    "whether it had to be depends on when it was decided"
+                )
+            else:
+                self._missing(missing_spike(spike), check.closed_at_stamp_ms(spike.start_ms))
+        return expected
+
+    def _missing(self, difference: Difference, since_ms: int) -> None:
+        """An alert that is not there: a difference, unless what it follows from was only just written."""
+        self._awaited += 1
+        if since_ms > self._manifest.alerts.read_at_ms - DECISION_MS:
+            self._notes.append(f"not yet decided when the alerts were read: {difference.text}")
+        else:
+            self._differences.append(difference)
+
+
+def _damaged(damage: Damage) -> Difference:
+    text = f"{damage.path} {damage.text}" + ("" if damage.rows is None else f" ({damage.rows:+,} rows)")
+    return Difference("file", "DAMAGED", text)
+
+
+def _missing_offsets(manifest: Manifest) -> str:
+    gone = ", ".join(f"partition {p}: offsets 0 to {begin - 1:,}" for p, begin in manifest.missing_offsets())
+    return f"the log does not reach back to its start; missing are {gone}"

@@ -1,0 +1,186 @@
+"""POST /v1/events, as an ASGI function in front of the FastAPI application that serves the rest.
+
+The hot path is here and not in a FastAPI route because a route halves the rate of single events
+(``docs/performance.md``); the route is declared there all the same, for the OpenAPI page.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any
+
+import msgspec
+
+from schemas import codec
+from schemas.reasons import Reason, Refusal
+from services.ingest.http import body as bodies
+from services.ingest.http.auth import ApiKeys
+from services.ingest.http.deadlines import Deadlines
+from services.ingest.http.micro_batcher import MAX_BYTES, Gathering
+from services.ingest.http.pipeline import Intake, Outcome, Submitted
+from services.ingest.http.problems import MEDIA_TYPE, Problem
+from services.ingest.kafka.byte_limiter import Budget
+from services.ingest.kafka.publisher import AckTimeoutError, OverloadedError, PublishError
+from services.ingest.metrics import IngestMetrics
+from services.ingest.pipeline.admission import TooManyEventsError
+
+Scope = MutableMapping[str, Any]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, bodies.Receive, Send], Awaitable[None]]
+
+PATH = "/v1/events"
+_RETRY_AFTER_SECONDS = 5
+_SOURCE = re.compile(rb"[\x21-\x7e][\x20-\x7e]{0,198}[\x21-\x7e]|[\x21-\x7e]")
+_JSON_HEADERS = (b"content-type", b"application/json")
+
+
+_ONE = Outcome(1, [])
+
+
+class Front:
+    """The ASGI application: POST /v1/events by itself, everything else by `rest`."""
+
+    def __init__(
+        self,
+        rest: App,
+        intake: Intake,
+        keys: ApiKeys,
+        budget: Budget,
+        metrics: IngestMetrics,
+        *,
+        impediment: Callable[[], str | None],
+        max_body_bytes: int,
+        max_events: int,
+        deadlines: Deadlines,
+    ) -> None:
+        self._rest = rest
+        self._intake = intake
+        self._gathering = Gathering(intake)
+        self._keys = keys
+        self._budget = budget
+        self._metrics = metrics
+        self._impediment = impediment
+        self._max_body = max_body_bytes
+        self._max_events = max_events
+        self._deadlines = deadlines
+
+    async def __call__(self, scope: Scope, receive: bodies.Receive, send: Send) -> None:
+        """An ASGI request."""
+        if scope["type"] != "http" or scope["path"] != PATH or scope["method"] != "POST":
+            await self._rest(scope, receive, send)
+            return
+        started = time.perf_counter()
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        held = bodies.Held(self._budget)
+        try:
+            outcome = await self._take(headers, receive, held)
+        except Problem as problem:
+            status = problem.status
+            await _send_problem(problem, headers, send)
+        else:
+            if outcome is None:
+                return  # the client went away before its request was complete
+            status = 202 if outcome.accepted or not outcome.rejected else 422
+            await _send(send, status, [_JSON_HEADERS], _render(outcome))
+        finally:
+            held.release()
+        self._metrics.answered(status, time.perf_counter() - started)
+
+    async def _take(
+        self, headers: Mapping[bytes, bytes], receive: bodies.Receive, held: bodies.Held
+    ) -> Outcome | None:
+        impediment = self._impediment()
+        if impediment is not None:
+            raise Problem(503, impediment, retry_after=_RETRY_AFTER_SECONDS)
+        self._keys.check(headers)
+        shape = bodies.shape_of(headers)
+        body = await bodies.read(receive, headers, limit=self._max_body, deadlines=self._deadlines, held=held)
+        if body is None:
+            return None
+        try:
+            if shape == bodies.PLAIN and body[:1] == b"{" and len(body) <= MAX_BYTES:
+                group, place = self._gathering.join(body, held)
+                del body
+                if await group.taken:
+                    return _ONE
+                body = group.bodies[place]
+            held.release()  # from here on the publisher holds what there is of the request
+            submitted = self._submit(body, shape, _source(headers))
+            del body
+            await submitted.acknowledged
+        except PublishError as error:
+            raise _problem_of(error) from error
+        outcome = self._intake.settle(submitted)
+        if outcome.unreadable is not None:
+            raise Problem(400, outcome.unreadable.detail, reason=outcome.unreadable.reason.value)
+        return outcome
+
+    def _submit(self, body: bytes, shape: bodies.Shape, source: str) -> Submitted:
+        """Everything between reading and waiting, at once: no other request runs meanwhile."""
+        if shape.gzip:
+            try:
+                body = bodies.unpack(body, limit=self._max_body)
+            except bodies.BadEncodingError as error:
+                refusal = Refusal("", Reason.NOT_JSON, str(error))
+                return self._intake.refuse(body, refusal, source=source)
+        body = codec.without_bom(body)
+        if not body or body.isspace():
+            refusal = Refusal("", Reason.NOT_JSON, "the body is empty")
+            return self._intake.refuse(body, refusal, source=source)
+        try:
+            return self._intake.submit(body, lines=shape.lines, source=source)
+        except TooManyEventsError:
+            raise Problem(413, f"a request has at most {self._max_events} events; send it in parts") from None
+
+
+def _problem_of(error: PublishError) -> Problem:
+    if isinstance(error, OverloadedError):
+        return bodies.overloaded()
+    if isinstance(error, AckTimeoutError):
+        why = "the broker has not acknowledged in time"
+    else:
+        why = "the service has lost its producer and is about to be started again"
+    return Problem(
+        503,
+        f"{why}; the events may be stored all the same, so send them again with the same event_id",
+        retry_after=_RETRY_AFTER_SECONDS,
+    )
+
+
+def _source(headers: Mapping[bytes, bytes]) -> str:
+    """Where the events come from, for dead letters: the header X-Fanpulse-Source if it is a fit name."""
+    named = headers.get(b"x-fanpulse-source")
+    return named.decode() if named and _SOURCE.fullmatch(named) else "http"
+
+
+def _render(outcome: Outcome) -> bytes:
+    if not outcome.rejected:
+        return b'{"accepted":%d,"rejected":[]}' % outcome.accepted
+    rejected = [
+        {
+            "index": each.index,
+            "field": each.refusal.field,
+            "reason": each.refusal.reason.value,
+            "detail": each.refusal.detail,
+        }
+        for each in outcome.rejected
+    ]
+    return msgspec.json.encode({"accepted": outcome.accepted, "rejected": rejected})
+
+
+async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    headers.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _send_problem(problem: Problem, request_headers: Mapping[bytes, bytes], send: Send) -> None:
+    # What is still to come of a body is thrown away by the server, and the connection is kept. But a client
+    # that waits for `100 Continue` will not send the body, and may not say so.
+    headers = [(b"content-type", MEDIA_TYPE.encode())]
+    headers += [(name.encode(), value.encode()) for name, value in problem.headers.items()]
+    if problem.close or b"expect" in request_headers:
+        headers.append((b"connection", b"close"))
+    await _send(send, problem.status, headers, problem.body())

@@ -1,0 +1,179 @@
+"""Reading a request's body: within its limits, before it is in memory as a whole."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from services.ingest.http.deadlines import Deadlines
+from services.ingest.http.problems import Problem
+from services.ingest.kafka.byte_limiter import Budget
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+MAX_MEMBERS = 1000
+_GZIP = 31  # zlib's window bits for a gzip wrapper
+#: Unpacked in slices, since what follows a member's end is copied for each member.
+_SLICE = 16 * 1024
+_JSON = frozenset({b"application/json", b"text/json", b"text/plain", b""})
+_LINES = frozenset(
+    {
+        b"application/x-ndjson",
+        b"application/ndjson",
+        b"application/jsonl",
+        b"application/x-jsonlines",
+        b"application/jsonlines",
+        b"application/json-lines",
+    }
+)
+_RETRY_AFTER_SECONDS = 1
+
+
+class BadEncodingError(ValueError):
+    """The body is not what its Content-Encoding says."""
+
+
+class Shape(NamedTuple):
+    """How a body is written, by its headers."""
+
+    lines: bool
+    gzip: bool
+
+
+PLAIN = Shape(lines=False, gzip=False)
+
+
+def shape_of(headers: Mapping[bytes, bytes]) -> Shape:
+    """Raises Problem (415) for a media type, charset or encoding that is not understood."""
+    return _shape(headers.get(b"content-type", b""), headers.get(b"content-encoding", b""))
+
+
+@lru_cache(maxsize=256)
+def _shape(content_type: bytes, content_encoding: bytes) -> Shape:
+    media, _, parameters = content_type.lower().partition(b";")
+    media = media.strip()
+    lines = media in _LINES
+    if not lines and media not in _JSON and not media.endswith(b"+json"):
+        raise Problem(
+            415,
+            "send application/json or application/x-ndjson",
+            headers={"accept-post": _ACCEPTED},
+        )
+    charset = parameters.partition(b"charset=")[2].partition(b";")[0].strip(b' "')
+    if charset not in (b"", b"utf-8", b"utf8", b"us-ascii"):
+        raise Problem(415, "events are UTF-8")
+    encoding = content_encoding.lower().strip()
+    if encoding not in (b"gzip", b"x-gzip", b"identity", b""):
+        raise Problem(415, "send the body plain or with gzip", headers={"accept-encoding": "gzip"})
+    return Shape(lines, encoding in (b"gzip", b"x-gzip"))
+
+
+_ACCEPTED = "application/json, application/x-ndjson"
+
+
+class Held:
+    """Bytes of the budget that one request holds; gives them back when told, or at the latest at the end."""
+
+    __slots__ = ("_budget", "_size")
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._size = 0
+
+    def take(self, size: int) -> None:
+        """Hold more; raises Problem (503) if there is no room."""
+        if not self._budget.take(size):
+            raise overloaded()
+        self._size += size
+
+    def release(self) -> None:
+        """Give all back."""
+        self._budget.give(self._size)
+        self._size = 0
+
+
+def overloaded() -> Problem:
+    """The answer while too much waits for the broker."""
+    return Problem(
+        503,
+        "too much waits for the broker; nothing of this request was stored",
+        retry_after=_RETRY_AFTER_SECONDS,
+    )
+
+
+async def read(
+    receive: Receive, headers: Mapping[bytes, bytes], *, limit: int, deadlines: Deadlines, held: Held
+) -> bytes | None:
+    """The body as it came; None if the client went away.
+
+    Raises Problem: 413 over `limit` bytes (told by Content-Length before anything is read), 408 when it takes
+    longer than allowed, 503 when `held` has no room.
+    """
+    length = headers.get(b"content-length")
+    if length is not None:
+        announced = int(length)  # the server refused anything but digits
+        if announced > limit:
+            raise too_large(limit)
+        held.take(announced)
+    try:
+        return await deadlines.within(_collect(receive, limit, None if length is not None else held))
+    except TimeoutError:
+        raise Problem(408, "the body took too long", close=True) from None
+
+
+async def _collect(receive: Receive, limit: int, held: Held | None) -> bytes | None:
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        chunk: bytes = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
+            raise too_large(limit)
+        if held is not None:
+            held.take(len(chunk))
+        if not message.get("more_body", False):
+            return b"".join([*chunks, chunk]) if chunks else chunk
+        chunks.append(chunk)
+
+
+def too_large(limit: int) -> Problem:
+    """The answer to a body over the limit."""
+    return Problem(413, f"a body has at most {limit} bytes, also once unpacked; send it in parts")
+
+
+def unpack(body: bytes, *, limit: int) -> bytes:
+    """The content of a gzip body of one or more members.
+
+    Stops at `limit` bytes, however much is packed into it: raises Problem (413). Raises BadEncodingError if
+    it is not gzip, ends early, or has more than MAX_MEMBERS members.
+    """
+    parts: list[bytes] = []
+    size = members = 0
+    member = None
+    try:
+        for start in range(0, len(body), _SLICE):
+            rest = body[start : start + _SLICE]
+            while rest:
+                if member is None:
+                    members += 1
+                    member = zlib.decompressobj(_GZIP)
+                part = member.decompress(rest, limit - size + 1)
+                parts.append(part)
+                size += len(part)
+                if size > limit:
+                    raise too_large(limit)
+                rest = member.unused_data
+                if member.eof:
+                    member = None
+            if members > MAX_MEMBERS:
+                raise BadEncodingError(f"the gzip body has more than {MAX_MEMBERS} members")
+    except zlib.error as error:
+        raise BadEncodingError(f"the body is not gzip: {error}") from None
+    if member is not None or not members:
+        raise BadEncodingError("the gzip body ends early")
+    return b"".join(parts)

@@ -1,0 +1,61 @@
+"""The HTTP server: uvicorn, told when to stop by the service and not by signals."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from services.ingest.http.asgi import Front
+from services.ingest.http.connections import Protocol
+from services.runtime.settings import SettingsError
+
+#: Answers under way at a stop get so long to finish, and what waits for the broker so long again.
+STOP_SECONDS = 8.0
+#: An idle connection is kept longer than usual proxies keep theirs, so that it is they who close it.
+KEEP_ALIVE_SECONDS = 75
+#: More connections than this are answered 503 at once.
+MOST_CONNECTIONS = 4096
+_BACKLOG = 2048
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises SettingsError if the address cannot be had."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise SettingsError(
+            f"cannot listen on {host}:{port} ({error.strerror or error}); choose another "
+            "FANPULSE_INGEST_PORT, or 0 for a free one"
+        ) from error
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+
+def make_server(app: Front) -> uvicorn.Server:
+    """A server for the application; ``serve`` runs it and ``should_exit`` ends it."""
+    config = uvicorn.Config(
+        app,
+        http=Protocol,
+        loop="none",
+        lifespan="off",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=int(STOP_SECONDS),
+        limit_concurrency=MOST_CONNECTIONS,
+        backlog=_BACKLOG,
+    )
+    return _Server(config)

@@ -1,0 +1,342 @@
+"""Group commit: what arrives together is written together, and acknowledged by all replicas.
+
+A flush starts when none is under way, and takes all that waits by then. So a single event on an idle service
+goes out at once, and under load a flush grows to what arrived during the one before: no timer, and no setting
+to tune. When much waits, a second one is made ready while the first is on its way.
+
+The producer is idempotent: within its life a retry neither doubles nor reorders. It retries without end while
+the broker is away; a request that waits too long for its acknowledgement is answered 503, although its events
+may still be written later. (503 never means "not stored"; the event_id makes sending again safe.) An error
+that the producer cannot retry may leave it unable to write at all (aiokafka #1017), so it is fatal: all that
+waits fails, and the service is to end and be started again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, KafkaTimeoutError
+
+from services.ingest.kafka.batch_builder import BATCH_BYTES, Batch, Draft
+from services.ingest.kafka.byte_limiter import Budget
+from services.ingest.metrics import IngestMetrics
+from services.ingest.pipeline.known_posts import PostRecord
+from services.ingest.pipeline.packing import Caps, Fragment, next_record
+
+FLUSHES_UNDER_WAY = 2
+#: A flush of more bytes is compressed in a thread; for a smaller one the way there would take longer.
+_THREAD_BYTES = 64 * 1024
+#: While a flush is under way the next one is made ready once as much waits for it as the first one writes,
+#: within these bounds. What a flush costs depends on its partitions more than on its bytes.
+_LEAST_BYTES, _WORTH_BYTES = 8 * 1024, 256 * 1024
+#: How often waiting requests are looked through for those that have waited too long.
+SWEEP_SECONDS = 0.25
+
+_log = structlog.get_logger(__name__)
+
+
+class PublishError(RuntimeError):
+    """The events may or may not be stored; the sender is to try again."""
+
+
+class OverloadedError(PublishError):
+    """Too much waits for the broker already. Nothing of this parcel was stored."""
+
+
+class AckTimeoutError(PublishError):
+    """The broker has not acknowledged in time. The events may be stored later."""
+
+
+class ProducerFailedError(PublishError):
+    """The producer cannot go on, and the process must end."""
+
+
+class Topics(NamedTuple):
+    """Names of the topics written to, within the namespace."""
+
+    events: str
+    posts: str
+    rejected: str
+
+
+class Parcel(NamedTuple):
+    """What one request writes. It is acknowledged as a whole."""
+
+    fragments: Sequence[Fragment] = ()
+    posts: Sequence[PostRecord] = ()
+    letters: Sequence[bytes] = ()
+
+
+class _Ticket:
+    """How many items of a parcel are still to be acknowledged, and who waits for it."""
+
+    __slots__ = ("future", "left")
+
+    def __init__(self, left: int, future: asyncio.Future[None]) -> None:
+        self.left = left
+        self.future = future
+
+
+@dataclass(slots=True)
+class _Item:
+    """What waits: a fragment of a record (``count`` events), or a record of its own (``count`` 0)."""
+
+    ticket: _Ticket
+    data: bytes
+    count: int
+    key: bytes | None = None
+
+
+@dataclass(slots=True)
+class _Lane:
+    """What waits for one partition of one topic, in order."""
+
+    topic: str
+    partition: int
+    items: list[_Item] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Flush:
+    """What one flush writes: at most a batch a lane, so that a backlog goes out in portions."""
+
+    drafts: list[tuple[_Lane, Draft]] = field(default_factory=list)
+    items: list[_Item] = field(default_factory=list)
+    size: int = 0
+
+
+class Publisher:
+    """Writes parcels through one producer. Not thread-safe; belongs to the event loop that made it."""
+
+    def __init__(
+        self,
+        producer: AIOKafkaProducer,
+        topics: Topics,
+        *,
+        caps: Caps,
+        budget: Budget,
+        ack_timeout_seconds: float,
+        metrics: IngestMetrics,
+    ) -> None:
+        assert caps.bytes < BATCH_BYTES
+        self._producer = producer
+        self._topics = topics
+        self._caps = caps
+        self._budget = budget
+        self._ack_timeout = ack_timeout_seconds
+        self._metrics = metrics
+        self._loop = asyncio.get_running_loop()
+        self._events: list[_Lane] = []
+        self._posts = _Lane(topics.posts, 0)
+        self._letters = _Lane(topics.rejected, 0)
+        self._deadlines: deque[tuple[float, asyncio.Future[None]]] = deque()
+        self._flushes: set[asyncio.Task[None]] = set()
+        self._scheduled = False
+        self._waiting_bytes = 0
+        self._under_way_bytes = 0
+        self._compressor = ThreadPoolExecutor(1, thread_name_prefix="compress")
+        # Flushes hand their batches over one after the other, so that a partition's order is kept.
+        self._hand_over = asyncio.Lock()
+        self._sweeper: asyncio.Task[None] | None = None
+        #: Gets the error once the producer cannot go on.
+        self.failed: asyncio.Future[ProducerFailedError] = self._loop.create_future()
+
+    @property
+    def partitions(self) -> int:
+        """Partitions of the topic of events; known once started."""
+        return len(self._events)
+
+    async def start(self) -> None:
+        """Connect. Raises KafkaError if the broker cannot be reached or a topic is missing."""
+        await self._producer.start()
+        partitions = len(await self._producer.partitions_for(self._topics.events))
+        self._events = [_Lane(self._topics.events, number) for number in range(partitions)]
+        self._sweeper = self._loop.create_task(self._sweep())
+
+    async def stop(self, timeout_seconds: float) -> bool:
+        """Write out what waits, and disconnect. False if not all of it was acknowledged in time."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                while (self._flushes or self._has_items()) and not self.failed.done():
+                    if not self._flushes:
+                        self._start_flush()
+                    await asyncio.wait(self._flushes, return_when=asyncio.FIRST_COMPLETED)
+                await self._producer.stop()
+        except TimeoutError:
+            return False
+        finally:
+            self._compressor.shutdown(wait=False)
+        return not self.failed.done()
+
+    def submit(self, parcel: Parcel) -> asyncio.Future[None]:
+        """Take a parcel in; the future is done when all of it is acknowledged, or fails with a PublishError.
+
+        Raises OverloadedError if there is no room for it, ProducerFailedError if the producer has failed.
+        """
+        if self.failed.done():
+            raise self.failed.result()
+        size = _size(parcel)
+        if not self._budget.take(size):
+            raise OverloadedError
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._enqueue(parcel, size, future)
+        self._deadlines.append((self._loop.time() + self._ack_timeout, future))
+        return future
+
+    def submit_everywhere(self, entry: bytes) -> asyncio.Future[None]:
+        """Append one log entry to every partition, after all that was submitted before; has no time limit."""
+        if self.failed.done():
+            raise self.failed.result()
+        parcel = Parcel([Fragment(lane.partition, entry, 1) for lane in self._events])
+        size = _size(parcel)
+        self._budget.force(size)
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._enqueue(parcel, size, future)
+        return future
+
+    def _enqueue(self, parcel: Parcel, size: int, future: asyncio.Future[None]) -> None:
+        left = len(parcel.fragments) + len(parcel.posts) + len(parcel.letters)
+        self._waiting_bytes += size
+        ticket = _Ticket(left, future)
+        # Posts go first: what is written of a post must not be missing when its event is there.
+        for key, value in parcel.posts:
+            self._posts.items.append(_Item(ticket, value, 0, key))
+        for each in parcel.fragments:
+            self._events[each.partition].items.append(_Item(ticket, each.data, each.count))
+        for letter in parcel.letters:
+            self._letters.items.append(_Item(ticket, letter, 0))
+        if not left:
+            future.set_result(None)
+        self._schedule()
+
+    def _schedule(self) -> None:
+        """Start a flush in the next turn of the loop, so that all requests of this turn share it."""
+        if not self._scheduled and self._may_start():
+            self._scheduled = True
+            self._loop.call_soon(self._start_flush)
+
+    def _may_start(self) -> bool:
+        if len(self._flushes) >= FLUSHES_UNDER_WAY:
+            return False
+        worth = min(max(self._under_way_bytes, _LEAST_BYTES), _WORTH_BYTES)
+        return not self._flushes or self._waiting_bytes >= worth
+
+    def _has_items(self) -> bool:
+        return any(lane.items for lane in (*self._events, self._posts, self._letters))
+
+    def _start_flush(self) -> None:
+        self._scheduled = False
+        if self.failed.done() or not self._may_start():
+            return
+        flush = _Flush()
+        for lane in (self._posts, *self._events, self._letters):
+            if lane.items:
+                self._fill(flush, lane)
+        if not flush.items:
+            return
+        flush.size = sum([len(item.data) + len(item.key or b"") for item in flush.items])
+        self._waiting_bytes -= flush.size
+        self._under_way_bytes += flush.size
+        task = self._loop.create_task(self._run(flush))
+        self._flushes.add(task)
+        task.add_done_callback(self._flushes.discard)
+        task.add_done_callback(lambda _: self._schedule() if self._has_items() else None)
+
+    def _fill(self, flush: _Flush, lane: _Lane) -> None:
+        """Move as many items of a lane into the flush as one batch holds."""
+        draft = Draft()
+        taken = 0
+        while taken < len(lane.items):
+            first = lane.items[taken]
+            if first.count:
+                number, record = next_record(lane.items, taken, self._caps)
+            else:
+                number, record = 1, first.data
+            if not draft.append(first.key, record):
+                break
+            taken += number
+        flush.drafts.append((lane, draft))
+        flush.items += lane.items[:taken]
+        del lane.items[:taken]
+
+    async def _run(self, flush: _Flush) -> None:
+        started = self._loop.time()
+        try:
+            async with self._hand_over:
+                batches = await self._finish([draft for _, draft in flush.drafts])
+                acks = [
+                    await self._send(lane, batch)
+                    for (lane, _), batch in zip(flush.drafts, batches, strict=True)
+                ]
+            await asyncio.gather(*acks)
+        except KafkaError as error:
+            self._fail(error)
+            return
+        self._budget.give(flush.size)
+        self._under_way_bytes -= flush.size
+        for item in flush.items:
+            ticket = item.ticket
+            ticket.left -= 1
+            if not ticket.left and not ticket.future.done():
+                ticket.future.set_result(None)
+        self._metrics.flushed(self._loop.time() - started, sum([draft.count for _, draft in flush.drafts]))
+        while self._deadlines and self._deadlines[0][1].done():
+            self._deadlines.popleft()
+
+    async def _finish(self, drafts: list[Draft]) -> list[Batch]:
+        if sum([draft.size() for draft in drafts]) < _THREAD_BYTES:
+            return [draft.finish() for draft in drafts]
+        return await self._loop.run_in_executor(
+            self._compressor, lambda: [draft.finish() for draft in drafts]
+        )
+
+    async def _send(self, lane: _Lane, batch: Batch) -> Awaitable[object]:
+        while True:
+            try:
+                ack: Awaitable[object] = await self._producer.send_batch(
+                    batch, lane.topic, partition=lane.partition
+                )
+                return ack
+            except KafkaTimeoutError:  # the batch before it still waits; this one has not been taken
+                _log.warning(
+                    "broker_slow", topic=lane.topic, partition=lane.partition, held=self._budget.held
+                )
+
+    def _fail(self, error: KafkaError) -> None:
+        if self.failed.done():
+            return
+        failure = ProducerFailedError(f"the Kafka producer cannot go on: {type(error).__name__}: {error}")
+        self.failed.set_result(failure)
+        _log.error("producer_failed", error=repr(error), held=self._budget.held)
+        for _, future in self._deadlines:
+            if not future.done():
+                future.set_exception(failure)
+
+    async def _sweep(self) -> None:
+        """Fail the requests that have waited too long."""
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            now = self._loop.time()
+            while self._deadlines and (self._deadlines[0][0] <= now or self._deadlines[0][1].done()):
+                _, future = self._deadlines.popleft()
+                if not future.done():
+                    future.set_exception(AckTimeoutError())
+
+
+def _size(parcel: Parcel) -> int:
+    """Bytes that a parcel holds until it is acknowledged."""
+    size = sum(map(len, parcel.letters))
+    for fragment in parcel.fragments:
+        size += len(fragment.data)
+    for key, value in parcel.posts:
+        size += len(key) + len(value)
+    return size

@@ -1,0 +1,92 @@
+"""Writing the present to every partition, after all events that were accepted before it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from schemas.codec import encode_clock
+from schemas.events import Clock
+from schemas.topics import EVENTS, qualified
+from services.ingest.kafka.publisher import ProducerFailedError, Publisher
+from services.ingest.pipeline.stream_time import Present
+from services.runtime.settings import Settings
+from services.runtime.topic_scan import Span, open_reader
+
+#: So many records of each partition are looked at for the newest time in the log.
+_TAIL_RECORDS = 50
+
+
+class _Times(msgspec.Struct):
+    """What tells the time in an entry of the log."""
+
+    occurred_at: int = 0
+    present: int = 0
+
+
+_decode = msgspec.json.Decoder(list[_Times] | _Times).decode
+
+
+class ClockWriter:
+    """Writes a clock record to each partition once an interval, as long as the present moves.
+
+    The records go through the publisher as events do, so that in a partition they come after what was
+    submitted before. While the broker is away one record waits, not one per interval.
+    """
+
+    def __init__(self, publisher: Publisher, present: Present, *, interval_ms: int) -> None:
+        self._publisher = publisher
+        self._present = present
+        self._interval = interval_ms / 1000
+        self._written: int | None = None
+
+    async def run(self) -> None:
+        """Write until cancelled; ends by itself when the producer has failed."""
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        try:
+            while True:
+                await self.write()
+                due = max(due + self._interval, loop.time())
+                await asyncio.sleep(due - loop.time())
+        except ProducerFailedError:
+            return
+
+    async def write(self) -> None:
+        """Write the present now, if it has moved; returns when it is acknowledged."""
+        now = self._present.now()
+        if now is None or now == self._written:
+            return
+        self._written = now
+        record = Clock(kind="clock", present=now, source=self._present.source)
+        await self._publisher.submit_everywhere(encode_clock(record))
+
+
+async def newest_logged(settings: Settings) -> int | None:
+    """The newest time at the end of the log, of an event or a clock record; None if the log is empty.
+
+    With the event clock a service that was started again goes on from there. Without that, a late event that
+    happens to come first would set the present back, and everything after it would be too far ahead.
+    Raises BrokerUnavailableError.
+    """
+    newest = 0
+    topic = qualified(settings.namespace, EVENTS.name)
+    async with open_reader(settings) as reader:
+        spans = [
+            Span(span.partition, max(span.begin, span.end - _TAIL_RECORDS), span.end)
+            for span in await reader.spans(topic)
+        ]
+        async for batch in reader.stream(topic, spans):
+            for record in batch:
+                newest = max(newest, _newest(record.value))
+    return newest or None
+
+
+def _newest(value: bytes | None) -> int:
+    try:
+        entries = _decode(value or b"[]")
+    except (msgspec.MsgspecError, ValueError):
+        return 0  # somebody else wrote it; the aggregator makes it a dead letter
+    listed = entries if isinstance(entries, list) else [entries]
+    return max((max(entry.occurred_at, entry.present) for entry in listed), default=0)

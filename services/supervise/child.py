@@ -1,0 +1,167 @@
+"""A process of the stack that cannot outlive us: it runs under a reaper (reaper.py)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+REAPER = Path(__file__).with_name("reaper.py")
+LOG_BYTES = 5 * 2**20
+POLL_SECONDS = 0.05
+
+
+class ChildError(RuntimeError):
+    """The command could not be run; the message says why."""
+
+
+class Child:
+    """A running command, its output in a bounded log, or on our standard error.
+
+    Nothing here belongs to an event loop, so that a child may be started in one and stopped in another; the
+    waits poll, which for a handful of processes costs nothing.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        log: Path | None,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        grace_seconds: float = 5.0,
+        log_bytes: int = LOG_BYTES,
+        held: Sequence[int] = (),
+    ) -> None:
+        """Start the command and return once it runs; raises ChildError if it cannot be run.
+
+        `held` are descriptors that the reaper keeps open until the command is gone: a file lock held by them
+        is not free before. `grace_seconds` is the time between SIGTERM and SIGKILL once we are gone.
+        """
+        if log is not None:
+            log.parent.mkdir(parents=True, exist_ok=True)
+        options = {
+            "log": None if log is None else str(log),
+            "log_bytes": log_bytes,
+            "grace_seconds": grace_seconds,
+            "private": list(held),
+        }
+        self.command = tuple(command)
+        self.log = log
+        self.started_at = time.monotonic()
+        self._returncode: int | None = None
+        self._heard = b""
+        self._reaper = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(REAPER), json.dumps(options), *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=None if env is None else dict(env),
+            cwd=cwd,
+            start_new_session=True,
+            pass_fds=held,
+            bufsize=0,
+        )
+        self.pid = self._first_word()
+        os.set_blocking(self._stdout(), False)
+
+    @property
+    def reaper_pid(self) -> int:
+        return self._reaper.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """Exit status, negative if a signal ended it; None while it runs."""
+        if self._returncode is None:
+            self._listen()
+        return self._returncode
+
+    def send(self, number: int) -> None:
+        """Send a signal to the command; a negative number goes to all of its process group.
+
+        Nothing happens if it has ended.
+        """
+        if self._reaper.stdin is not None and not self._reaper.stdin.closed:
+            with contextlib.suppress(OSError):
+                self._reaper.stdin.write(f"{number}\n".encode())
+
+    async def wait(self) -> int:
+        """Exit status, once the command and all of its process group have ended."""
+        while (status := self.returncode) is None:  # noqa: ASYNC110 - not bound to a loop, see above
+            await asyncio.sleep(POLL_SECONDS)
+        return status
+
+    async def stop(self, grace_seconds: float) -> int:
+        """SIGTERM, and SIGKILL after the grace; its exit status. If cancelled, the command is killed."""
+        self.send(signal.SIGTERM)
+        try:
+            with contextlib.suppress(TimeoutError):
+                return await asyncio.wait_for(self.wait(), grace_seconds)
+        except asyncio.CancelledError:
+            self.send(-signal.SIGKILL)
+            raise
+        return await self.kill()
+
+    async def kill(self) -> int:
+        """SIGKILL to all of its process group, and wait."""
+        self.send(-signal.SIGKILL)
+        return await self.wait()
+
+    def abandon(self) -> None:
+        """Let go of the lifeline without waiting: the reaper ends the command."""
+        if self._reaper.stdin is not None:
+            self._reaper.stdin.close()
+
+    def _stdout(self) -> int:
+        assert self._reaper.stdout is not None
+        return self._reaper.stdout.fileno()
+
+    def _first_word(self) -> int:
+        assert self._reaper.stdout is not None
+        line = self._reaper.stdout.readline().decode(errors="replace")
+        word, _, rest = line.strip().partition(" ")
+        if word == "pid":
+            return int(rest)
+        self._reap()
+        raise ChildError(rest or f"{self.command[0]}: its reaper ended at once")
+
+    def _listen(self) -> None:
+        try:
+            data = os.read(self._stdout(), 4096)
+        except BlockingIOError:
+            return
+        self._heard += data
+        if data and b"\n" not in self._heard:
+            return
+        word, _, rest = self._heard.decode(errors="replace").strip().partition(" ")
+        if word == "exit":
+            status = int(rest)
+        else:  # the reaper itself was killed
+            status = -signal.SIGKILL
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+        self._reap()
+        self._returncode = status
+
+    def _reap(self) -> None:
+        self.abandon()
+        self._reaper.wait()
+        if self._reaper.stdout is not None:
+            self._reaper.stdout.close()
+
+
+def tail(log: Path, lines: int = 20) -> str:
+    """The last lines of a log, for an error message; empty if there is none."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - 16_384))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return ""
+    return "\n".join(text.splitlines()[-lines:])

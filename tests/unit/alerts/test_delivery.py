@@ -1,0 +1,249 @@
+"""Channels: what they send, when they try again, and when they give up."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+from standardwebhooks import Webhook, WebhookVerificationError
+
+from schemas.alerts import ALERT, AsOf, Milestone
+from services.alerts.delivery import DeliveryError
+from services.alerts.delivery.terminal import TerminalChannel
+from services.alerts.delivery.webhook import Retries, WebhookChannel, retry_after
+from services.alerts.metrics import AlertsMetrics
+from services.alerts.service import load_rules, make_channels
+from services.runtime.metrics import NamespacedRegistry
+from services.runtime.settings import AlertsSettings, SettingsError
+from tests.support.ports import free_port
+
+SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
+ALERT_SENT = Milestone(
+    id="0123456789abcdef",
+    rule="r",
+    scope="hashtag",
+    subject=("伏羲大典",),
+    metric="like",
+    occurred_at=1_782_120_600_000,
+    decided_at=1_782_120_601_000,
+    as_of=(AsOf(partition=0, offset=7),),
+    text="#伏羲大典 passed 1,000 likes (1,003) at 22 Jun 2026 09:30 UTC",
+    threshold=1000,
+    total=1003,
+)
+
+
+@dataclass
+class Receiver:
+    """A web server that answers as told, then 204; ``requests`` holds (headers, body) of what came."""
+
+    answers: list[tuple[int, dict[str, str]]] = field(default_factory=list)
+    requests: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    url: str = ""
+
+    @contextmanager
+    def serve(self) -> Iterator[Receiver]:
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                receiver.requests.append((dict(self.headers), body))
+                status, headers = receiver.answers.pop(0) if receiver.answers else (204, {})
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+            thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+            thread.start()
+            self.url = f"http://127.0.0.1:{server.server_port}/hook"
+            try:
+                yield self
+            finally:
+                server.shutdown()
+                thread.join()
+
+
+@dataclass
+class Pauses:
+    """A clock that does not wait, but remembers how long it was to."""
+
+    seconds: list[float] = field(default_factory=list)
+
+    async def sleep(self, seconds: float) -> None:
+        self.seconds.append(seconds)
+
+
+async def send(receiver: Receiver, pauses: Pauses, attempts: int = 5) -> int:
+    """Deliver the alert; returns how often it was tried again. Raises DeliveryError."""
+    tried_again = []
+    channel = WebhookChannel(
+        receiver.url,
+        SECRET,
+        retries=Retries(attempts=attempts),
+        on_retry=lambda: tried_again.append(1),
+        sleep=pauses.sleep,
+    )
+    try:
+        await channel.deliver(ALERT_SENT)
+    finally:
+        await channel.close()
+    return len(tried_again)
+
+
+async def test_a_webhook_can_be_verified() -> None:
+    """The receiver, with the standard library of the specification and the secret, takes it for genuine;
+    a changed body or another secret does not pass."""
+    with Receiver().serve() as receiver:
+        assert await send(receiver, Pauses()) == 0
+    ((headers, body),) = receiver.requests
+    assert Webhook(SECRET).verify(body, headers) == json.loads(body)
+    assert ALERT.validate_json(body) == ALERT_SENT
+    assert headers["webhook-id"] == ALERT_SENT.id
+    with pytest.raises(WebhookVerificationError):
+        Webhook(SECRET).verify(body.replace(b"1003", b"9003"), headers)
+    with pytest.raises(WebhookVerificationError):
+        Webhook("whsec_" + base64.b64encode(bytes(32)).decode()).verify(body, headers)
+
+
+async def test_what_may_pass_is_tried_again() -> None:
+    """503, 429 and 408 are tried again with growing pauses, under the same id, each signed."""
+    pauses = Pauses()
+    with Receiver([(503, {}), (429, {}), (408, {})]).serve() as receiver:
+        assert await send(receiver, pauses) == 3
+    assert len(receiver.requests) == 4
+    assert {headers["webhook-id"] for headers, _ in receiver.requests} == {ALERT_SENT.id}
+    for headers, body in receiver.requests:
+        Webhook(SECRET).verify(body, headers)
+    for number, pause in enumerate(pauses.seconds):
+        assert 0.5 * 2**number <= pause <= 2**number
+
+
+async def test_a_receiver_says_how_long_to_wait() -> None:
+    """Retry-After is honoured, up to the longest pause."""
+    pauses = Pauses()
+    with Receiver([(503, {"retry-after": "17"}), (503, {"retry-after": "86400"})]).serve() as receiver:
+        await send(receiver, pauses)
+    assert pauses.seconds == [17.0, Retries().longest_pause_seconds]
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 410, 302])
+async def test_what_will_not_pass_is_given_up(status: int) -> None:
+    """Other answers than 2xx are final: trying again is no use."""
+    pauses = Pauses()
+    with (
+        Receiver([(status, {"location": "/"})]).serve() as receiver,
+        pytest.raises(DeliveryError, match=f"the receiver answered {status}"),
+    ):
+        await send(receiver, pauses)
+    assert len(receiver.requests) == 1
+    assert pauses.seconds == []
+
+
+async def test_trying_again_has_an_end() -> None:
+    """After the last attempt the alert is given up, so that the next one gets its turn."""
+    with (
+        Receiver([(500, {})] * 9).serve() as receiver,
+        pytest.raises(DeliveryError, match="the receiver answered 500, at the last of 3 attempts"),
+    ):
+        await send(receiver, Pauses(), attempts=3)
+    assert len(receiver.requests) == 3
+
+
+async def test_a_receiver_that_is_not_there_is_tried_again() -> None:
+    """A refused connection may pass."""
+    pauses = Pauses()
+    with pytest.raises(DeliveryError, match="ConnectError"):
+        await send(Receiver(url=f"http://127.0.0.1:{free_port()}"), pauses, attempts=3)
+    assert len(pauses.seconds) == 2
+
+
+NOW = datetime(2026, 6, 22, 9, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        (None, None),
+        ("3", 3.0),
+        ("Mon, 22 Jun 2026 09:31:00 GMT", 60.0),
+        ("Mon, 22 Jun 2026 09:29:00 GMT", 0.0),
+        ("soon", None),
+        ("-3", None),
+    ],
+)
+def test_retry_after(header: str | None, seconds: float | None) -> None:
+    """A number of seconds or a date; what is neither says nothing."""
+    assert retry_after(header, NOW) == seconds
+    assert retry_after((NOW + timedelta(hours=1)).strftime("%a, %d %b %Y %H:%M:%S GMT"), NOW) == 3600.0
+
+
+async def test_the_terminal_gets_a_line() -> None:
+    """The sentence and nothing else; what would steer the terminal is made harmless."""
+    stream = io.StringIO()
+    await TerminalChannel(stream).deliver(ALERT_SENT)
+    await TerminalChannel(stream).deliver(ALERT_SENT.model_copy(update={"text": "a\x1b[2J\nb\u202e"}))
+    assert stream.getvalue() == f"{ALERT_SENT.text}\na\ufffd[2J\ufffdb\ufffd\n"
+
+
+async def test_a_closed_terminal_is_a_failed_delivery() -> None:
+    """Standard output that is gone stops nothing else."""
+    stream = io.StringIO()
+    stream.close()
+    with pytest.raises(DeliveryError, match="standard output cannot be written to"):
+        await TerminalChannel(stream).deliver(ALERT_SENT)
+
+
+@pytest.mark.parametrize(
+    ("url", "secret", "message"),
+    [
+        ("http://h/x", None, "always signed: set FANPULSE_ALERTS_WEBHOOK_SECRET"),
+        (None, SECRET, "alerts.webhook_url is not"),
+        ("ftp://h/x", SECRET, "alerts.webhook_url is no http or https URL"),
+        ("h/x", SECRET, "alerts.webhook_url is no http or https URL"),
+        ("http://h:port/", SECRET, "alerts.webhook_url is no URL"),
+        ("http://h/x", "secret", "does not begin with whsec_"),
+        ("http://h/x", "whsec_%%%", "is not base64"),
+        ("http://h/x", "whsec_c2hvcnQ=", "has 5 bytes"),
+    ],
+)
+def test_a_webhook_that_cannot_work_is_refused_at_start(
+    url: str | None, secret: str | None, message: str
+) -> None:
+    """One line that says what to change, and never the secret."""
+    alerts = AlertsSettings(webhook_url=url, webhook_secret=SecretStr(secret) if secret else None)
+    with pytest.raises(SettingsError) as raised:
+        make_channels(alerts, AlertsMetrics(NamespacedRegistry(), load_rules(None)))
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert secret is None or secret not in str(raised.value) or secret == "secret"
+
+
+async def test_the_example_of_the_docs_works(capsys: pytest.CaptureFixture[str]) -> None:
+    """The receiver in docs/alerts.md takes what is sent, prints it once, and refuses a changed body."""
+    page = (Path(__file__).parents[3] / "docs" / "alerts.md").read_text(encoding="utf-8")
+    example: dict[str, Any] = {}
+    exec(page.partition("```python\n")[2].partition("```")[0], example)  # noqa: S102 - our own page
+    with Receiver().serve() as receiver:
+        await send(receiver, Pauses())
+    ((headers, body),) = receiver.requests
+    assert [example["receive"](headers, body) for _ in range(2)] == [204, 204]
+    assert example["receive"](headers, body + b" ") == 401
+    assert capsys.readouterr().out == f"{ALERT_SENT.text}\n"

@@ -1,0 +1,194 @@
+"""Which milestones are decided, with what figures, and how they read."""
+
+from __future__ import annotations
+
+from schemas.alerts import ALERT, Milestone, alert_id
+from schemas.hashtags import AliasTable
+from services.alerts.deciding.figures import Figures
+from services.alerts.deciding.milestones import Milestones
+from services.alerts.deciding.rules import parse_rules
+from tests.support.totals import START_MS, Change, counted, post, reading, transaction
+
+NOW_MS = START_MS + 11 * 60_000
+NO_IDS: frozenset[str] = frozenset()
+
+
+class Stream:
+    """Totals of one partition that grow, and the milestones that come of it."""
+
+    def __init__(self, rules: str, decided: set[str] | frozenset[str] = NO_IDS) -> None:
+        self.decided = set(decided)
+        self.figures = Figures(1)
+        aliases = AliasTable({"FuxiCeremony": ["伏羲大典"]})
+        self.milestones = Milestones(parse_rules(rules, "test").milestone, self.decided, aliases)
+        self.offset = 0
+
+    def add(self, *changes: Change) -> list[Milestone]:
+        self.offset += 1
+        for key, value in transaction(0, self.offset, changes):
+            self.figures.feed(0, key, value)
+        found = self.milestones.decide(self.figures, self.figures.take_changed(), NOW_MS)
+        self.decided.update(each.id for each in found)
+        return found
+
+
+def rule(scope: str, metric: str, thresholds: str = "thresholds = [10, 20, 50]", name: str = "r") -> str:
+    return f'[[milestone]]\nname = "{name}"\nscope = "{scope}"\nmetric = "{metric}"\n{thresholds}\n'
+
+
+TRAVEL = ("account", "twitter", "GansuTravel")
+
+
+def test_a_threshold_is_a_milestone_once() -> None:
+    """Nothing below it, one when it is reached, none afterwards."""
+    stream = Stream(rule("account", "like"))
+    assert stream.add(counted(*TRAVEL, like=9)) == []
+    (found,) = stream.add(counted(*TRAVEL, like=13))
+    assert (found.threshold, found.total, found.superseded_by) == (10, 13, None)
+    assert found.id == alert_id("milestone", "account", "twitter", "GansuTravel", "like", 10)
+    assert [(each.partition, each.offset) for each in found.as_of] == [(0, 2)]
+    assert stream.add(counted(*TRAVEL, like=19)) == []
+
+
+def test_of_several_at_once_the_highest_is_told() -> None:
+    """Each is on record with the same figures; the lower ones name the one that people are told of."""
+    low, mid, top = Stream(rule("account", "like")).add(counted(*TRAVEL, like=60))
+    assert [low.threshold, mid.threshold, top.threshold] == [10, 20, 50]
+    assert low.superseded_by == mid.superseded_by == top.id
+    assert top.superseded_by is None
+    assert {low.total, mid.total, top.total} == {60}
+
+
+def test_what_is_on_record_is_not_decided_again() -> None:
+    """After a restart the ledger knows what was decided; only what is missing is added."""
+    before = Stream(rule("account", "like"))
+    before.add(counted(*TRAVEL, like=13))
+    after = Stream(rule("account", "like"), before.decided)
+    (found,) = after.add(counted(*TRAVEL, like=25))
+    assert found.threshold == 20
+    assert found.superseded_by is None
+
+
+def test_thresholds_added_below_what_is_known_are_no_news() -> None:
+    """A rule that is added later puts the thresholds long passed on record, without telling anybody."""
+    before = Stream(rule("account", "like"))
+    before.add(counted(*TRAVEL, like=13))
+    after = Stream(rule("account", "like", "thresholds = [5, 10]"), before.decided)
+    (found,) = after.add(counted(*TRAVEL, like=14))
+    assert found.threshold == 5
+    assert found.superseded_by == alert_id("milestone", *TRAVEL, "like", 10)
+
+
+def test_two_rules_with_one_threshold_make_one_milestone() -> None:
+    """The rule that stands first has it; of both rules' thresholds the highest is told."""
+    both = rule("account", "like", "thresholds = [10]", "a") + rule(
+        "account", "like", "thresholds = [10, 12]", "b"
+    )
+    low, high = Stream(both).add(counted(*TRAVEL, like=12))
+    assert (low.threshold, low.rule, low.superseded_by) == (10, "a", high.id)
+    assert (high.threshold, high.rule, high.superseded_by) == (12, "b", None)
+
+
+def test_a_subject_that_is_not_meant_has_none() -> None:
+    """`match` leaves subjects out for good."""
+    rules = rule("account", "like", 'thresholds = [10, 20]\nmatch = { accounts = ["Visit*"] }')
+    stream = Stream(rules)
+    assert stream.add(counted(*TRAVEL, like=13)) == []
+    assert stream.add(counted(*TRAVEL, like=25)) == []
+    assert len(stream.add(counted("account", "facebook", "VisitGansu", like=10))) == 1
+
+
+def test_a_falling_reading_keeps_its_milestones() -> None:
+    """A reading that falls and rises again over the same threshold is no second milestone."""
+    stream = Stream(rule("account", "reading:followers", "thresholds = [100]"))
+    assert len(stream.add(reading("twitter", "GansuTravel", "followers", 101))) == 1
+    assert stream.add(reading("twitter", "GansuTravel", "followers", 99)) == []
+    assert stream.add(reading("twitter", "GansuTravel", "followers", 102)) == []
+
+
+def test_a_figure_that_was_reset_has_no_milestone_again() -> None:
+    """Reset by the platform, shown again, or grown again from nothing; with a restart in between, and in the
+    sum of the matrix: what was told once is not told again, and a higher one still is."""
+    rules = "".join(
+        rule(scope, "reading:followers", "thresholds = [100, 1000, 2000]", scope)
+        for scope in ("account", "matrix")
+    )
+    stream = Stream(rules)
+    assert len(stream.add(reading("twitter", "GansuTravel", "followers", 1200))) == 4
+    reset = reading("twitter", "GansuTravel", "followers", 0)
+    assert stream.add(reset) == []
+    assert stream.add(reading("twitter", "GansuTravel", "followers", 1210)) == []
+    assert stream.add(reset) == []
+    restarted = Stream(rules, stream.decided)
+    assert restarted.add(reset) == []
+    for value in (90, 150, 700, 1300):
+        assert restarted.add(reading("twitter", "GansuTravel", "followers", value)) == []
+    found = restarted.add(reading("twitter", "GansuTravel", "followers", 2001))
+    assert {(each.scope, each.threshold) for each in found} == {("account", 2000), ("matrix", 2000)}
+
+
+def test_an_account_says_what_was_done() -> None:
+    """Interactions are told by action, the three largest, without what does not belong to them."""
+    rules = rule("account", "interactions", "thresholds = [10000]")
+    change = counted(
+        *TRAVEL, at_ms=NOW_MS, like=6102, repost=2900, comment=900, quote=101, read=10**6, unlike=9000
+    )
+    (found,) = Stream(rules).add(change)
+    assert found.text == (
+        "Twitter @GansuTravel passed 10,000 interactions (10,003) at 22 Jun 2026 09:41 UTC; "
+        "6,102 likes, 2,900 reposts and 900 comments"
+    )
+    assert [(driver.name, driver.count) for driver in found.drivers] == [
+        ("like", 6102),
+        ("repost", 2900),
+        ("comment", 900),
+    ]
+    assert found.occurred_at == NOW_MS
+    assert ALERT.validate_json(found.model_dump_json()) == found
+
+
+def test_the_matrix_says_who() -> None:
+    """Sums are told by account, the three largest."""
+    (found,) = Stream(rule("matrix", "interactions", "thresholds = [1000]")).add(
+        counted(*TRAVEL, like=600),
+        counted("account", "facebook", "VisitGansu", like=300),
+        counted("account", "instagram", "visitgansu", like=90),
+        counted("account", "instagram", "gansu.heritage", like=10),
+    )
+    assert found.subject == ()
+    assert found.text == (
+        "The matrix, all accounts together, reached 1,000 interactions at 22 Jun 2026 09:30 UTC; most at "
+        "Twitter @GansuTravel (600), Facebook @VisitGansu (300) and Instagram @visitgansu (90)"
+    )
+
+
+def test_followers_of_a_platform_are_summed() -> None:
+    """A reading of a platform is the sum of its accounts' readings."""
+    (found,) = Stream(rule("platform", "reading:followers", "thresholds = [150]")).add(
+        reading("twitter", "GansuTravel", "followers", 100),
+        reading("twitter", "GansuHeritage", "followers", 60),
+        reading("facebook", "VisitGansu", "followers", 90),
+    )
+    assert found.subject == ("twitter",)
+    assert found.text == (
+        "Twitter, all accounts together, passed 150 followers (160) at 22 Jun 2026 09:30 UTC; most by "
+        "Twitter @GansuTravel (100) and Twitter @GansuHeritage (60)"
+    )
+
+
+def test_posts_hashtags_and_campaigns_have_names() -> None:
+    """A post tells whose it is, a hashtag its display name."""
+    rules = "".join(
+        rule(scope, "like", "thresholds = [1]", scope) for scope in ("post", "hashtag", "campaign")
+    )
+    found = Stream(rules).add(
+        post("facebook", "p1", "VisitGansu", like=1),
+        counted("hashtag", "fuxiceremony", like=1),
+        counted("campaign", "heritage-day-2026", like=1),
+    )
+    assert {each.text.split(" reached ")[0] for each in found} == {
+        "Post p1 by Facebook @VisitGansu",
+        "#FuxiCeremony",
+        "Campaign heritage-day-2026",
+    }
+    assert all("reached 1 like at" in each.text for each in found)

@@ -1,0 +1,167 @@
+"""Admission: bodies in all their shapes, told apart into good and bad events."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from schemas.reasons import Reason, Refusal
+from services.ingest.pipeline.admission import Admitted, TooManyEventsError, admit, members
+from services.ingest.pipeline.stream_time import EventPresent, Gate, WallPresent
+
+NOW = 1_782_120_600_000
+
+
+def event(number: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "kind": "interaction", "event_id": f"e{number}", "occurred_at": NOW + number, "platform": "twitter",
+        "account": "GansuTravel", "action": "like", **changes,
+    }  # fmt: skip
+
+
+def gate() -> Gate:
+    return WallPresent(lambda: NOW, ahead_ms=1000).gate()
+
+
+def admitted(body: bytes, *, lines: bool = False, most: int = 100) -> Admitted:
+    found = admit(body, lines=lines, most=most, gate=gate())
+    assert isinstance(found, Admitted), found
+    return found
+
+
+def ids(found: Admitted) -> list[str]:
+    return [each.event_id for each in found.events]
+
+
+def ndjson(*events: dict[str, Any]) -> bytes:
+    return b"\n".join(json.dumps(each).encode() for each in events)
+
+
+@pytest.mark.parametrize(
+    ("body", "lines", "count"),
+    [
+        (json.dumps(event(0)).encode(), False, 1),
+        (json.dumps(event(0), indent=2).encode(), False, 1),
+        (json.dumps([event(0), event(1)], indent=2).encode(), False, 2),
+        (b" \n[]", False, 0),
+        (ndjson(event(0), event(1)), True, 2),
+        (b"\r\n" + ndjson(event(0), event(1)).replace(b"\n", b"\r\n\r\n") + b"\r\n", True, 2),
+        (ndjson(event(0), event(1)), False, 2),
+        (ndjson(event(0)), True, 1),
+    ],
+)
+def test_every_shape_of_body_is_understood(body: bytes, lines: bool, count: int) -> None:
+    """One object, an array, NDJSON, and NDJSON that is called JSON."""
+    found = admitted(body, lines=lines)
+    assert ids(found) == [f"e{n}" for n in range(count)]
+    assert list(found.indexes) == list(range(count))
+    assert not found.refused
+    assert len(members(body, lines=lines)) == count
+
+
+def test_the_good_events_of_a_batch_go_through() -> None:
+    """A refused one is told with its index and its bytes as sent; the others keep their order."""
+    bad = b'{ "kind" : "interaction" }'
+    body = b"[" + json.dumps(event(0)).encode() + b", " + bad + b"," + json.dumps(event(2)).encode() + b"]"
+    found = admitted(body)
+    assert (ids(found), found.indexes) == (["e0", "e2"], [0, 2])
+    assert [(each.index, each.raw, each.refusal.reason) for each in found.refused] == [
+        (1, bad, Reason.MISSING_FIELD)
+    ]
+
+
+def test_a_bad_line_does_not_spoil_its_neighbours() -> None:
+    """Whatever is on it: lines are judged one by one."""
+    lines = [json.dumps(event(0)).encode(), b"{", b'{"a":NaN}', b"\xff", b"[]", json.dumps(event(5)).encode()]
+    found = admitted(b"\n".join(lines), lines=True)
+    assert ids(found) == ["e0", "e5"]
+    reasons = [each.refusal.reason for each in found.refused]
+    assert reasons == [Reason.NOT_JSON, Reason.NOT_JSON, Reason.NOT_UTF8, Reason.NOT_AN_OBJECT]
+    assert [each.raw for each in found.refused] == lines[1:5]
+
+
+@pytest.mark.parametrize(
+    ("body", "lines"),
+    [
+        (b"[{},]", False), (b"{", False), (b"nonsense", False), (b"[" * 100_000, False), (b" \n ", True),
+        (b"{\n}}", False), (b"{}}\n{}", False),
+    ],
+)  # fmt: skip
+def test_a_body_that_cannot_be_told_apart_is_refused_as_a_whole(body: bytes, lines: bool) -> None:
+    """There is no event to point at."""
+    found = admit(body, lines=lines, most=10, gate=gate())
+    assert isinstance(found, Refusal)
+    assert found.reason in (Reason.NOT_JSON, Reason.TOO_DEEP)
+
+
+def test_a_body_that_is_one_bad_event_is_that_event() -> None:
+    """JSON, but no event: it has index 0 and its reason."""
+    assert [each.refusal.reason for each in admitted(b" 42 ").refused] == [Reason.NOT_AN_OBJECT]
+    assert [each.raw for each in admitted(b" {} ").refused] == [b"{}"]
+
+
+@pytest.mark.parametrize("lines", [False, True])
+def test_too_many_events_are_refused(lines: bool) -> None:
+    """The limit itself is allowed, one more is not."""
+    body = ndjson(*map(event, range(3)))
+    body = body if lines else b"[" + body.replace(b"\n", b",") + b"]"
+    assert len(admitted(body, lines=lines, most=3).events) == 3
+    with pytest.raises(TooManyEventsError):
+        admitted(body, lines=lines, most=2)
+
+
+def test_a_body_of_nothing_but_commas_is_refused_before_it_is_taken_apart() -> None:
+    """Millions of tiny members would need a hundred times the memory of the body."""
+    with pytest.raises(TooManyEventsError):
+        admitted(b"[" + b"0," * 100_000 + b"0]")
+
+
+def test_an_event_too_far_ahead_of_the_wall_clock_is_refused() -> None:
+    """At the bound it is accepted; one with a wrong date does not take the rest with it."""
+    batch = [event(0), event(1000), event(1001), event(-(10**9))]
+    found = admitted(json.dumps(batch).encode())
+    assert ids(found) == ["e0", "e1000", "e-1000000000"]
+    assert [(each.index, each.refusal.field, each.refusal.reason) for each in found.refused] == [
+        (2, "occurred_at", Reason.AHEAD_OF_CLOCK)
+    ]
+
+
+def test_with_the_event_clock_the_first_event_sets_the_present() -> None:
+    """And each accepted event moves the bound for those after it, in the same request too."""
+    present = EventPresent(ahead_ms=1000)
+    batch = [event(0), event(900), event(1800), event(5000), event(2800), event(-99_999)]
+    judge = present.gate()
+    found = admit(json.dumps(batch).encode(), lines=False, most=10, gate=judge)
+    assert isinstance(found, Admitted)
+    assert found.indexes == [0, 1, 2, 4, 5]
+    assert present.now() is None, "until the events are handed over"
+    present.saw(judge.newest)
+    assert present.now() == NOW + 2800
+
+
+@pytest.mark.parametrize("times", [[0, 900, 1800, 2000], [1800, 0, 900], [0], []])
+def test_the_quick_judgement_of_times_agrees_with_the_one_by_one(times: list[int]) -> None:
+    """Whether all are within the bound at once is asked first; the answer is the same."""
+    present = EventPresent(ahead_ms=1000)
+    present.saw(NOW)
+    whole, single = present.gate(), present.gate()
+    body = json.dumps([event(time) for time in times]).encode()
+    found = admit(body, lines=False, most=10, gate=whole)
+    assert isinstance(found, Admitted)
+    accepted = [time for time in times if single.admits(NOW + time)]
+    assert ids(found) == [f"e{time}" for time in accepted]
+    assert whole.newest == single.newest
+
+
+def test_the_present_never_goes_back() -> None:
+    """Neither when the wall clock is set back, nor with an older event."""
+    readings = iter([NOW, NOW - 5000, NOW + 1])
+    wall = WallPresent(lambda: next(readings), ahead_ms=0)
+    assert [wall.now() for _ in range(3)] == [NOW, NOW, NOW + 1]
+    events = EventPresent(ahead_ms=0)
+    events.saw(NOW)
+    events.saw(NOW - 1)
+    events.saw(None)
+    assert events.now() == NOW

@@ -1,0 +1,165 @@
+"""A demo's verdict is good only if every figure is the scenario's, and its settings are its own."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+from rich.console import Console
+
+from fanpulse.simulate.closing import addresses, closing, opening
+from fanpulse.simulate.scenario import Expectation
+from fanpulse.simulate.sent_counts import Mismatch, Tally
+from fanpulse.simulate.setting import demo_settings
+from fanpulse.simulate.verdict import Outcome, judge
+from services.runtime.settings import (
+    AlertsSettings,
+    IngestSettings,
+    KafkaSettings,
+    Settings,
+    load_settings,
+)
+from services.supervise.environment import as_environment
+
+
+@dataclass(frozen=True)
+class Line:
+    line: str
+
+
+@dataclass(frozen=True)
+class SpikeFound:
+    start_ms: int
+    observed: int
+    baseline: float
+
+
+@dataclass(frozen=True)
+class Audit:
+    verdict: str = "AGREES"
+    exact: bool = True
+    events: int = 990
+    counted: int = 970
+    differences: tuple[Line, ...] = ()
+    notes: tuple[str, ...] = ()
+    milestones: tuple[object, ...] = ("one", "two")
+    spikes: tuple[SpikeFound, ...] = (SpikeFound(1_782_121_260_000, 2_273, 334.0),)
+
+
+EXPECTED = Expectation(sent=1_000, accepted=990, duplicates=20, rejected={"bad_time": 7, "not_json": 3})
+TALLY = Tally(sent=1_000, accepted=990, rejected=Counter({"bad_time": 7, "not_json": 3}), requests=10)
+
+
+def outcome(tally: Tally = TALLY, audit: Audit | None = None) -> Outcome:
+    return judge(EXPECTED, tally, audit or Audit(), 1.5)
+
+
+def test_all_as_expected_is_good() -> None:
+    """The report has the keys that scripts rely on, and its figures fit together."""
+    good = outcome()
+    assert good.good
+    report = good.as_json()
+    wanted = {
+        "sent": 1_000, "accepted": 990, "rejected": {"bad_time": 7, "not_json": 3}, "duplicates": 20,
+        "counted": 970, "milestones": 2, "spikes": 1, "exact": True, "seconds": 1.5,
+    }  # fmt: skip
+    assert {key: report[key] for key in wanted} == wanted
+    assert good.moments == ("09:41 6.8x",)
+    assert good.counted == good.accepted - good.duplicates
+
+
+@pytest.mark.parametrize(
+    ("tally", "audit", "problem"),
+    [
+        ({}, {"exact": False, "verdict": "DIFFERS"}, "verdict is DIFFERS"),
+        ({}, {"exact": False, "verdict": "DIFFERS", "differences": (Line("MISSING x"),)}, "MISSING x"),
+        ({"sent": 999}, {}, "sent is 999, but the scenario has 1,000"),
+        ({"accepted": 989}, {"events": 989}, "accepted is 989"),
+        ({}, {"counted": 969}, "counted is 969"),
+        ({}, {"counted": 969}, "duplicates is 21"),
+        ({}, {"events": 989}, "the log lacks 1 of the events"),
+        ({}, {"events": 991}, "the log has 1 more events"),
+        ({"rejected": Counter(bad_time=6, too_long=1, not_json=3)}, {}, "rejected as bad_time are 6"),
+        ({"rejected": Counter(bad_time=6, too_long=1, not_json=3)}, {}, "rejected as too_long are 1"),
+        ({"mismatched": 1, "mismatches": [Mismatch(b"{}", "accepted", "bad_time")]}, {}, "expected accepted"),
+    ],
+)
+def test_each_deviation_is_a_problem_of_its_own(
+    tally: dict[str, Any], audit: dict[str, Any], problem: str
+) -> None:
+    """One figure that is off makes the verdict not good, and is named with its size."""
+    bad = outcome(replace(TALLY, **tally), replace(Audit(), **audit))
+    assert not bad.good
+    assert any(problem in line for line in bad.problems), bad.problems
+
+
+def test_events_sent_again_after_a_lost_answer_are_no_duplicates_of_the_scenario() -> None:
+    """They are in the log twice and count once; the figures of the report still fit together."""
+    retried = outcome(replace(TALLY, retries=2), replace(Audit(), events=1_040))
+    assert retried.good
+    assert (retried.resent, retried.duplicates, retried.counted) == (50, 20, 970)
+
+
+def printed(renderable: Any) -> str:
+    file = io.StringIO()
+    Console(file=file, width=100).print(renderable)
+    return file.getvalue()
+
+
+def test_the_report_for_people_has_every_figure() -> None:
+    """Counts, reasons, spikes and the verdict; when not good, why."""
+    text = printed(closing(outcome(replace(TALLY, retries=2), replace(Audit(), events=1_040))))
+    for words in ("1,000", "990", "bad_time 7, not_json 3", "970", "09:41 6.8x", "AGREES", "50 events"):
+        assert words in text
+    text = printed(closing(outcome(audit=replace(Audit(), counted=969))))
+    assert "NOT GOOD" in text
+    assert "counted is 969" in text
+    assert "12 s" in printed(opening(2026, 600, 120))
+
+
+def test_addresses_are_told_with_how_to_get_what_is_absent() -> None:
+    """One line for each place to look at."""
+    status = {
+        "kafka": {"bootstrap": "127.0.0.1:9092"},
+        "ingest": [{"url": "http://127.0.0.1:1"}],
+        "aggregate": [{"metrics": "http://127.0.0.1:2/metrics"}],
+        "alerts": [{"metrics": "http://127.0.0.1:3/metrics"}],
+        "prometheus": {"url": "http://127.0.0.1:4"},
+        "grafana": None,
+    }
+    text = printed(addresses(status, {"grafana": "not on the PATH; get it from the web"}))
+    for words in (
+        "http://127.0.0.1:1/docs",
+        ":2/metrics",
+        ":3/metrics",
+        "http://127.0.0.1:4",
+        "not on the PATH",
+    ):
+        assert words in text
+
+
+def test_a_demo_takes_the_broker_and_nothing_else_from_the_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No webhook, host, key or rule of the user reaches the services of a demo."""
+    user = Settings(
+        namespace="real",
+        state_dir=tmp_path,
+        kafka=KafkaSettings(bootstrap="broker:9092", sasl_username="u", sasl_password=SecretStr("p")),
+        ingest=IngestSettings(host="0.0.0.0", api_key_hashes=("0" * 64,), port=8080),
+        alerts=AlertsSettings(webhook_url="https://example.org/hook", rules=tmp_path / "rules.toml"),
+        hashtag_aliases={"Own": ("eigen",)},
+    )
+    demo = demo_settings(user)
+    assert (demo.namespace, demo.state_dir, demo.kafka) == ("demo", tmp_path, user.kafka)
+    assert (demo.ingest.host, demo.ingest.api_key_hashes, demo.ingest.clock) == ("127.0.0.1", (), "event")
+    assert (demo.alerts.webhook_url, demo.alerts.rules) == (None, None)
+    assert "Own" not in demo.hashtag_aliases
+    for name, value in as_environment(demo).items():
+        monkeypatch.setenv(name, value)
+    assert load_settings().ingest == demo.ingest
