@@ -22,7 +22,7 @@ from typing import Any
 
 from bench import worker
 from bench.figures import Contest, Counts, Rolling, medians, require_equal
-from bench.kafka_streams import peer as streams
+from bench.kafka_streams import baseline as streams
 from bench.stream import ACCOUNTS, TAGS, fill
 from bench.usage import Usage
 from fanpulse.devstack.kafka import EmbeddedKafka
@@ -46,46 +46,56 @@ async def run(folder: Path, events: int, runs: int, streams_runs: int) -> dict[s
             ),
         )
         size = await fill(settings, events)
-        peer = streams.compiled(folder)
-        peers = {name: replace(peer, options=options) for name, options in streams.WAYS.items()}
-        turns = []
+        baseline = streams.compiled(folder)
+        baselines = {name: replace(baseline, options=options) for name, options in streams.WAYS.items()}
+        rounds = []
         for number in range(runs):
-            turn = {"bare_loop": await _bare_loop(settings, events)}
-            turn["ours"] = await _aggregator(settings, events, folder)
+            round_number = {"bare_loop": await _bare_loop(settings, events)}
+            round_number["ours"] = await _aggregator(settings, events, folder)
             if number < streams_runs:
-                for name, each in peers.items():
-                    turn[name] = await streams.run(each, settings, events)
-            require_equal(turn)
-            turns.append(turn)
-            rates = ", ".join(f"{name} {each.events_per_s:,.0f}/s" for name, each in turn.items())
+                for name, each in baselines.items():
+                    round_number[name] = await streams.run(each, settings, events)
+            require_equal(round_number)
+            rounds.append(round_number)
+            rates = ", ".join(f"{name} {each.events_per_s:,.0f}/s" for name, each in round_number.items())
             print(f"  {events:,} events, run {number + 1}: {rates}", flush=True)
     return {
         "events": events,
         "runs": runs,
         "kafka_streams_runs": min(runs, streams_runs),
         **size.figures(),
-        **_figures(turns),
+        **_figures(rounds),
     }
 
 
-def _figures(turns: list[dict[str, Contest]]) -> dict[str, Any]:
+def _figures(rounds: list[dict[str, Contest]]) -> dict[str, Any]:
     """Ratios are taken within a turn, so that what slows the machine for a while slows both sides."""
-    names = dict.fromkeys(name for turn in turns for name in turn)
-    contestants = {name: medians([turn[name] for turn in turns if name in turn]) for name in names}
-    ours = contestants["ours"]
-    figures: dict[str, Any] = {f"{name}_per_s": each["events_per_s"] for name, each in contestants.items()}
-    figures["ratio_bare"] = _ratio(turns, "bare_loop")
-    if "kafka_streams_eos" in contestants:
-        figures["ratio_kafka_streams"] = _ratio(turns, "kafka_streams_eos")
-        figures["ratio_kafka_streams_processor"] = _ratio(turns, "kafka_streams_processor")
-        figures["ratio_kafka_streams_combined"] = _ratio(turns, "kafka_streams_combined")
+    names = dict.fromkeys(name for round_number in rounds for name in round_number)
+    implementations = {
+        name: medians([round_number[name] for round_number in rounds if name in round_number])
+        for name in names
+    }
+    ours = implementations["ours"]
+    figures: dict[str, Any] = {
+        f"{name}_per_s": each["events_per_s"] for name, each in implementations.items()
+    }
+    figures["ratio_bare"] = _ratio(rounds, "bare_loop")
+    if "kafka_streams_eos" in implementations:
+        figures["ratio_kafka_streams"] = _ratio(rounds, "kafka_streams_eos")
+        figures["ratio_kafka_streams_processor"] = _ratio(rounds, "kafka_streams_processor")
+        figures["ratio_kafka_streams_combined"] = _ratio(rounds, "kafka_streams_combined")
     figures |= {name: ours[name] for name in ("rss_mb", "cpu_seconds_per_million")}
-    return figures | {"contestants": contestants}
+    return figures | {"contestants": implementations}
 
 
-def _ratio(turns: list[dict[str, Contest]], peer: str) -> float:
-    both = [turn for turn in turns if peer in turn]
-    return round(statistics.median(turn["ours"].events_per_s / turn[peer].events_per_s for turn in both), 3)
+def _ratio(rounds: list[dict[str, Contest]], baseline: str) -> float:
+    both = [round_number for round_number in rounds if baseline in round_number]
+    return round(
+        statistics.median(
+            round_number["ours"].events_per_s / round_number[baseline].events_per_s for round_number in both
+        ),
+        3,
+    )
 
 
 async def _bare_loop(settings: Settings, events: int) -> Contest:
@@ -117,7 +127,7 @@ async def _aggregator(settings: Settings, events: int, folder: Path) -> Contest:
     await asyncio.to_thread(worker.forget, settings)
     with worker.running(settings, folder) as ours, Usage(ours.pid) as usage:
         counted, seconds, cpu = await asyncio.to_thread(_watch, ours, usage, events)
-        await asyncio.to_thread(worker.await_met, [ours], events)
+        await asyncio.to_thread(worker.await_seen, [ours], events)
         page = ours.page() or ""
     counts = counts_of(await worker.stored_totals(settings))
     return Contest(counted / seconds, usage.peak_mb, cpu / counted * 1e6, counts, _rolling(page))
@@ -128,24 +138,24 @@ def _watch(ours: worker.Worker, usage: Usage, events: int) -> tuple[float, float
 
     The end is placed between two looks, by the rate before; looks are closer to each other when it is near.
     """
-    looks: list[tuple[float, float, float]] = []
+    polls: list[tuple[float, float, float]] = []
     pause = LAST_POLLS_SECONDS
     end = time.perf_counter() + worker.TIMEOUT_SECONDS
     while time.perf_counter() < end:
         time.sleep(pause)
-        met = ours.met()
-        if met is None:
+        seen = ours.seen()
+        if seen is None:
             continue
-        looks.append((time.perf_counter(), met, usage.cpu_seconds()))
-        if met >= events and len(looks) > 1:
-            (first, at_first, cpu), (then, before, _) = looks[0], looks[-2]
+        polls.append((time.perf_counter(), seen, usage.cpu_seconds()))
+        if seen >= events and len(polls) > 1:
+            (first, at_first, cpu), (then, before, _) = polls[0], polls[-2]
             rate = (before - at_first) / (then - first) if then > first else 0.0
-            last = min(looks[-1][0], then + (events - before) / rate) if rate else looks[-1][0]
-            return events - at_first, last - first, looks[-1][2] - cpu
+            last = min(polls[-1][0], then + (events - before) / rate) if rate else polls[-1][0]
+            return events - at_first, last - first, polls[-1][2] - cpu
         pause = POLL_SECONDS
-        if met > looks[0][1]:
-            rate = (met - looks[0][1]) / (looks[-1][0] - looks[0][0])
-            pause = max(LAST_POLLS_SECONDS, min(POLL_SECONDS, 0.8 * (events - met) / rate))
+        if seen > polls[0][1]:
+            rate = (seen - polls[0][1]) / (polls[-1][0] - polls[0][0])
+            pause = max(LAST_POLLS_SECONDS, min(POLL_SECONDS, 0.8 * (events - seen) / rate))
     raise SystemExit("the aggregator did not count all events in time")
 
 

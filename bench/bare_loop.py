@@ -41,15 +41,15 @@ def main() -> None:
     accounts: Counter[tuple[str, str, str]] = Counter()
     hashtags: Counter[tuple[str, str]] = Counter()
     seen: set[str] = set()
-    met, started, cpu = 0, 0.0, 0.0
-    while met < events:
+    seen, started, cpu = 0, 0.0, 0.0
+    while seen < events:
         for message in consumer.consume(100, timeout=0.05):
             if not started:
                 started, cpu = time.perf_counter(), time.process_time()
             for event in decode(message.value()):
                 if event.kind == "clock":
                     continue
-                met += 1
+                seen += 1
                 if event.event_id in seen:
                     continue
                 seen.add(event.event_id)

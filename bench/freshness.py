@@ -68,7 +68,7 @@ class Probes:
     acknowledged: list[float] = field(default_factory=list)
     on_metrics: list[float] = field(default_factory=list)
     in_totals: list[float] = field(default_factory=list)
-    looks: int = 0  # at /metrics
+    polls: int = 0  # at /metrics
 
     def seen(self, where: list[float], count: int) -> None:
         """A figure shows ``count`` probes now."""
@@ -114,7 +114,7 @@ def _measure(settings: Settings, folder: Path, streams: tuple[Stream, ...], seco
     return {
         "events_per_s": round(events / load_seconds),
         "probes": len(probes.posted),
-        "metrics_poll_ms": round(watched / max(1, probes.looks) * 1000),
+        "metrics_poll_ms": round(watched / max(1, probes.polls) * 1000),
         **_quantiles("acknowledged", [each * 1000 for each in probes.acknowledged]),
         **_quantiles("metrics", probes.delays_ms(probes.on_metrics)),
         **_quantiles("totals", probes.delays_ms(probes.in_totals)),
@@ -188,7 +188,7 @@ def _watch_metrics(ours: worker.Worker, probes: Probes, stop: threading.Event) -
         probes.seen(probes.on_metrics, int(count))
         took = time.perf_counter() - began
         cost = min(cost, took)
-        probes.looks += 1
+        probes.polls += 1
         stop.wait(max(0.0, max(POLL_SECONDS, cost / POLL_SHARE) - took))
 
 

@@ -44,15 +44,15 @@ class Generated:
     def records(self) -> Iterator[Placed]:
         """Two events for each hashtag in all: with it, and with one of the popular ones."""
         draw = random.Random(5)
-        total, turn = 2 * self.hashtags, 0
+        total, round_number = 2 * self.hashtags, 0
         while self.events < total:
             count = min(EVENTS_PER_RECORD, total - self.events)
-            now = START_MS + turn * 5
+            now = START_MS + round_number * 5
             rows = [self._event(draw, self.events + index, now) for index in range(count)]
-            yield turn % self.partitions, b"[%b]" % b",".join(rows)
+            yield round_number % self.partitions, b"[%b]" % b",".join(rows)
             self.events += count
-            turn += 1
-            if turn % (self.partitions * 50) == 0:
+            round_number += 1
+            if round_number % (self.partitions * 50) == 0:
                 yield from clocks(now, self.partitions)
 
     def _event(self, draw: random.Random, number: int, now: int) -> bytes:
@@ -98,7 +98,7 @@ def _measure(ours: worker.Worker, events: int) -> dict[str, Any]:
     scrapes = Scrapes(ours)
     started = time.perf_counter()
     with scrapes:
-        worker.await_met([ours], events, pause_seconds=2.0)
+        worker.await_seen([ours], events, pause_seconds=2.0)
     seconds = time.perf_counter() - started
     after = [scrapes.once() for _ in range(AFTER_SCRAPES)]
     page = ours.page() or ""

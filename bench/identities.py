@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 
-from services.aggregate.counting.dedup import Deduplicator, Horizon
+from services.aggregate.counting.dedup import Deduplicator, DedupWindow
 
-GENERATION_EVENTS, GENERATIONS, RECORD = 250_000, 2, 500
+SEGMENT_EVENTS, SEGMENTS, RECORD = 250_000, 2, 500
 
 Digests = npt.NDArray[np.uint64]  # shape (n, 2); the first is never 0
 
@@ -78,12 +78,12 @@ class IdSet:
             return
         at = (fresh[:, 0] & np.uint64(self._mask)).astype(np.intp)
         taken = (self._first[at] != 0).sum(axis=1)
-        place = np.minimum(taken, BUCKET - 1)
+        index = np.minimum(taken, BUCKET - 1)
         free = np.flatnonzero(taken < BUCKET)
-        self._first[at[free], place[free]] = fresh[free, 0]
-        self._second[at[free], place[free]] = fresh[free, 1]
+        self._first[at[free], index[free]] = fresh[free, 0]
+        self._second[at[free], index[free]] = fresh[free, 1]
         # Of two that chose the same place the last is there now.
-        lost = (self._first[at, place] != fresh[:, 0]) | (self._second[at, place] != fresh[:, 1])
+        lost = (self._first[at, index] != fresh[:, 0]) | (self._second[at, index] != fresh[:, 1])
         for a, b in fresh[lost].tolist():
             self._put(a, b)
 
@@ -91,24 +91,24 @@ class IdSet:
         return self._place(first, second) is None
 
     def _put(self, first: int, second: int) -> None:
-        place = self._place(first, second)
-        if place is not None:
-            self._flat[place], self._flat_second[place] = first, second
+        index = self._place(first, second)
+        if index is not None:
+            self._flat[index], self._flat_second[index] = first, second
 
     def _place(self, first: int, second: int) -> int | None:
         """The empty place where an id belongs; None if it is there already."""
         firsts, seconds, size = self._flat, self._flat_second, len(self._flat)
-        place = (first & self._mask) * BUCKET
-        while (met := firsts[place]) != 0:
-            if met == first and seconds[place] == second:
+        index = (first & self._mask) * BUCKET
+        while (seen := firsts[index]) != 0:
+            if seen == first and seconds[index] == second:
                 return None
-            place = (place + 1) % size
-        return place
+            index = (index + 1) % size
+        return index
 
 
 def _records() -> list[list[str]]:
     """New ids in records, as ingest and the platforms make them: about 22 characters."""
-    events = GENERATION_EVENTS * (GENERATIONS + 1)
+    events = SEGMENT_EVENTS * (SEGMENTS + 1)
     return [
         [f"twitter-{number:014d}" for number in range(start, start + RECORD)]
         for start in range(0, events, RECORD)
@@ -116,21 +116,21 @@ def _records() -> list[list[str]]:
 
 
 def _strings(records: list[list[str]]) -> object:
-    deduplicator = Deduplicator(Horizon(GENERATION_EVENTS, GENERATIONS))
+    deduplicator = Deduplicator(DedupWindow(SEGMENT_EVENTS, SEGMENTS))
     while records:
         assert not deduplicator.duplicates(records.pop())
     return deduplicator
 
 
 def _compact(records: list[list[str]]) -> object:
-    generations = [IdSet(GENERATION_EVENTS) for _ in range(GENERATIONS + 1)]
+    segments = [IdSet(SEGMENT_EVENTS) for _ in range(SEGMENTS + 1)]
     taken = 0
     while records:
         wanted = digests(records.pop())
-        assert not np.any([each.find(wanted) for each in generations], axis=0).any()
-        generations[taken // GENERATION_EVENTS].add(wanted)
+        assert not np.any([each.find(wanted) for each in segments], axis=0).any()
+        segments[taken // SEGMENT_EVENTS].add(wanted)
         taken += RECORD
-    return generations
+    return segments
 
 
 def _measure(form: str) -> dict[str, float]:

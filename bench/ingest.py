@@ -45,12 +45,12 @@ class Configuration:
     name: str
     batch: int
     connections: int
-    peer_batch: int
+    baseline_batch: int
 
 
 CONFIGURATIONS = (
-    Configuration("500s", batch=500, connections=16, peer_batch=125),
-    Configuration("singles", batch=1, connections=64, peer_batch=1),
+    Configuration("500s", batch=500, connections=16, baseline_batch=125),
+    Configuration("singles", batch=1, connections=64, baseline_batch=1),
 )
 
 
@@ -83,7 +83,7 @@ def _measure(settings: Settings, seconds: float, runs: int) -> dict[str, Any]:
         _post(port, posts())
         for number in range(runs):
             for each in CONFIGURATIONS:
-                rows[each.name].append(_turn(settings, each, port, process, seconds, number))
+                rows[each.name].append(_round(settings, each, port, process, seconds, number))
         peak_mb = process.memory_info().rss / 2**20
     return {
         "runs": runs,
@@ -94,7 +94,7 @@ def _measure(settings: Settings, seconds: float, runs: int) -> dict[str, Any]:
     }
 
 
-def _turn(
+def _round(
     settings: Settings, each: Configuration, port: int, process: psutil.Process, seconds: float, number: int
 ) -> dict[str, float]:
     """The bare producer, ingest at full load, and ingest at half of that."""
@@ -135,10 +135,10 @@ def _load(each: Configuration, port: int, seconds: float, rate: float | None, se
 
 
 def _bare(settings: Settings, each: Configuration, seconds: float) -> dict[str, Any]:
-    events = int(seconds * (400_000 if each.peer_batch > 1 else 30_000))
+    events = int(seconds * (400_000 if each.baseline_batch > 1 else 30_000))
     topic = qualified(settings.namespace, EVENTS.name)
     command = [sys.executable, "-m", "bench.bare_producer", str(settings.kafka.bootstrap), topic]
-    command += ["--events", str(events), "--batch", str(each.peer_batch)]
+    command += ["--events", str(events), "--batch", str(each.baseline_batch)]
     return _figures([*command, "--partitions", str(settings.kafka.partitions)])
 
 

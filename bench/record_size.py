@@ -57,10 +57,10 @@ async def _sizes(settings: Settings) -> dict[str, float]:
     ]
     counts = sorted(count for count, _ in written)
     total = sum(counts)
-    met = 0
+    seen = 0
     for half in counts:  # half of all events are in records of at least so many
-        met += half
-        if 2 * met >= total:
+        seen += half
+        if 2 * seen >= total:
             break
     return {
         "records": len(counts),

@@ -18,7 +18,7 @@ from rich.table import Table as RichTable
 
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 Figures = dict[str, Any]
-CONTESTANTS = {
+IMPLEMENTATIONS = {
     "ours": "fanpulse",
     "bare_loop": "bare loop",
     "kafka_streams_eos": "Kafka Streams, exactly_once_v2",
@@ -83,13 +83,13 @@ def _row(cells: tuple[str, ...]) -> str:
 
 def _aggregate(figures: Figures) -> Table:
     rows = []
-    contestants = figures["contestants"]
-    for name in (name for name in CONTESTANTS if name in contestants):
-        each = contestants[name]
-        ratio = each["events_per_s"] / contestants["ours"]["events_per_s"]
+    implementations = figures["contestants"]
+    for name in (name for name in IMPLEMENTATIONS if name in implementations):
+        each = implementations[name]
+        ratio = each["events_per_s"] / implementations["ours"]["events_per_s"]
         rows.append(
             (
-                CONTESTANTS[name],
+                IMPLEMENTATIONS[name],
                 f"{each['events_per_s']:,.0f}",
                 f"{ratio:.2f}",
                 f"{each['rss_mb']:,.0f}",

@@ -27,12 +27,12 @@ async def run(folder: Path, events: int, keys: list[int], runs: int) -> dict[str
     """Worst restart of ``runs`` by each signal, for each number of keys."""
     found = {}
     for number in keys:
-        place = folder / str(number)
-        place.mkdir()
-        async with EmbeddedKafka(place / "kafka") as kafka:
+        index = folder / str(number)
+        index.mkdir()
+        async with EmbeddedKafka(index / "kafka") as kafka:
             settings = Settings(namespace="restart", kafka=KafkaSettings(bootstrap=kafka.bootstrap))
             await fill(settings, events, posts=number)
-            found[f"keys_{number}"] = await _restarts(settings, place, events, runs)
+            found[f"keys_{number}"] = await _restarts(settings, index, events, runs)
     return {"events": events, "runs": runs, **found}
 
 
@@ -40,7 +40,7 @@ async def _restarts(settings: Settings, folder: Path, events: int, runs: int) ->
     times: dict[str, list[float]] = {name: [] for name in HOWS}
     ours = worker.start(settings, folder)
     try:
-        await asyncio.to_thread(worker.await_met, [ours], events)
+        await asyncio.to_thread(worker.await_seen, [ours], events)
         await asyncio.to_thread(_await_stored, ours)
         for number in range(runs):
             for name, how in HOWS.items():
@@ -64,7 +64,7 @@ async def _restarts(settings: Settings, folder: Path, events: int, runs: int) ->
 def _until_complete(ours: worker.Worker, events: int) -> float:
     """Seconds from the start of the process, which was just now."""
     started = time.perf_counter()
-    worker.await_met([ours], events, POLL_SECONDS)
+    worker.await_seen([ours], events, POLL_SECONDS)
     return time.perf_counter() - started
 
 

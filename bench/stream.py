@@ -56,9 +56,9 @@ def records(events: int, partitions: int, posts: int = POSTS, seed: int = 1) -> 
     draw = random.Random(seed)
     rows = _rows(draw, posts)
     last: dict[int, list[bytes]] = {}
-    made, turn = 0, 0
+    made, round_number = 0, 0
     while made < events:
-        partition, now = turn % partitions, START_MS + turn * 5
+        partition, now = round_number % partitions, START_MS + round_number * 5
         count = min(EVENTS_PER_RECORD, events - made)
         some = [
             template % (number, now - before, action, actor, country)
@@ -70,20 +70,20 @@ def records(events: int, partitions: int, posts: int = POSTS, seed: int = 1) -> 
         last[partition] = some
         yield partition, b"[%b]" % b",".join(some)
         made += count
-        turn += 1
-        if turn % (partitions * 50) == 0:
+        round_number += 1
+        if round_number % (partitions * 50) == 0:
             yield from clocks(now, partitions)
-    yield from clocks(present_at_end(events), partitions)
+    yield from clocks(stream_time_at_end(events), partitions)
 
 
-def present_at_end(events: int) -> int:
+def stream_time_at_end(events: int) -> int:
     """What the clock records at the end of a log of so many events say, in ms."""
     return START_MS + -(-events // EVENTS_PER_RECORD) * 5
 
 
-def clocks(present_ms: int, partitions: int) -> Iterator[Placed]:
+def clocks(stream_time_ms: int, partitions: int) -> Iterator[Placed]:
     """A clock record for each partition."""
-    clock = json.dumps([{"kind": "clock", "v": 1, "present": present_ms, "source": "event"}]).encode()
+    clock = json.dumps([{"kind": "clock", "v": 1, "stream_time": stream_time_ms, "source": "event"}]).encode()
     return ((partition, clock) for partition in range(partitions))
 
 

@@ -67,10 +67,10 @@ class Worker:
             return False
         return True
 
-    def met(self) -> float | None:
+    def seen(self) -> float | None:
         """Events met so far, duplicates included; None while the worker is not ready."""
         page = self.page() if self.ready() else None
-        return None if page is None else met(page)
+        return None if page is None else seen(page)
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> float:
         """Signal the process and wait for its end; seconds that it took. Safe to repeat."""
@@ -81,7 +81,7 @@ class Worker:
         return time.perf_counter() - started
 
 
-def met(page: str) -> float:
+def seen(page: str) -> float:
     """Events that a page of metrics says were met, duplicates included."""
     return total(page, "fanpulse_events_counted_total") + total(page, "fanpulse_duplicate_events_total")
 
@@ -124,13 +124,13 @@ def running(settings: Settings, folder: Path, name: str = "aggregate") -> Iterat
         worker.end()
 
 
-def await_met(workers: list[Worker], events: int, pause_seconds: float = 0.2) -> None:
+def await_seen(workers: list[Worker], events: int, pause_seconds: float = 0.2) -> None:
     """Wait until all events have been met by the workers together, and no record waits."""
     end = time.perf_counter() + TIMEOUT_SECONDS
     while time.perf_counter() < end:
         pages = [worker.page() for worker in workers if worker.ready()]
         known = [page for page in pages if page is not None]
-        if sum(map(met, known)) >= events and not any(waiting(page) for page in known):
+        if sum(map(seen, known)) >= events and not any(waiting(page) for page in known):
             return
         time.sleep(pause_seconds)
     raise SystemExit("the aggregator did not count all events in time")

@@ -57,7 +57,7 @@ def _rate(settings: Settings, folder: Path, events: int, count: int) -> tuple[fl
                 f"{before:,.0f} of {events:,} events were counted before {count} workers had their "
                 "partitions; take more events"
             )
-        worker.await_met(workers, events, POLL_SECONDS)
+        worker.await_seen(workers, events, POLL_SECONDS)
         seconds = time.perf_counter() - began
         return (events - before) / seconds, sum(usage.peak_mb for usage in usages)
 
@@ -69,6 +69,6 @@ def _settled(workers: list[worker.Worker], partitions: int) -> tuple[float, floa
     while time.perf_counter() < end:
         pages = [(each.page() or "") if each.ready() else "" for each in workers]
         if all(page.count("\nfanpulse_aggregate_offset{") == share for page in pages):
-            return time.perf_counter(), sum(map(worker.met, pages))
+            return time.perf_counter(), sum(map(worker.seen, pages))
         time.sleep(POLL_SECONDS)
     raise SystemExit("the workers did not share the partitions")

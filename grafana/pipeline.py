@@ -156,9 +156,9 @@ def _ingest() -> list[Row]:
 
 
 def _aggregate() -> list[Row]:
-    counted = f"rate({_of('partition:fanpulse_events_counted:held')}[1m])"
-    present = f"max by (namespace, partition) ({_of('fanpulse_aggregate_present_timestamp_seconds')})"
-    newest = f"max by (namespace, partition) ({_of('fanpulse_aggregate_watermark_timestamp_seconds')})"
+    counted = f"rate({_of('partition:fanpulse_events_counted:rebalance_safe')}[1m])"
+    present = f"max by (namespace, partition) ({_of('fanpulse_aggregate_stream_timestamp_seconds')})"
+    newest = f"max by (namespace, partition) ({_of('fanpulse_aggregate_max_event_timestamp_seconds')})"
     return [
         row(
             8,
@@ -202,9 +202,9 @@ def _aggregate() -> list[Row]:
                 "Events a second. Duplicates are not counted, late ones count in totals but not in windows, "
                 "refused entries of the log are dead letters.",
                 "ops",
-                Query(_rate("partition:fanpulse_duplicate_events:held", "namespace"), "duplicates"),
-                Query(_rate("partition:fanpulse_late_events:held", "namespace"), "late"),
-                Query(_rate("partition:fanpulse_refused_entries:held", "namespace"), "refused"),
+                Query(_rate("partition:fanpulse_duplicate_events:rebalance_safe", "namespace"), "duplicates"),
+                Query(_rate("partition:fanpulse_late_events:rebalance_safe", "namespace"), "late"),
+                Query(_rate("partition:fanpulse_rejected_entries:rebalance_safe", "namespace"), "rejected"),
             ),
             lines(
                 "Ids remembered",
@@ -239,9 +239,12 @@ def _aggregate() -> list[Row]:
                 "In the last five minutes. Corrections: reads fell, by the platform. Resets: jumps to "
                 "another count, or back. Late: older than the newest reading, and left out.",
                 "short",
-                Query(_increase("partition:fanpulse_reading_corrections:held", "namespace"), "corrections"),
-                Query(_increase("partition:fanpulse_reading_resets:held", "namespace"), "resets"),
-                Query(_increase("partition:fanpulse_late_readings:held", "namespace"), "late"),
+                Query(
+                    _increase("partition:fanpulse_reading_downward_adjustments:rebalance_safe", "namespace"),
+                    "downward_adjustments",
+                ),
+                Query(_increase("partition:fanpulse_reading_resets:rebalance_safe", "namespace"), "resets"),
+                Query(_increase("partition:fanpulse_late_readings:rebalance_safe", "namespace"), "late"),
             ),
         ),
     ]

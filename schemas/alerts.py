@@ -17,7 +17,7 @@ class AsOf(BaseModel):
     offset: int
 
 
-class Driver(BaseModel):
+class Contributor(BaseModel):
     """One part of what made the figure: e.g. action repost, 1,204 of 10,003."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -34,14 +34,14 @@ class Alert(BaseModel):
     id: str = Field(description="hash of what makes it this alert; the key of the record")
     v: Literal[1] = 1
     rule: str = Field(description="name of the rule")
-    scope: Literal["matrix", "platform", "account", "post", "hashtag", "campaign", "broadcast"]
+    scope: Literal["all_accounts", "platform", "account", "post", "hashtag", "campaign", "broadcast"]
     subject: tuple[str, ...] = Field(description="names within the scope, e.g. (platform, account)")
     metric: str = Field(description="an action, `interactions`, or `reading:<metric>`")
     occurred_at: int = Field(description="event time in epoch milliseconds")
     decided_at: int = Field(
         description="wall clock of the decision in epoch milliseconds; not part of the id"
     )
-    drivers: tuple[Driver, ...] = ()
+    top_contributors: tuple[Contributor, ...] = ()
     as_of: tuple[AsOf, ...] = Field(description="the state of the log that the figures belong to")
     text: str = Field(description="one sentence for people")
 

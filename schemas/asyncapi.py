@@ -98,7 +98,7 @@ _MESSAGES_OF: dict[str, list[str]] = {
     POSTS.name: ["known-post"],
     TOTALS.name: [f"total-{scope}" for scope in SCOPES],
     ALERTS.name: ["milestone", "spike"],
-    SELECTION.name: ["candidates", "choice"],
+    SELECTION.name: ["candidates", "selected"],
 }
 
 
@@ -122,7 +122,7 @@ def _messages() -> Document:
 def _selection_messages() -> Document:
     scope: Document = {"enum": list(SELECTION_SCOPES)}
     partition: Document = {"type": "integer", "minimum": 0}
-    kinds: dict[str, list[Document]] = {"candidates": [scope, partition], "choice": [scope]}
+    kinds: dict[str, list[Document]] = {"candidates": [scope, partition], "selected": [scope]}
     keys = {
         kind: {
             "type": "array",
@@ -134,7 +134,7 @@ def _selection_messages() -> Document:
     }
     return {
         "candidates": _message("candidates of a partition", "selection", "candidates", keys["candidates"]),
-        "choice": _message("choice of series", "selection", "choice", keys["choice"]),
+        "selected": _message("choice of series", "selection", "selected", keys["selected"]),
     }
 
 

@@ -1,7 +1,8 @@
 """Bytes to events and back.
 
 Two ways, one verdict. The fast way decodes a whole body at once with the structs of ``schemas.structs``; what
-it does not accept is judged event by event, and what is still in doubt by ``schemas.verdict`` with pydantic.
+it does not accept is judged event by event, and what is still in doubt by ``schemas.validation`` with
+pydantic.
 The fast way may be stricter than the slow one, never more lenient; a property test holds both to that.
 
 No fast parser reports a key that occurs twice. The structs are therefore encoded again. That is the shortest
@@ -19,9 +20,9 @@ import msgspec
 from msgspec import Raw
 
 from schemas.events import Clock
-from schemas.reasons import Reason, Refusal
+from schemas.reasons import Reason, Rejection
 from schemas.structs import STRUCTS, Event
-from schemas.verdict import PARSE, judge, refusal, too_deep
+from schemas.validation import PARSE, rejection, too_deep, validate
 
 _union: Any = Union[tuple(STRUCTS.values())]  # noqa: UP007 - made from a tuple
 _decode_one = msgspec.json.Decoder(_union).decode
@@ -61,7 +62,7 @@ def decode_lines(lines: Iterable[bytes]) -> list[Event] | None:
     return events
 
 
-def decode_one(raw: bytes) -> Event | Refusal:
+def decode_one(raw: bytes) -> Event | Rejection:
     """The event in normal form, or why it is none."""
     try:
         event: Event = _decode_one(raw)
@@ -69,7 +70,7 @@ def decode_one(raw: bytes) -> Event | Refusal:
             return event.normalise()
     except _UNDECODED:
         pass
-    return judge(raw)
+    return validate(raw)
 
 
 def _keys_kept(raw: bytes, decoded: Any) -> bool:
@@ -86,7 +87,7 @@ def is_array(body: bytes) -> bool:
     return body[:1] == b"[" or body.lstrip(_BLANK)[:1] == b"["
 
 
-def split_array(body: bytes) -> list[bytes] | Refusal:
+def split_array(body: bytes) -> list[bytes] | Rejection:
     """The members of a JSON array, each as it was sent, or why the body is no such array."""
     try:
         return [bytes(raw) for raw in _decode_raws(body)]
@@ -96,7 +97,7 @@ def split_array(body: bytes) -> list[bytes] | Refusal:
         return _split_slowly(body)  # lone surrogates are JSON, though msgspec refuses the whole
 
 
-def _split_slowly(body: bytes) -> list[bytes] | Refusal:
+def _split_slowly(body: bytes) -> list[bytes] | Rejection:
     # Bytes that are not UTF-8 pass through the text and back; the member that has them is refused later.
     text = body.decode("utf-8", "surrogateescape")
     members: list[bytes] = []
@@ -113,13 +114,13 @@ def _split_slowly(body: bytes) -> list[bytes] | Refusal:
                 if sign == "]":
                     break
                 if sign != ",":
-                    return refusal("", Reason.NOT_JSON, f"expected , or ] at character {at}")
+                    return rejection("", Reason.NOT_JSON, f"expected , or ] at character {at}")
         if text[at:].strip(_BLANK.decode()):
-            return refusal("", Reason.NOT_JSON, f"more text after the array, at character {at}")
+            return rejection("", Reason.NOT_JSON, f"more text after the array, at character {at}")
     except RecursionError:
         return too_deep()
     except ValueError as error:
-        return refusal("", Reason.NOT_JSON, str(error))
+        return rejection("", Reason.NOT_JSON, str(error))
     return members
 
 

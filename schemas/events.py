@@ -137,7 +137,7 @@ class Clock(BaseModel):
 
     kind: Literal["clock"]
     v: Literal[1] = 1
-    present: Annotated[int, Field(ge=0, description="epoch milliseconds")]
+    stream_time: Annotated[int, Field(ge=0, description="epoch milliseconds")]
     source: Literal["wall", "event"] = Field(description="wall clock, or the newest event time accepted")
 
 

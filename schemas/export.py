@@ -26,10 +26,10 @@ from schemas.events import MODELS
 from schemas.json_schema import alert_schema, event_schema
 from schemas.stored_schema import (
     candidates_schema,
-    choice_schema,
     dead_letter_schema,
     known_post_schema,
     redriven_schema,
+    selected_schema,
 )
 from schemas.totals_schema import SCOPES, totals_schema
 
@@ -55,7 +55,7 @@ def json_schemas() -> dict[str, dict[str, Any]]:
         schema_file("rejected", "redriven"): redriven_schema(),
         schema_file("posts", "known_post"): known_post_schema(),
         schema_file("selection", "candidates"): candidates_schema(),
-        schema_file("selection", "choice"): choice_schema(),
+        schema_file("selection", "selected"): selected_schema(),
     }
 
 

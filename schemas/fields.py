@@ -29,7 +29,7 @@ _RFC3339 = re.compile(
 )
 
 
-def refuse(reason: Reason, detail: str) -> PydanticCustomError:
+def reject(reason: Reason, detail: str) -> PydanticCustomError:
     """An error that pydantic reports with our reason as its type."""
     # Braces are pydantic's template signs; the detail may quote what a client sent.
     return PydanticCustomError(reason.value, "{detail}", {"detail": detail})
@@ -43,7 +43,7 @@ def parse_time(value: int | str) -> int:
     if isinstance(value, str):
         match = _RFC3339.fullmatch(value)
         if not match:
-            raise refuse(Reason.BAD_TIME, "not an RFC 3339 time with an offset, such as 2026-06-22T09:30:00Z")
+            raise reject(Reason.BAD_TIME, "not an RFC 3339 time with an offset, such as 2026-06-22T09:30:00Z")
         leap = match[1] == "60"
         # fromisoformat takes 3 or 6 digits of fraction on 3.11 as on later versions once padded.
         text = value[:17] + ("59" if leap else match[1])
@@ -53,9 +53,9 @@ def parse_time(value: int | str) -> int:
             moment = datetime.fromisoformat(f"{text}.{fraction}{offset}") + timedelta(seconds=leap)
             value = (moment - EPOCH) // timedelta(milliseconds=1)
         except (ValueError, OverflowError):
-            raise refuse(Reason.BAD_TIME, "no such day, time or offset") from None
+            raise reject(Reason.BAD_TIME, "no such day, time or offset") from None
     if not EARLIEST_MS <= value < LATEST_MS:
-        raise refuse(
+        raise reject(
             Reason.BAD_TIME, "outside the years 2000 to 2099; a number is epoch milliseconds, not seconds"
         )
     return value
@@ -66,7 +66,7 @@ def clean_text(value: str) -> str:
     if not value.isascii():
         value = unicodedata.normalize("NFC", value)
     if not value.isprintable() or value != value.strip():
-        raise refuse(Reason.BAD_CHARACTERS, "has control characters, or white space at an end")
+        raise reject(Reason.BAD_CHARACTERS, "has control characters, or white space at an end")
     return value
 
 
@@ -74,7 +74,7 @@ def clean_name(value: str) -> str:
     """A name for people (it may hold emoji joiners): NFC, without control characters."""
     value = unicodedata.normalize("NFC", value)
     if any(unicodedata.category(char) in ("Cc", "Cs") for char in value):
-        raise refuse(Reason.BAD_CHARACTERS, "has control characters")
+        raise reject(Reason.BAD_CHARACTERS, "has control characters")
     return value
 
 
@@ -82,9 +82,9 @@ def clean_account(value: str) -> str:
     """A handle without its leading @."""
     value = clean_text(value).removeprefix("@")
     if value != value.lstrip():
-        raise refuse(Reason.BAD_CHARACTERS, "has white space after @")
+        raise reject(Reason.BAD_CHARACTERS, "has white space after @")
     if not value:
-        raise refuse(Reason.TOO_SHORT, "an account needs at least one character after @")
+        raise reject(Reason.TOO_SHORT, "an account needs at least one character after @")
     return value
 
 
@@ -92,7 +92,7 @@ def clean_platform(value: str) -> str:
     """A platform in lower case: letters, digits, dot, dash and underscore."""
     ascii_only, value = value.isascii(), value.lower()  # asked before: the Kelvin sign becomes a k
     if not ascii_only or not value.replace("_", "a").replace("-", "a").replace(".", "a").isalnum():
-        raise refuse(Reason.BAD_VALUE, "a platform is letters, digits, '.', '-' and '_', such as twitter")
+        raise reject(Reason.BAD_VALUE, "a platform is letters, digits, '.', '-' and '_', such as twitter")
     return value
 
 
@@ -100,7 +100,7 @@ def clean_country(value: str) -> str:
     """An ISO 3166-1 alpha-2 code in upper case; the form is checked, not the list."""
     ascii_only, value = value.isascii(), value.upper()
     if not (ascii_only and value.isalpha()):
-        raise refuse(Reason.BAD_VALUE, "a country is its ISO 3166-1 code of two letters, such as CN")
+        raise reject(Reason.BAD_VALUE, "a country is its ISO 3166-1 code of two letters, such as CN")
     return value
 
 
@@ -108,7 +108,7 @@ def clean_language(value: str) -> str:
     """A BCP 47 tag in lower case, such as en or zh-hans; the form is checked, not the list."""
     value = value.lower()
     if not value.isascii() or not value.replace("-", "").isalnum():
-        raise refuse(Reason.BAD_VALUE, "a language is a BCP 47 tag, such as en or zh-Hans")
+        raise reject(Reason.BAD_VALUE, "a language is a BCP 47 tag, such as en or zh-Hans")
     return value
 
 
@@ -117,7 +117,7 @@ def clean_hashtags(values: Any) -> tuple[str, ...]:
     try:
         return tuple(dict.fromkeys([canonical(value) for value in values]))
     except HashtagError as error:
-        raise refuse(Reason.BAD_HASHTAG, str(error)) from None
+        raise reject(Reason.BAD_HASHTAG, str(error)) from None
 
 
 Text = Annotated[str, Strict(), MinLen(1), MaxLen(200), AfterValidator(clean_text)]

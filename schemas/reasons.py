@@ -31,7 +31,7 @@ class Reason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class Rejection:
     """One refused event: ``field`` is a dotted path (empty: the event as a whole)."""
 
     field: str

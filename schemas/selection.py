@@ -6,7 +6,7 @@ writes its choice, which all follow. The topic is compacted: the last record of 
 | key | value |
 |---|---|
 | ["candidates", scope, partition] | subjects: [[...name, events of the last 24 hours, total], ...] |
-| ["choice", scope] | subjects: [[...name], ...], sorted |
+| ["selected", scope] | subjects: [[...name], ...], sorted |
 
 Scopes are "account" (name: platform, account) and "hashtag" (name: the tag). Counts are of one partition.
 """
@@ -47,9 +47,9 @@ def candidates_key(scope: str, partition: int) -> SelectionKey:
     return ("candidates", scope, partition)
 
 
-def choice_key(scope: str) -> SelectionKey:
+def selected_key(scope: str) -> SelectionKey:
     """The key of the choice."""
-    return ("choice", scope)
+    return ("selected", scope)
 
 
 def encode_key(key: SelectionKey) -> bytes:
@@ -76,12 +76,12 @@ def decode_candidates(data: bytes) -> dict[Name, Score]:
     return found
 
 
-def encode_choice(names: Iterable[Name]) -> bytes:
+def encode_selected(names: Iterable[Name]) -> bytes:
     """The value of a choice record."""
     return _fitting(map(list, sorted(names)))
 
 
-def decode_choice(data: bytes) -> set[Name]:
+def decode_selected(data: bytes) -> set[Name]:
     """The names of a record; raises msgspec.DecodeError if it holds none."""
     return {tuple(map(str, name)) for name in _decode_subjects(data).subjects}
 

@@ -94,7 +94,7 @@ def known_post_schema() -> Document:
     }
 
 
-def choice_schema() -> Document:
+def selected_schema() -> Document:
     """Who has Prometheus series of their own."""
     return _subjects_schema(
         "choice of series",

@@ -17,7 +17,7 @@ an older one and is still right, since nothing of its subject came in between.
 | ["reading", platform, subject, metric] | value, at_ms, and its course: first, gained, lost, ... (below) |
 | ["minute", broadcast_id, start_ms] | actions, closed: what had been counted when the minute closed |
 | ["bucket", width_ms, start_ms, part] | rows: [[scope, ...subject, action, n]]; for the aggregator |
-| ["position"] | present_ms, watermark_ms, and counters of the partition (see Position) |
+| ["checkpoint"] | stream_time_ms, max_event_time_ms, and counters of the partition (see Position) |
 
 A value of null (a Kafka tombstone) removes the entry.
 
@@ -66,21 +66,21 @@ def decode_value(data: bytes) -> dict[str, Any]:
     return _decode_value(data)
 
 
-class Position(msgspec.Struct, frozen=True, omit_defaults=False):
+class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=False):
     """How far a source partition has been counted, and what was met on the way. Counts are of events."""
 
     partition: int
     offset: int  # of the last record counted; -1 before the first
-    present_ms: int  # newest clock record; 0 before the first
-    watermark_ms: int  # newest event time seen; 0 before the first
+    stream_time_ms: int  # newest clock record; 0 before the first
+    max_event_time_ms: int  # newest event time seen; 0 before the first
     counted: int  # events that count
     duplicates: int  # events left out because their id was met within the horizon
     late: int  # counted in the totals, too late for every bucket
-    refused: int  # entries of the log that were no events
-    sequence: int  # events met, duplicates included; the horizon is measured in it
-    generation_events: int  # the horizon's rule, fixed for a stream
-    generations: int
-    generation_ms: int = 0  # 0: of an earlier release, which knew no limit in time
+    rejected: int  # entries of the log that were no events
+    ordinal: int  # events met, duplicates included; the horizon is measured in it
+    segment_events: int  # the horizon's rule, fixed for a stream
+    segments: int
+    segment_ms: int = 0  # 0: of an earlier release, which knew no limit in time
 
 
 def net(actions: dict[str, int], action: str) -> int:
@@ -99,7 +99,7 @@ class TotalsView:
     """All partials read so far. Not thread-safe; feed it records of each partition in order."""
 
     partials: dict[Key, dict[int, dict[str, Any]]] = field(default_factory=dict)
-    positions: dict[int, Position] = field(default_factory=dict)
+    checkpoints: dict[int, Checkpoint] = field(default_factory=dict)
 
     def apply(self, partition: int, key: bytes, value: bytes | None) -> Key:
         """Take in one record; returns its key. Raises msgspec.DecodeError if it is none of ours."""
@@ -108,15 +108,18 @@ class TotalsView:
             self.partials.get(name, {}).pop(partition, None)
             if name in self.partials and not self.partials[name]:
                 del self.partials[name]
-        elif name[0] == "position":
-            self.positions[partition] = msgspec.json.decode(value, type=Position)
+        elif name[0] == "checkpoint":
+            self.checkpoints[partition] = msgspec.json.decode(value, type=Checkpoint)
         elif name[0] != "bucket":  # rings are the aggregator's own
             self.partials.setdefault(name, {})[partition] = decode_value(value)
         return name
 
     def as_of(self) -> list[dict[str, int]]:
         """The offset of each source partition up to which the figures count."""
-        return [{"partition": p, "offset": position.offset} for p, position in sorted(self.positions.items())]
+        return [
+            {"partition": p, "offset": checkpoint.offset}
+            for p, checkpoint in sorted(self.checkpoints.items())
+        ]
 
     def actions(self, key: Key) -> dict[str, int]:
         """Gross count of each action of a subject, over all partitions."""
@@ -134,6 +137,6 @@ class TotalsView:
         """The keys of a scope."""
         return (key for key in self.partials if key[0] == scope)
 
-    def present_ms(self) -> int:
+    def stream_time_ms(self) -> int:
         """The present that every partition has reached; 0 before that."""
-        return min((position.present_ms for position in self.positions.values()), default=0)
+        return min((checkpoint.stream_time_ms for checkpoint in self.checkpoints.values()), default=0)

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from schemas.events import ACTIONS, POST_ACTION, VERSION, Metric, Phase
 from schemas.json_schema import DRAFT
-from schemas.totals import Position
+from schemas.totals import Checkpoint
 
 Document = dict[str, Any]
 
@@ -31,12 +31,12 @@ _ACTIONS: Document = {
 _COUNTED: Document = {"actions": _ACTIONS, "last_ms": _TIME}
 
 #: How a cumulative figure came where it is; absent in entries of a release that did not follow it.
-_COURSE: Document = {
+_COUNTER_HISTORY: Document = {
     "first": {**_COUNT, "description": "the baseline; value == first + gained - lost + reset_by"},
     "gained": {**_COUNT, "description": "sum of all rises"},
     "lost": {**_COUNT, "description": "sum of all falls and corrections"},
     "falls": {**_COUNT, "description": "falls of what people can take back"},
-    "corrections": {**_COUNT, "description": "falls of what nobody can take back: the platform's"},
+    "downward_adjustments": {**_COUNT, "description": "falls of what nobody can take back: the platform's"},
     "resets": {**_COUNT, "description": "jumps to another count, and back from one"},
     "reset_by": {"type": "integer", "description": "sum of these jumps: neither gained nor lost"},
     "late": {**_COUNT, "description": "readings left out: older than the newest one"},
@@ -73,8 +73,8 @@ _SCOPES: dict[str, tuple[list[Document], Document, set[str], str]] = {
     ),
     "reading": (
         [_TEXT, _TEXT, {"enum": list(get_args(Metric))}],
-        {"value": _COUNT, "at_ms": _TIME, **_COURSE},
-        set(_COURSE),
+        {"value": _COUNT, "at_ms": _TIME, **_COUNTER_HISTORY},
+        set(_COUNTER_HISTORY),
         "the newest cumulative figure: platform, subject (schemas.events.subject_of), metric",
     ),
     "minute": (
@@ -95,11 +95,11 @@ _SCOPES: dict[str, tuple[list[Document], Document, set[str], str]] = {
         set(),
         "a bucket of the rolling windows, for the aggregator alone: width_ms, its first millisecond, part",
     ),
-    "position": (
+    "checkpoint": (
         [],
-        {name: _COUNT for name in Position.__struct_fields__ if name not in ("offset", "present_ms")}
-        | {"present_ms": _TIME},
-        {"generation_ms"},
+        {name: _COUNT for name in Checkpoint.__struct_fields__ if name not in ("offset", "stream_time_ms")}
+        | {"stream_time_ms": _TIME},
+        {"segment_ms"},
         "how far the partition has been counted, and what was met on the way (schemas.totals.Position)",
     ),
 }

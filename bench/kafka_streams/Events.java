@@ -53,7 +53,7 @@ final class Events {
                 case "account" -> event.account = parser.getText();
                 case "action" -> event.action = parser.getText();
                 case "occurred_at" -> event.occurredAt = parser.getLongValue();
-                case "present" -> event.present = parser.getLongValue();
+                case "stream_time" -> event.present = parser.getLongValue();
                 case "quantity" -> event.quantity = parser.getLongValue();
                 case "hashtags" -> {
                     while (parser.nextToken() == JsonToken.VALUE_STRING) {

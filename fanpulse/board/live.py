@@ -13,7 +13,7 @@ from rich.segment import Segment
 
 from fanpulse.board import plain
 from fanpulse.board.model import AlertLine, Board, Snapshot
-from fanpulse.board.screen import Surroundings, compose
+from fanpulse.board.screen import ViewContext, compose
 
 #: Between two frames, and between two lines where there is no screen.
 _FRAME_SECONDS = 0.25
@@ -34,14 +34,14 @@ class Display(Protocol):
 class Frame:
     """One picture of the board, as large as the terminal is when it is drawn."""
 
-    def __init__(self, snapshot: Snapshot, around: Surroundings, height: int | None = None) -> None:
+    def __init__(self, snapshot: Snapshot, context: ViewContext, height: int | None = None) -> None:
         self._snapshot = snapshot
-        self._around = around
+        self._context = context
         self._height = height
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         height = self._height or options.height or console.height
-        lines = compose(self._snapshot, self._around, options.max_width, height)
+        lines = compose(self._snapshot, self._context, options.max_width, height)
         for number, line in enumerate(lines):
             yield from line.render(console, end="")
             if number < len(lines) - 1:
@@ -51,10 +51,10 @@ class Frame:
 class ScreenDisplay:
     """Draws four times a second on the terminal's alternate screen, and leaves the terminal as it was."""
 
-    def __init__(self, console: Console, board: Board, around: Callable[[], Surroundings]) -> None:
+    def __init__(self, console: Console, board: Board, context: Callable[[], ViewContext]) -> None:
         self._console = console
         self._board = board
-        self._around = around
+        self._context = context
 
     async def run(self) -> None:
         """Show it until cancelled."""
@@ -69,21 +69,21 @@ class ScreenDisplay:
         """The next frame has it."""
 
     def _frame(self) -> Frame:
-        return Frame(self._board.snapshot(wall_ms()), self._around())
+        return Frame(self._board.snapshot(wall_ms()), self._context())
 
 
 class LineDisplay:
     """Prints a summary every three seconds, and each alert when it comes."""
 
-    def __init__(self, console: Console, board: Board, around: Callable[[], Surroundings]) -> None:
+    def __init__(self, console: Console, board: Board, context: Callable[[], ViewContext]) -> None:
         self._console = console
         self._board = board
-        self._around = around
+        self._context = context
 
     async def run(self) -> None:
         """Print until cancelled."""
         while True:
-            self._print(plain.summary(self._board.snapshot(wall_ms()), self._around()))
+            self._print(plain.summary(self._board.snapshot(wall_ms()), self._context()))
             await asyncio.sleep(_LINE_SECONDS)
 
     def alert(self, line: AlertLine) -> None:
@@ -94,19 +94,19 @@ class LineDisplay:
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def display(console: Console, board: Board, around: Callable[[], Surroundings]) -> Display:
+def display(console: Console, board: Board, context: Callable[[], ViewContext]) -> Display:
     """The display that fits the console."""
     fitting = ScreenDisplay if console.is_terminal else LineDisplay
-    return fitting(console, board, around)
+    return fitting(console, board, context)
 
 
-def print_once(console: Console, board: Board, around: Surroundings) -> None:
+def print_once(console: Console, board: Board, context: ViewContext) -> None:
     """The board as it is now, as high as it needs."""
     snapshot = board.snapshot(wall_ms())
     if console.is_terminal:
-        console.print(Frame(snapshot, around, max(_FALLBACK_HEIGHT, console.height - 1)))
+        console.print(Frame(snapshot, context, max(_FALLBACK_HEIGHT, console.height - 1)))
     else:
-        console.print(Frame(snapshot, around, _FALLBACK_HEIGHT), soft_wrap=True)
+        console.print(Frame(snapshot, context, _FALLBACK_HEIGHT), soft_wrap=True)
 
 
 def wall_ms() -> int:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from fanpulse.board import wording
 from fanpulse.board.leaders import Leaders
-from fanpulse.board.rolling import MATRIX, MINUTE_MS, Rolling
+from fanpulse.board.rolling import ALL_ACCOUNTS, MINUTE_MS, Rolling
 from schemas.alerts import ALERT, Milestone, Spike
 from schemas.events import POST_ACTION
 from schemas.hashtags import AliasTable
@@ -69,18 +69,18 @@ class AlertLine:
 class Snapshot:
     """All that is drawn. Counts are of events; ``per_second`` is in real time, all else in event time."""
 
-    present_ms: int
+    stream_time_ms: int
     age_seconds: float | None
     counted: int
     per_second: float
     duplicates: int
     late: int
-    refused: int
-    matrix: Row
+    rejected: int
+    all_accounts: Row
     accounts: tuple[Row, ...]
-    accounts_met: int
+    accounts_seen: int
     hashtags: tuple[Row, ...]
-    hashtags_met: int
+    hashtags_seen: int
     countries: tuple[Row, ...]
     broadcasts: tuple[BroadcastPanel, ...]
     alerts: tuple[AlertLine, ...]
@@ -96,8 +96,8 @@ class Board:
         self._view = TotalsView()
         self._rolling = Rolling()
         self._leaders = {scope: Leaders(_LEADERS) for scope in _RANKED}
-        self._met = dict.fromkeys(_RANKED, 0)
-        self._matrix_actions: dict[str, int] = {}
+        self._seen = dict.fromkeys(_RANKED, 0)
+        self._all_accounts_actions: dict[str, int] = {}
         self._followers: set[Key] = set()
         self._broadcasts: set[str] = set()
         self._viewers: dict[str, set[Key]] = {}
@@ -138,27 +138,29 @@ class Board:
 
     def events(self) -> int:
         """Events of the log that have been judged so far: counted, or left out as duplicates."""
-        return sum(position.counted + position.duplicates for position in self._view.positions.values())
+        return sum(
+            checkpoint.counted + checkpoint.duplicates for checkpoint in self._view.checkpoints.values()
+        )
 
     def snapshot(
         self, now_ms: int, accounts: int = 8, hashtags: int = 12, countries: int = 12, alerts: int = 40
     ) -> Snapshot:
         """What is known at the wall clock's ``now_ms``, with at most so many rows of each kind."""
-        positions = self._view.positions.values()
-        counted = sum(position.counted for position in positions)
+        checkpoints = self._view.checkpoints.values()
+        counted = sum(checkpoint.counted for checkpoint in checkpoints)
         return Snapshot(
-            present_ms=self._view.present_ms(),
+            stream_time_ms=self._view.stream_time_ms(),
             age_seconds=max(0, now_ms - self._newest_record_ms) / 1000 if self._newest_record_ms else None,
             counted=counted,
             per_second=self._events_per_second(now_ms, counted),
-            duplicates=sum(position.duplicates for position in positions),
-            late=sum(position.late for position in positions),
-            refused=sum(position.refused for position in positions),
-            matrix=self._matrix(),
+            duplicates=sum(checkpoint.duplicates for checkpoint in checkpoints),
+            late=sum(checkpoint.late for checkpoint in checkpoints),
+            rejected=sum(checkpoint.rejected for checkpoint in checkpoints),
+            all_accounts=self._all_accounts(),
             accounts=self._rows("account", accounts),
-            accounts_met=self._met["account"],
+            accounts_seen=self._seen["account"],
             hashtags=self._rows("hashtag", hashtags),
-            hashtags_met=self._met["hashtag"],
+            hashtags_seen=self._seen["hashtag"],
             countries=self._rows("country", countries),
             broadcasts=self._panels(),
             alerts=self._newest_alerts(alerts),
@@ -172,9 +174,9 @@ class Board:
             case ("account" | "hashtag" | "country" as scope, *_):
                 actions = self._view.actions(name)
                 self._leaders[scope].update(name, _activity(actions))
-                self._met[scope] += not met
+                self._seen[scope] += not met
                 if scope == "account":
-                    self._add_to_matrix(partition, name, old)
+                    self._add_to_all_accounts(partition, name, old)
             case ("broadcast", broadcast_id):
                 self._broadcasts.add(str(broadcast_id))
             case ("reading", _, subject, "viewers"):
@@ -182,11 +184,11 @@ class Board:
             case ("reading", _, subject, "followers") if "/" not in str(subject):
                 self._followers.add(name)
 
-    def _add_to_matrix(self, partition: int, name: Key, old: dict[str, int]) -> None:
+    def _add_to_all_accounts(self, partition: int, name: Key, old: dict[str, int]) -> None:
         new = self._view.partials.get(name, {}).get(partition, {}).get("actions", {})
         for action in new.keys() | old.keys():
             change = new.get(action, 0) - old.get(action, 0)
-            self._matrix_actions[action] = self._matrix_actions.get(action, 0) + change
+            self._all_accounts_actions[action] = self._all_accounts_actions.get(action, 0) + change
 
     def _events_per_second(self, now_ms: int, counted: int) -> float:
         samples = self._samples
@@ -206,7 +208,7 @@ class Board:
 
     def _row(self, key: Key) -> Row:
         actions = self._view.actions(key)
-        present_ms = self._view.present_ms()
+        stream_time_ms = self._view.stream_time_ms()
         account = key[0] == "account"
         name = str(key[-1])
         return Row(
@@ -214,29 +216,29 @@ class Board:
             platform=str(key[1]) if account else "",
             actions=actions,
             activity=_activity(actions),
-            per_minute=self._rolling.last_minute(key, present_ms),
-            minutes=self._rolling.minutes(key, present_ms, 60),
+            per_minute=self._rolling.last_minute(key, stream_time_ms),
+            minutes=self._rolling.minutes(key, stream_time_ms, 60),
             followers=self._reading(("reading", key[1], name, "followers")) if account else None,
         )
 
     def _rows(self, scope: str, count: int) -> tuple[Row, ...]:
         """The first ones; accounts in a fixed order as long as all fit, so that rows stay in place."""
         top = self._leaders[scope].top(count)
-        if scope == "account" and self._met[scope] <= count:
+        if scope == "account" and self._seen[scope] <= count:
             top.sort(key=lambda key: tuple(map(str, key)))
         return tuple(self._row(key) for key in top)
 
-    def _matrix(self) -> Row:
+    def _all_accounts(self) -> Row:
         """All accounts together."""
         followers = [self._reading(key) for key in self._followers]
-        present_ms = self._view.present_ms()
+        stream_time_ms = self._view.stream_time_ms()
         return Row(
             name="all",
             platform="",
-            actions=dict(self._matrix_actions),
-            activity=_activity(self._matrix_actions),
-            per_minute=self._rolling.last_minute(MATRIX, present_ms),
-            minutes=self._rolling.minutes(MATRIX, present_ms, 60),
+            actions=dict(self._all_accounts_actions),
+            activity=_activity(self._all_accounts_actions),
+            per_minute=self._rolling.last_minute(ALL_ACCOUNTS, stream_time_ms),
+            minutes=self._rolling.minutes(ALL_ACCOUNTS, stream_time_ms, 60),
             followers=sum(value for value in followers if value is not None) if followers else None,
         )
 
@@ -251,13 +253,13 @@ class Board:
         for entry in self._view.partials.get(("broadcast", broadcast_id), {}).values():
             phases |= entry.get("phases", {})
             title = entry.get("title", title)
-        present_ms = self._view.present_ms()
+        stream_time_ms = self._view.stream_time_ms()
         entered = [(at_ms, PHASES.index(phase)) for phase, at_ms in phases.items() if phase in PHASES]
         if not entered:
             return None
         since_ms, number = max(entered)
         viewers = [self._reading(key) for key in self._viewers.get(f"broadcast/{broadcast_id}", ())]
-        last = present_ms - present_ms % MINUTE_MS
+        last = stream_time_ms - stream_time_ms % MINUTE_MS
         starts = range(last - (MINUTES - 1) * MINUTE_MS, last + 1, MINUTE_MS)
         return BroadcastPanel(
             title=title,

@@ -12,7 +12,7 @@ from fanpulse.board.glyphs import bar, columns, round_up, sparkline
 from fanpulse.board.model import BroadcastPanel, Row, Snapshot, shares
 from fanpulse.board.rolling import MINUTE_MS
 from fanpulse.board.text import (
-    AROUND,
+    CONTEXT,
     DIM,
     MILESTONE,
     SPIKE,
@@ -40,15 +40,15 @@ def broadcast(snapshot: Snapshot, width: int, height: int) -> list[Text]:
         return [heading("BROADCAST", width), fit(_NONE, width)]
     panel, *others = snapshot.broadcasts
     note = f"{panel.interactions:,} interactions" + (f", {len(others)} more broadcasts" if others else "")
-    lines = [heading("BROADCAST", width, note), _broadcast_line(panel, snapshot.present_ms, width)]
+    lines = [heading("BROADCAST", width, note), _broadcast_line(panel, snapshot.stream_time_ms, width)]
     if height - len(lines) >= 3:
         style = partial(_column_style, panel)
         lines += chart(panel.minutes, panel.last_start_ms, width, height - len(lines), style)
     return lines
 
 
-def _broadcast_line(panel: BroadcastPanel, present_ms: int, width: int) -> Text:
-    since = wording.elapsed(present_ms - panel.since_ms)
+def _broadcast_line(panel: BroadcastPanel, stream_time_ms: int, width: int) -> Text:
+    since = wording.elapsed(stream_time_ms - panel.since_ms)
     phase = (f" {_PHASES[panel.phase]} {since} ", _PHASE_STYLES[panel.phase])
     figures = Text("")
     if panel.viewers is not None:
@@ -60,10 +60,10 @@ def _broadcast_line(panel: BroadcastPanel, present_ms: int, width: int) -> Text:
 
 def activity(snapshot: Snapshot, width: int, height: int) -> list[Text]:
     """A chart of the activity of all accounts, per minute of the last hour."""
-    last_ms = snapshot.present_ms - snapshot.present_ms % MINUTE_MS
-    note = f"{snapshot.matrix.per_minute:,}/min"
+    last_ms = snapshot.stream_time_ms - snapshot.stream_time_ms % MINUTE_MS
+    note = f"{snapshot.all_accounts.per_minute:,}/min"
     lines = [heading("ALL ACCOUNTS, PER MINUTE", width, note)]
-    return lines + chart(snapshot.matrix.minutes, last_ms, width, height - 1, lambda start_ms: STREAM)
+    return lines + chart(snapshot.all_accounts.minutes, last_ms, width, height - 1, lambda start_ms: STREAM)
 
 
 def chart(
@@ -90,7 +90,7 @@ def _column_style(panel: BroadcastPanel, start_ms: int) -> str:
         return SPIKE
     live = panel.started_ms is not None and start_ms >= panel.started_ms
     ended = panel.phase == "ended" and start_ms >= panel.since_ms
-    return STREAM if live and not ended else AROUND
+    return STREAM if live and not ended else CONTEXT
 
 
 def _time_axis(starts: list[int], width: int) -> Text:
@@ -129,7 +129,7 @@ def accounts(snapshot: Snapshot, width: int) -> list[Text]:
             chosen.append(column)
     chosen.sort(key=lambda column: _ORDER.index(column[0]))
     spark = _SPARK + min(spare, 60 - _SPARK)
-    more = snapshot.accounts_met - len(snapshot.accounts)
+    more = snapshot.accounts_seen - len(snapshot.accounts)
     name = f" ACCOUNTS (+{more:,}) " if more > 0 else " ACCOUNTS "
     head = join((name, STRONG), ("─" * max(0, name_width - len(name)), DIM))
     titles = [(title, size) for title, size, _ in chosen] + [("activity", _TOTAL), ("/min", _RATE)]
@@ -140,7 +140,7 @@ def accounts(snapshot: Snapshot, width: int) -> list[Text]:
     for label, row in zip(names, snapshot.accounts, strict=True):
         lines.append(_account(join(" ", label), row, chosen, name_width, spark))
     if len(snapshot.accounts) > 1:
-        lines.append(_account(join((" all", DIM)), snapshot.matrix, chosen, name_width, spark))
+        lines.append(_account(join((" all", DIM)), snapshot.all_accounts, chosen, name_width, spark))
     return [fit(line, width) for line in lines]
 
 
@@ -162,7 +162,7 @@ def _account(
 def hashtags(snapshot: Snapshot, width: int, height: int) -> list[Text]:
     """The first hashtags, by activity: count, bar, and what came in the last minute."""
     rows = snapshot.hashtags[: height - 1]
-    more = snapshot.hashtags_met - len(rows)
+    more = snapshot.hashtags_seen - len(rows)
     lines = [heading("HASHTAGS", width, f"+{more:,}" if more > 0 else "")]
     longest = max((Text(f" #{row.name} ").cell_len for row in rows), default=8)
     name_width = max(8, min(longest, width - 17))
@@ -170,7 +170,7 @@ def hashtags(snapshot: Snapshot, width: int, height: int) -> list[Text]:
     for row, share in zip(rows, shares(rows), strict=True):
         parts = [fit(join(f" #{row.name} "), name_width), right(f"{row.activity:,}", 8, STRONG)]
         if bar_width >= 4:
-            parts.append(join("  ", (bar(share, bar_width), AROUND)))
+            parts.append(join("  ", (bar(share, bar_width), CONTEXT)))
         rate = f"{wording.compact(row.per_minute)}/min"
         lines.append(join(*parts, right(rate, 9, STREAM if row.per_minute else DIM)))
     if not rows:
@@ -184,7 +184,7 @@ def countries(snapshot: Snapshot, width: int, height: int) -> list[Text]:
     lines = [heading("COUNTRIES", width)]
     for row, share in zip(rows, shares(rows), strict=True):
         count = right(f"{row.activity:,}", 8, STRONG)
-        lines.append(join(f" {row.name:<3}", count, "  ", (bar(share, max(0, width - 15)), AROUND)))
+        lines.append(join(f" {row.name:<3}", count, "  ", (bar(share, max(0, width - 15)), CONTEXT)))
     return [fit(line, width) for line in (lines if rows else [*lines, _NONE])]
 
 

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 from fanpulse.board import wording
 from fanpulse.board.model import AlertLine, Snapshot
-from fanpulse.board.screen import Surroundings
+from fanpulse.board.screen import ViewContext
 
 _PHASES = {"scheduled": "scheduled", "preheat": "in preheat", "started": "LIVE", "ended": "ended"}
 
 
-def summary(snapshot: Snapshot, around: Surroundings) -> str:
+def summary(snapshot: Snapshot, context: ViewContext) -> str:
     """One line: event time, what was counted, the pace, the broadcast, and what is not as it should be."""
-    if not snapshot.present_ms:
+    if not snapshot.stream_time_ms:
         return "waiting for the first events"
     parts = [
-        f"{wording.clock(snapshot.present_ms)} UTC",
+        f"{wording.clock(snapshot.stream_time_ms)} UTC",
         f"{snapshot.counted:,} events counted ({snapshot.per_second:,.0f}/s)",
-        f"{snapshot.matrix.per_minute:,} interactions/min",
+        f"{snapshot.all_accounts.per_minute:,} interactions/min",
     ]
-    if snapshot.matrix.followers:
-        parts.append(f"{snapshot.matrix.followers:,} followers")
+    if snapshot.all_accounts.followers:
+        parts.append(f"{snapshot.all_accounts.followers:,} followers")
     for panel in snapshot.broadcasts[:1]:
         viewers = f", {panel.viewers:,} viewers" if panel.viewers is not None else ""
-        since = wording.elapsed(snapshot.present_ms - panel.since_ms)
+        since = wording.elapsed(snapshot.stream_time_ms - panel.since_ms)
         parts.append(f"{panel.title} {_PHASES[panel.phase]} {since}{viewers}")
-    if around.show is not None and around.show.trouble:
-        parts.append(f"sending again: {around.show.trouble}")
-    parts += [f"{each.name} {each.state}" for each in around.health if each.state != "up"]
+    if context.demo_progress is not None and context.demo_progress.trouble:
+        parts.append(f"sending again: {context.demo_progress.trouble}")
+    parts += [f"{each.name} {each.state}" for each in context.health if each.state != "up"]
     return "  ".join(parts)
 
 

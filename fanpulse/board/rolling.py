@@ -16,7 +16,7 @@ SECOND_MS, MINUTE_MS = 1_000, 60_000
 #: What counts as activity: interactions, and the account's own posts.
 ACTIVITY = frozenset((*INTERACTIONS, POST_ACTION))
 #: All accounts together.
-MATRIX: Key = ("matrix",)
+ALL_ACCOUNTS: Key = ("all_accounts",)
 
 Counts = dict[Key, int]
 
@@ -46,15 +46,15 @@ class Rolling:
         if width_ms == SECOND_MS:
             _add(self._seconds, start_ms, change)
 
-    def minutes(self, subject: Key, present_ms: int, count: int) -> tuple[int, ...]:
+    def minutes(self, subject: Key, stream_time_ms: int, count: int) -> tuple[int, ...]:
         """Activity in each of ``count`` minutes, the last one being that of the present."""
-        last = present_ms - present_ms % MINUTE_MS
+        last = stream_time_ms - stream_time_ms % MINUTE_MS
         starts = range(last - (count - 1) * MINUTE_MS, last + 1, MINUTE_MS)
         return tuple(self._minutes.get(start, {}).get(subject, 0) for start in starts)
 
-    def last_minute(self, subject: Key, present_ms: int) -> int:
+    def last_minute(self, subject: Key, stream_time_ms: int) -> int:
         """Activity in the sixty seconds up to and including that of the present."""
-        last = present_ms - present_ms % SECOND_MS
+        last = stream_time_ms - stream_time_ms % SECOND_MS
         starts = range(last - MINUTE_MS + SECOND_MS, last + 1, SECOND_MS)
         return sum(self._seconds.get(start, {}).get(subject, 0) for start in starts)
 
@@ -67,7 +67,7 @@ def _activity(rows: list[list[Any]]) -> Iterator[tuple[Key, int]]:
             key = tuple(subject)
             sums[key] = sums.get(key, 0) + count
             if key[0] == "account":
-                sums[MATRIX] = sums.get(MATRIX, 0) + count
+                sums[ALL_ACCOUNTS] = sums.get(ALL_ACCOUNTS, 0) + count
     yield from sums.items()
 
 

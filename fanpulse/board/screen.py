@@ -25,7 +25,7 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True)
-class Show:
+class DemoProgress:
     """How far a demo has come, and what ingest has answered so far."""
 
     share: float
@@ -37,24 +37,24 @@ class Show:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class ViewContext:
     """What is shown besides the snapshot."""
 
     title: str = ""
     health: Sequence[Health] = field(default=())
-    show: Show | None = None
+    demo_progress: DemoProgress | None = None
     hint: str = ""
 
 
-def compose(snapshot: Snapshot, around: Surroundings, width: int, height: int) -> list[Text]:
+def compose(snapshot: Snapshot, context: ViewContext, width: int, height: int) -> list[Text]:
     """Exactly ``height`` lines of ``width`` cells."""
-    top = [_header(snapshot, around, width)]
-    if around.show is not None:
-        top.append(_progress(around.show, width))
+    top = [_header(snapshot, context, width)]
+    if context.demo_progress is not None:
+        top.append(_progress(context.demo_progress, width))
     room = height - len(top) - 1
     body = _wide(snapshot, width, room) if width >= _WIDE else _narrow(snapshot, width, room)
     body = body[: max(0, room)] + [Text("")] * max(0, room - len(body))
-    return [fit(line, width) for line in [*top, *body, _footer(snapshot, around, width)]][-max(1, height) :]
+    return [fit(line, width) for line in [*top, *body, _footer(snapshot, context, width)]][-max(1, height) :]
 
 
 def _wide(snapshot: Snapshot, width: int, height: int) -> list[Text]:
@@ -90,13 +90,13 @@ def _narrow(snapshot: Snapshot, width: int, height: int) -> list[Text]:
     return [*chart, *gap, *rows, *gap, *beside(tags, news, left_width, 1, right_width)]
 
 
-def _header(snapshot: Snapshot, around: Surroundings, width: int) -> Text:
+def _header(snapshot: Snapshot, context: ViewContext, width: int) -> Text:
     left = join(" ", (" fanpulse ", "bold white on blue"), "  ")
-    if around.title and width >= _ROOMY:
-        left.append(f"{around.title}  ", DIM)
-    if snapshot.present_ms:
-        left.append(f"{wording.day(snapshot.present_ms)} ", DIM)
-        left.append(wording.clock(snapshot.present_ms), STRONG)
+    if context.title and width >= _ROOMY:
+        left.append(f"{context.title}  ", DIM)
+    if snapshot.stream_time_ms:
+        left.append(f"{wording.day(snapshot.stream_time_ms)} ", DIM)
+        left.append(wording.clock(snapshot.stream_time_ms), STRONG)
         left.append(" UTC", DIM)
     else:
         left.append("waiting for the first events", WARN)
@@ -114,12 +114,12 @@ def _age(seconds: float | None) -> tuple[str, str]:
     return (words, WARN) if seconds < _STALE_SECONDS else (f"STALE: {words}", BAD)
 
 
-def _progress(show: Show, width: int) -> Text:
-    figures = f"sent {show.sent:,}  accepted {show.accepted:,}  refused {show.rejected:,} "
-    trouble = f"sending again: {show.trouble}  " if show.trouble else ""
-    label = f" {show.note} {show.share:4.0%} "
+def _progress(demo: DemoProgress, width: int) -> Text:
+    figures = f"sent {demo.sent:,}  accepted {demo.accepted:,}  rejected {demo.rejected:,} "
+    trouble = f"sending again: {demo.trouble}  " if demo.trouble else ""
+    label = f" {demo.note} {demo.share:4.0%} "
     size = max(0, width - len(figures) - len(trouble) - len(label) - 2)
-    done = round(size * show.share)
+    done = round(size * demo.share)
     line = join((label, DIM), ("━" * done, STREAM), ("━" * (size - done), DIM), "  ")
     return fit(join(line, (trouble, WARN), (figures, DIM)), width)
 
@@ -127,9 +127,9 @@ def _progress(show: Show, width: int) -> Text:
 _MARKS = {"up": ("●", GOOD), "starting": ("◌", WARN), "down": ("✗", BAD)}
 
 
-def _footer(snapshot: Snapshot, around: Surroundings, width: int) -> Text:
+def _footer(snapshot: Snapshot, context: ViewContext, width: int) -> Text:
     left = join(" ")
-    for each in around.health:
+    for each in context.health:
         mark, style = _MARKS.get(each.state, ("?", WARN))
         words = each.name if each.state == "up" else f"{each.name} {each.state}"
         left.append_text(join((f"{mark} ", style), (words, "" if each.state == "up" else style), "  "))
@@ -137,7 +137,7 @@ def _footer(snapshot: Snapshot, around: Surroundings, width: int) -> Text:
     if width >= _ROOMY:
         notes.append(f"{snapshot.duplicates:,} duplicates")
         notes += [f"{snapshot.late:,} late"] if snapshot.late else []
-        notes += [f"{snapshot.refused:,} unreadable"] if snapshot.refused else []
-    if around.hint:
-        notes.append(around.hint)
+        notes += [f"{snapshot.rejected:,} unreadable"] if snapshot.rejected else []
+    if context.hint:
+        notes.append(context.hint)
     return spread(left, join(("  ".join(notes) + " ", DIM)), width)

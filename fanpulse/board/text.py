@@ -9,7 +9,7 @@ from rich.text import Text
 #: Colour says something: red that data is broken, yellow a spike or a warning, cyan the stream itself, green
 #: that all is well. What matters is in the words too, for those who set NO_COLOR.
 DIM, STRONG = "bright_black", "bold"
-STREAM, AROUND, SPIKE, MILESTONE = "cyan", "blue", "bold yellow", "cyan"
+STREAM, CONTEXT, SPIKE, MILESTONE = "cyan", "blue", "bold yellow", "cyan"
 GOOD, WARN, BAD = "green", "yellow", "bold red"
 _BLANK = Text("")
 

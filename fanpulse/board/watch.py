@@ -11,7 +11,7 @@ from fanpulse.board.feed import Feed
 from fanpulse.board.health import HealthWatch
 from fanpulse.board.live import display, print_once
 from fanpulse.board.model import Board
-from fanpulse.board.screen import Surroundings
+from fanpulse.board.screen import ViewContext
 from fanpulse.board.together import beside
 from schemas.hashtags import AliasTable
 from schemas.topics import ALERTS, TOTALS, qualified
@@ -27,7 +27,7 @@ class Watching:
         self._console = console
         self._board = Board(AliasTable(aliases))
         self._health = HealthWatch(settings)
-        self._display = display(console, self._board, lambda: self._around("Ctrl-C ends"))
+        self._display = display(console, self._board, lambda: self._context("Ctrl-C ends"))
         self._feed = Feed(settings, self._board, self._display.alert)
 
     async def on(self) -> None:
@@ -46,7 +46,7 @@ class Watching:
 
     async def _print(self) -> None:
         await asyncio.gather(self._feed.loaded.wait(), self._health.ask())
-        print_once(self._console, self._board, self._around(""))
+        print_once(self._console, self._board, self._context(""))
 
     async def _check_topics(self) -> None:
         """A topic that does not exist is said to be missing at once, and is not made by asking for it."""
@@ -54,5 +54,5 @@ class Watching:
             for topic in (TOTALS, ALERTS):
                 await reader.spans(qualified(self._settings.namespace, topic.name))
 
-    def _around(self, hint: str) -> Surroundings:
-        return Surroundings(self._settings.namespace, self._health.now, hint=hint)
+    def _context(self, hint: str) -> ViewContext:
+        return ViewContext(self._settings.namespace, self._health.now, hint=hint)

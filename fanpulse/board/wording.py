@@ -70,7 +70,7 @@ def subject(scope: str, names: tuple[str, ...], aliases: AliasTable) -> str:
             return f"@{names[-1]}"
         case "hashtag":
             return f"#{aliases.display(names[-1])}"
-        case "matrix":
+        case "all_accounts":
             return "all accounts"
         case "post":
             return f"post {names[-1]}"

@@ -110,7 +110,7 @@ def audit(
         if report is not None:
             _write_report(report, result)
     except (AuditError, OSError) as error:
-        raise _refused(error) from error
+        raise _rejected(error) from error
     for line in summary(result):
         typer.echo(line)
     raise typer.Exit(Exit.OK if result.exact else Exit.FAILED)
@@ -130,7 +130,7 @@ def export(
             display.step("reading")
             manifest = _run(run(settings, directory, display.progress))
     except (AuditError, OSError) as error:
-        raise _refused(error) from error
+        raise _rejected(error) from error
     entries = sum(part.entries for part in manifest.events.partitions)
     size = sum(file.bytes for file in manifest.files)
     typer.echo(f"{directory}: {entries:,} entries of the log in {len(manifest.files)} files, {size:,} bytes")
@@ -218,6 +218,6 @@ def _write_report(file: Path, result: AuditResult) -> None:
     file.write_text(text + "\n", encoding="utf-8")
 
 
-def _refused(error: Exception) -> typer.Exit:
+def _rejected(error: Exception) -> typer.Exit:
     stderr.print(f"[bold red]fanpulse:[/bold red] {escape(str(error))}", soft_wrap=True)
     return typer.Exit(Exit.USAGE)

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from fanpulse.devstack import state
-from fanpulse.devstack.state_paths import Places
+from fanpulse.devstack.state_paths import StatePaths
 from services.runtime.settings import Settings, load_settings
 from services.supervise.addresses import reachable
 
@@ -47,7 +47,7 @@ def with_broker(loaded: Settings) -> Settings:
     """The same for settings that are loaded already."""
     if loaded.kafka.bootstrap is not None:
         return loaded
-    status = state.read(Places.of(loaded))
+    status = state.read(StatePaths.of(loaded))
     if status is None:
         return loaded
     kafka = loaded.kafka.model_copy(update={"bootstrap": status["kafka"]["bootstrap"]})
@@ -60,7 +60,7 @@ def ingest_url(loaded: Settings | None = None) -> str:
     Raises SettingsError.
     """
     loaded = loaded or load_settings()
-    status = state.read(Places.of(loaded))
+    status = state.read(StatePaths.of(loaded))
     if status and status["ingest"]:
         return str(status["ingest"][0]["url"])
     return f"http://{reachable(loaded.ingest.host)}:{loaded.ingest.port}"

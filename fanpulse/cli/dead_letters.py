@@ -13,19 +13,19 @@ from rich.markup import escape
 
 from fanpulse.cli import context
 from fanpulse.cli.context import Exit, UnavailableError, stderr
-from fanpulse.cli.dead_letters_display import as_json, print_letter, print_report, print_table, time_of
+from fanpulse.cli.dead_letters_display import as_json, print_dead_letter, print_report, print_table, time_of
 from fanpulse.cli.ingest_client import connect
 from fanpulse.deadletters.redrive import (
-    Box,
-    LetterNotFoundError,
+    DeadLetterNotFoundError,
     Mender,
     Redrive,
     RedriveReport,
-    find_letters,
-    open_box,
+    Snapshot,
+    find_dead_letters,
+    take_snapshot,
 )
-from fanpulse.deadletters.snapshot import Choice, Letter, Mark, Overview, short_id
-from fanpulse.load.client import AddressError, IngestRefusedError, IngestUnavailableError
+from fanpulse.deadletters.snapshot import Choice, DeadLetter, Overview, RedriveMarker, short_id
+from fanpulse.load.client import AddressError, IngestRejectedError, IngestUnavailableError
 from fanpulse.load.parsing.rules import RulesError, parse_rules
 from schemas.reasons import Reason
 from services.runtime.settings import Settings
@@ -47,7 +47,7 @@ _FORMAT = Annotated[Format, typer.Option("--format", help="For people or for pro
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help=_HELP, epilog=_EPILOG)
-    group.command("list")(list_letters)
+    group.command("list")(list_dead_letters)
     group.command("show", no_args_is_help=True)(show)
     group.command("redrive", help=_REDRIVE_HELP, no_args_is_help=True)(redrive)
     app.add_typer(group, name="dead-letters")
@@ -77,7 +77,7 @@ _EPILOG = "\n\n".join(
 )
 
 
-def list_letters(
+def list_dead_letters(
     reason: Annotated[
         str | None, typer.Option(help="Only those refused for this reason.", show_default=False)
     ] = None,
@@ -92,21 +92,21 @@ def list_letters(
     choice = Choice(reason=_reason(reason))
     overview = Overview(limit)
 
-    async def read(box: Box) -> dict[str, Mark]:
-        async for letter in box.letters(choice, redriven=everything):
-            overview.add(letter)
-        return box.marks
+    async def read(snapshot: Snapshot) -> dict[str, RedriveMarker]:
+        async for dead_letter in snapshot.dead_letters(choice, redriven=everything):
+            overview.add(dead_letter)
+        return snapshot.markers
 
-    marks = _with_box(context.settings(), read)
+    markers = _with_snapshot(context.settings(), read)
     if output is Format.JSON:
-        letters = [as_json(letter, marks) for letter in overview.newest_first()]
-        _print_json({"letters": letters, "total": overview.total, "by_reason": dict(overview.by_reason)})
+        dead_letters = [as_json(dead_letter, markers) for dead_letter in overview.newest_first()]
+        _print_json({"letters": dead_letters, "total": overview.total, "by_reason": dict(overview.by_reason)})
     else:
-        print_table(overview, marks)
+        print_table(overview, markers)
 
 
 def show(
-    letter_id: Annotated[str, typer.Argument(metavar="ID", help="An id, or its beginning.")],
+    dead_letter_id: Annotated[str, typer.Argument(metavar="ID", help="An id, or its beginning.")],
     output: _FORMAT = Format.TABLE,
 ) -> None:
     """Show one dead letter: what was sent, why it was refused, and what may mend it.
@@ -114,15 +114,17 @@ def show(
     Exit codes: 0 shown · 2 no such letter · 3 no broker or no stack
     """
 
-    async def read(box: Box) -> tuple[Letter, Mark | None]:
-        (letter,) = await find_letters(box, [letter_id])
-        return letter, box.marks.get(letter.id)
+    async def read(snapshot: Snapshot) -> tuple[DeadLetter, RedriveMarker | None]:
+        (dead_letter,) = await find_dead_letters(snapshot, [dead_letter_id])
+        return dead_letter, snapshot.markers.get(dead_letter.id)
 
-    letter, mark = _with_box(context.settings(), read)
+    dead_letter, marker = _with_snapshot(context.settings(), read)
     if output is Format.JSON:
-        _print_json(as_json(letter, {letter.id: mark} if mark else {}) | {"raw": letter.raw})
+        _print_json(
+            as_json(dead_letter, {dead_letter.id: marker} if marker else {}) | {"raw": dead_letter.raw}
+        )
     else:
-        print_letter(letter, mark)
+        print_dead_letter(dead_letter, marker)
 
 
 def redrive(
@@ -174,30 +176,39 @@ def redrive(
         raise _failure(error, Exit.USAGE) from None
     work = Redrive(settings, client, mender)
 
-    async def run(box: Box) -> None:
-        letters = _each(await find_letters(box, ids), box.marks) if ids else box.letters(choice)
+    async def run(snapshot: Snapshot) -> None:
+        dead_letters = (
+            _each(await find_dead_letters(snapshot, ids), snapshot.markers)
+            if ids
+            else snapshot.dead_letters(choice)
+        )
         if dry_run:
-            await work.try_out(letters)
+            await work.try_out(dead_letters)
         else:
-            await work.run(letters, _say_progress)
+            await work.run(dead_letters, _say_progress)
 
     try:
-        _with_box(settings, run)
-    except (IngestUnavailableError, IngestRefusedError) as error:
+        _with_snapshot(settings, run)
+    except (IngestUnavailableError, IngestRejectedError) as error:
         raise _failure(f"{error}. Letters accepted before that are marked.", Exit.UNAVAILABLE) from None
     finally:
         client.close()
     print_report(work.report, dry_run)
-    raise typer.Exit(Exit.FAILED if work.report.refused else Exit.OK)
+    raise typer.Exit(Exit.FAILED if work.report.rejected else Exit.OK)
 
 
-async def _each(letters: Iterable[Letter], marks: dict[str, Mark]) -> AsyncIterator[Letter]:
+async def _each(
+    dead_letters: Iterable[DeadLetter], markers: dict[str, RedriveMarker]
+) -> AsyncIterator[DeadLetter]:
     """Letters that were asked for by their ids, without those that were sent again."""
-    for letter in letters:
-        if letter.id in marks:
-            stderr.print(f"{short_id(letter.id)} was sent again at {time_of(marks[letter.id].at)}: left out")
+    for dead_letter in dead_letters:
+        if dead_letter.id in markers:
+            stderr.print(
+                f"{short_id(dead_letter.id)} was sent again at "
+                f"{time_of(markers[dead_letter.id].at)}: left out"
+            )
         else:
-            yield letter
+            yield dead_letter
 
 
 def _say_progress(report: RedriveReport) -> None:
@@ -209,18 +220,18 @@ def _say_waiting(problem: str, seconds: float) -> None:
     stderr.print(f"{problem}; trying again", markup=False, soft_wrap=True)
 
 
-def _with_box(settings: Settings, work: Callable[[Box], Coroutine[Any, Any, _Result]]) -> _Result:
+def _with_snapshot(settings: Settings, work: Callable[[Snapshot], Coroutine[Any, Any, _Result]]) -> _Result:
     """Run something with the box open; errors that a person can do something about end the command."""
 
     async def run() -> _Result:
         async with open_reader(settings) as reader:
-            return await work(await open_box(reader, settings))
+            return await work(await take_snapshot(reader, settings))
 
     try:
         return asyncio.run(run())
     except TopicMissingError as error:
         raise UnavailableError(str(error)) from error
-    except LetterNotFoundError as error:
+    except DeadLetterNotFoundError as error:
         raise _failure(error, Exit.USAGE) from None
 
 

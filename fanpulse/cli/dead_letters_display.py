@@ -13,29 +13,29 @@ from rich.table import Table
 
 from fanpulse.cli.context import stderr
 from fanpulse.deadletters.redrive import RedriveReport
-from fanpulse.deadletters.snapshot import Letter, Mark, Overview, short_id
+from fanpulse.deadletters.snapshot import DeadLetter, Overview, RedriveMarker, short_id
 from schemas.reasons import Reason
 
 out = Console(highlight=False)
 
 
-def as_json(letter: Letter, marks: dict[str, Mark]) -> dict[str, Any]:
+def as_json(dead_letter: DeadLetter, markers: dict[str, RedriveMarker]) -> dict[str, Any]:
     """A letter for programs, without its bytes."""
-    mark = marks.get(letter.id)
+    marker = markers.get(dead_letter.id)
     return {
-        "id": letter.id,
-        "reason": letter.reason,
-        "field": letter.field,
-        "detail": letter.detail,
-        "source": letter.origin,
-        "received_at": letter.received_at,
-        "index": letter.index,
-        "bytes": letter.size,
-        "redriven_at": mark.at if mark else None,
+        "id": dead_letter.id,
+        "reason": dead_letter.reason,
+        "field": dead_letter.field,
+        "detail": dead_letter.detail,
+        "source": dead_letter.origin,
+        "received_at": dead_letter.received_at,
+        "index": dead_letter.index,
+        "bytes": dead_letter.size,
+        "redriven_at": marker.at if marker else None,
     }
 
 
-def print_table(overview: Overview, marks: dict[str, Mark]) -> None:
+def print_table(overview: Overview, markers: dict[str, RedriveMarker]) -> None:
     """List letters, newest first, in 80 columns; and count them by reason."""
     if not overview.total:
         out.print("No dead letters.")
@@ -45,40 +45,45 @@ def print_table(overview: Overview, marks: dict[str, Mark]) -> None:
     table.add_column("RECEIVED (UTC)", no_wrap=True)
     table.add_column("REASON", no_wrap=True, style="red")
     table.add_column("WHAT", ratio=1, overflow="fold")
-    for letter in overview.newest_first():
-        field = f"[bold]{escape(letter.field)}[/bold]: " if letter.field else ""
-        again = " [green](sent again)[/green]" if letter.id in marks else ""
-        what = f"{field}{escape(letter.detail)} [dim]({escape(letter.origin)})[/dim]{again}"
-        table.add_row(short_id(letter.id), time_of(letter.received_at), letter.reason, what)
+    for dead_letter in overview.newest_first():
+        field = f"[bold]{escape(dead_letter.field)}[/bold]: " if dead_letter.field else ""
+        again = " [green](sent again)[/green]" if dead_letter.id in markers else ""
+        what = f"{field}{escape(dead_letter.detail)} [dim]({escape(dead_letter.origin)})[/dim]{again}"
+        table.add_row(short_id(dead_letter.id), time_of(dead_letter.received_at), dead_letter.reason, what)
     out.print(table)
     counts = ", ".join(f"{count:,} {reason}" for reason, count in overview.by_reason.most_common())
-    shown = len(overview.letters)
+    shown = len(overview.dead_letters)
     listed = f"{shown:,} of {overview.total:,}" if shown < overview.total else f"{overview.total:,}"
     out.print(f"\n{listed} dead letter{'s' if overview.total != 1 else ''}: {counts}", soft_wrap=True)
 
 
-def print_letter(letter: Letter, mark: Mark | None) -> None:
+def print_dead_letter(dead_letter: DeadLetter, marker: RedriveMarker | None) -> None:
     """One letter with what was sent, and what may mend it."""
     rows = [
-        ("id", letter.id),
-        ("received", f"{time_of(letter.received_at, seconds=True)} UTC"),
-        ("source", letter.origin + (f", event {letter.index}" if letter.index >= 0 else ", the whole body")),
-        ("reason", letter.reason),
-        ("field", letter.field or "the event as a whole"),
-        ("detail", letter.detail),
+        ("id", dead_letter.id),
+        ("received", f"{time_of(dead_letter.received_at, seconds=True)} UTC"),
+        (
+            "source",
+            dead_letter.origin
+            + (f", event {dead_letter.index}" if dead_letter.index >= 0 else ", the whole body"),
+        ),
+        ("reason", dead_letter.reason),
+        ("field", dead_letter.field or "the event as a whole"),
+        ("detail", dead_letter.detail),
         (
             "size",
-            f"{letter.size:,} bytes" + (", of which the beginning was kept" if letter.truncated else ""),
+            f"{dead_letter.size:,} bytes"
+            + (", of which the beginning was kept" if dead_letter.truncated else ""),
         ),
     ]
-    if mark:
-        rows.append(("sent again", f"{time_of(mark.at, seconds=True)} UTC"))
+    if marker:
+        rows.append(("sent again", f"{time_of(marker.at, seconds=True)} UTC"))
     for name, value in rows:
         out.print(f"[bold]{name:<10}[/bold]  {escape(value)}", soft_wrap=True)
     out.print()
-    out.print(_readable(letter.data), markup=False, soft_wrap=True)
-    hint = _hint(letter)
-    if hint and not mark:
+    out.print(_readable(dead_letter.data), markup=False, soft_wrap=True)
+    hint = _hint(dead_letter)
+    if hint and not marker:
         out.print(f"\n[dim]{escape(hint)}[/dim]", soft_wrap=True)
 
 
@@ -103,33 +108,34 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _hint(letter: Letter) -> str | None:
-    command = f"fanpulse dead-letters redrive {short_id(letter.id)}"
-    if letter.truncated or not letter.field:
+def _hint(dead_letter: DeadLetter) -> str | None:
+    command = f"fanpulse dead-letters redrive {short_id(dead_letter.id)}"
+    if dead_letter.truncated or not dead_letter.field:
         return None
-    if letter.reason == Reason.UNKNOWN_FIELD:
-        return f"To mend it: {command} --drop {letter.field}, or --map FIELD={letter.field}"
-    if letter.reason == Reason.MISSING_FIELD:
-        return f"To mend it: {command} --set {letter.field}=VALUE, or --map {letter.field}=KEY"
-    return f"To mend it: {command} --set {letter.field}=VALUE"
+    if dead_letter.reason == Reason.UNKNOWN_FIELD:
+        return f"To mend it: {command} --drop {dead_letter.field}, or --map FIELD={dead_letter.field}"
+    if dead_letter.reason == Reason.MISSING_FIELD:
+        return f"To mend it: {command} --set {dead_letter.field}=VALUE, or --map {dead_letter.field}=KEY"
+    return f"To mend it: {command} --set {dead_letter.field}=VALUE"
 
 
 def print_report(report: RedriveReport, dry_run: bool) -> None:
     """What became of letters: those still refused on standard error, the counts on standard output."""
     would = "would be " if dry_run else ""
-    for letter, refusal in report.still_refused:
-        field = f" {escape(refusal.field)}" if refusal.field else ""
-        line = f"{short_id(letter.id)}{field} [red]{refusal.reason.value}[/red]: {escape(refusal.detail)}"
+    for dead_letter, rejection in report.still_rejected:
+        field = f" {escape(rejection.field)}" if rejection.field else ""
+        why = f"[red]{rejection.reason.value}[/red]: {escape(rejection.detail)}"
+        line = f"{short_id(dead_letter.id)}{field} {why}"
         stderr.print(line, soft_wrap=True)
-    more = report.still_refused_count.total() - len(report.still_refused)
+    more = report.still_rejected_count.total() - len(report.still_rejected)
     if more > 0:
         stderr.print(f"... and {more:,} more")
-    out.print(f"{report.accepted:,} {would}accepted, {report.refused:,} {would}refused again")
+    out.print(f"{report.accepted:,} {would}accepted, {report.rejected:,} {would}refused again")
     if report.unnamed:
         given = f"{report.unnamed:,} had no event_id and get one from their content"
         out.print(f"  {given}: equal ones count once")
-    if report.refused_again:
-        counts = ", ".join(f"{count:,} {reason}" for reason, count in report.refused_again.most_common())
+    if report.rejected_again:
+        counts = ", ".join(f"{count:,} {reason}" for reason, count in report.rejected_again.most_common())
         out.print(f"  refused by ingest all the same, as new dead letters: {counts}")
 
 

@@ -15,7 +15,7 @@ from fanpulse.cli.context import Exit, stderr
 from services.runtime.settings import load_settings
 
 if TYPE_CHECKING:
-    from fanpulse.simulate.progress import Show
+    from fanpulse.simulate.demo import Demo
 
 #: Not the docstring, since its line breaks would be kept.
 _HELP = (
@@ -61,18 +61,18 @@ def demo(
     ] = 120,
 ) -> None:
     from fanpulse.devstack.stack import AlreadyUpError, StackError
+    from fanpulse.simulate.demo import Demo, Options, forget_user_variables, log_to_file
     from fanpulse.simulate.fresh import BusyError
     from fanpulse.simulate.player import PlayError
-    from fanpulse.simulate.progress import Options, Show, forget_user_variables, log_to_file
 
     settings = load_settings()
     forget_user_variables()
     log_to_file(settings)
     if report is not None and not report.absolute().parent.is_dir():
         raise typer.BadParameter(f"the folder of {report} does not exist", param_hint="--report")
-    show = Show(settings, Options(once, report, seed, speed, minutes), Console(highlight=False))
+    demo = Demo(settings, Options(once, report, seed, speed, minutes), Console(highlight=False))
     try:
-        good = asyncio.run(_until_signal(show))
+        good = asyncio.run(_until_signal(demo))
     except (BusyError, AlreadyUpError) as error:
         _fail(error, Exit.ALREADY_UP)
     except (StackError, PlayError) as error:
@@ -83,22 +83,22 @@ def demo(
         raise typer.Exit(Exit.FAILED)
 
 
-async def _until_signal(show: Show) -> bool:
-    """The show, until it ends or SIGTERM; asyncio itself cancels it on SIGINT."""
+async def _until_signal(demo: Demo) -> bool:
+    """The demo, until it ends or SIGTERM; asyncio itself cancels it on SIGINT."""
     task = asyncio.current_task()
     assert task is not None
-    told = False
+    terminated = False
 
     def on_terminate() -> None:
-        nonlocal told
-        told = True
+        nonlocal terminated
+        terminated = True
         task.cancel()
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, on_terminate)
     try:
-        return await show.run()
+        return await demo.run()
     except asyncio.CancelledError:
-        if told:
+        if terminated:
             raise typer.Exit(128 + signal.SIGTERM) from None
         raise
 

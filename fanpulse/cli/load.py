@@ -17,7 +17,7 @@ from fanpulse.cli.context import Exit, stderr
 from fanpulse.cli.ingest_client import connect
 from fanpulse.cli.interrupt import Interrupt
 from fanpulse.cli.load_display import LoadDisplay
-from fanpulse.load.client import AddressError, IngestRefusedError, IngestUnavailableError
+from fanpulse.load.client import AddressError, IngestRejectedError, IngestUnavailableError
 from fanpulse.load.loading import Limits
 from fanpulse.load.opening import STANDARD_INPUT
 from fanpulse.load.parsing.rules import RulesError, parse_rules
@@ -132,7 +132,9 @@ def load(
         options = Options(
             rules, Limits(batch, in_flight=in_flight), parse_speed(speed), restart=restart, errors=errors
         )
-        display = LoadDisplay(Console(highlight=False), stderr, quiet=quiet, horizon=_horizon(settings))
+        display = LoadDisplay(
+            Console(highlight=False), stderr, quiet=quiet, dedup_window=_dedup_window(settings)
+        )
         client = connect(settings, url, api_key, patience, display.waiting)
     except (RulesError, SpeedError, AddressError) as error:
         raise _failure(error, Exit.USAGE) from None
@@ -152,7 +154,7 @@ def load(
                     finished = session.run()
         except FileError as error:
             raise _failure(error, Exit.USAGE) from None
-        except (IngestUnavailableError, IngestRefusedError) as error:
+        except (IngestUnavailableError, IngestRejectedError) as error:
             raise _failure(f"{error}. {_how_to_go_on(files)}", Exit.UNAVAILABLE) from None
         except KeyboardInterrupt:
             # Threads may hang in a request; what has been settled is in the checkpoint.
@@ -167,10 +169,10 @@ def load(
     raise typer.Exit(Exit.FAILED if rejected else Exit.OK)
 
 
-def _horizon(settings: Settings) -> int:
+def _dedup_window(settings: Settings) -> int:
     """For how many events duplicates are remembered at least, over all partitions."""
     aggregate = settings.aggregate
-    return aggregate.dedup_generation_events * aggregate.dedup_generations * settings.kafka.partitions
+    return aggregate.dedup_segment_events * aggregate.dedup_segments * settings.kafka.partitions
 
 
 def _say_stopping(quiet: bool) -> None:

@@ -30,13 +30,14 @@ _WAIT_SECONDS = 2.0
 class LoadDisplay:
     """Shows a load: progress and rejected rows on ``err``, the summary of each file on ``out``.
 
-    Use as ``with``. ``quiet`` leaves rejected rows and waits. ``horizon``: events for which the aggregator
+    Use as ``with``. ``quiet`` leaves rejected rows and waits. ``dedup_window``: events for which the
+    aggregator
     remembers duplicates; a longer file is not safe to load twice, and the summary says so.
     """
 
-    def __init__(self, out: Console, err: Console, *, quiet: bool, horizon: int) -> None:
+    def __init__(self, out: Console, err: Console, *, quiet: bool, dedup_window: int) -> None:
         self._out = out
-        self._horizon = horizon
+        self._dedup_window = dedup_window
         self._err = err
         self._quiet = quiet
         self._bar: Progress | None = None
@@ -127,13 +128,13 @@ class LoadDisplay:
         if self._bar:
             self._bar.stop()  # or the summary, which is printed elsewhere, would stand beside it
         if not self._quiet and not (report.resumed and report.resumed.done):
-            summarise(self._out, report, self._horizon)
+            summarise(self._out, report, self._dedup_window)
 
     def _say(self, text: str) -> None:
         self._err.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def summarise(out: Console, report: FileReport, horizon: int) -> None:
+def summarise(out: Console, report: FileReport, dedup_window: int) -> None:
     """Print what became of a file."""
     result = report.result
     rate = result.rows / result.seconds if result.seconds else 0
@@ -144,11 +145,11 @@ def summarise(out: Console, report: FileReport, horizon: int) -> None:
         highlight=False,
         soft_wrap=True,
     )
-    for line in _remarks(report, result, horizon):
+    for line in _remarks(report, result, dedup_window):
         out.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _remarks(report: FileReport, result: Checkpoint, horizon: int) -> list[str]:
+def _remarks(report: FileReport, result: Checkpoint, dedup_window: int) -> list[str]:
     remarks = []
     if result.rejected:
         by_reason = sorted(result.rejected.items(), key=lambda item: (-item[1], item[0]))
@@ -164,10 +165,10 @@ def _remarks(report: FileReport, result: Checkpoint, horizon: int) -> list[str]:
         remarks.append(f"times that are numbers below 10^11, taken as epoch seconds: {times.seconds:,}")
     if times and times.without_offset:
         remarks.append(f"times without an offset, taken in {times.zone}: {times.without_offset:,}")
-    if result.rows > horizon:
+    if result.rows > dedup_window:
         remarks.append(
-            f"duplicates are remembered for about {horizon:,} events: loading this file again would count "
-            "rows twice"
+            f"duplicates are remembered for about {dedup_window:,} events: loading this file again "
+            "would count rows twice"
         )
     return remarks
 

@@ -95,13 +95,13 @@ def up(
 
 
 def down() -> None:
-    from fanpulse.devstack.shutdown import TakedownError, take_down
-    from fanpulse.devstack.state_paths import Places
+    from fanpulse.devstack.shutdown import ShutdownError, shut_down
+    from fanpulse.devstack.state_paths import StatePaths
 
     try:
         with stderr.status("stopping"):
-            ran = take_down(Places.of(load_settings()))
-    except TakedownError as error:
+            ran = shut_down(StatePaths.of(load_settings()))
+    except ShutdownError as error:
         _fail(error, Exit.FAILED)
     console.print("[green]✓[/green] the stack is down" if ran else "nothing runs")
 
@@ -125,14 +125,14 @@ def status(
 
 def _up_here(settings: Settings, workers: int) -> None:
     """The stack in this terminal, until a signal."""
-    from fanpulse.devstack.console_reporter import DownloadProgress, narrator
+    from fanpulse.devstack.console_reporter import DownloadProgress, console_reporter
     from fanpulse.devstack.run import until_signal
     from fanpulse.devstack.stack import AlreadyUpError, StackError
 
     console.print(_headline(settings), soft_wrap=True)
     try:
         asyncio.run(
-            until_signal(settings, workers, narrator(console), DownloadProgress(console), _tell_ready)
+            until_signal(settings, workers, console_reporter(console), DownloadProgress(console), _tell_ready)
         )
     except AlreadyUpError as error:
         _fail(error, Exit.ALREADY_UP)
@@ -143,19 +143,21 @@ def _up_here(settings: Settings, workers: int) -> None:
 def _up_detached(settings: Settings, workers: int) -> None:
     """Start the supervisor in a process of its own."""
     from fanpulse.devstack import state
-    from fanpulse.devstack.console_reporter import DownloadProgress, narrator
+    from fanpulse.devstack.console_reporter import DownloadProgress, console_reporter
     from fanpulse.devstack.detach import DetachError, start
-    from fanpulse.devstack.state_paths import Places
+    from fanpulse.devstack.state_paths import StatePaths
 
-    places = Places.of(settings)
-    running = state.read(places)
+    state_paths = StatePaths.of(settings)
+    running = state.read(state_paths)
     if running is not None and running["alerts"]:
         console.print("it runs already")
         console.print(_table(running))
         return
     console.print(_headline(settings), soft_wrap=True)
     try:
-        status = start(places, ["--workers", str(workers)], narrator(console), DownloadProgress(console))
+        status = start(
+            state_paths, ["--workers", str(workers)], console_reporter(console), DownloadProgress(console)
+        )
     except DetachError as error:
         _fail(error, error.code)
     _tell_ready(status)

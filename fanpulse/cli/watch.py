@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from fanpulse.cli import context
-from fanpulse.simulate.matrix import ALIASES, NAMESPACE
+from fanpulse.simulate.organisation import ALIASES, NAMESPACE
 from services.runtime.settings import Settings
 from services.runtime.topic_scan import TopicMissingError
 

@@ -14,18 +14,18 @@ from aiokafka.errors import KafkaError
 
 from fanpulse.deadletters.snapshot import (
     Choice,
-    Letter,
-    Mark,
-    encode_mark,
-    read_letter,
-    read_mark,
+    DeadLetter,
+    RedriveMarker,
+    encode_marker,
+    read_dead_letter,
+    read_marker,
     without_fields,
 )
 from fanpulse.load.client import IngestClient
 from fanpulse.load.parsing.objects import ObjectMapper
 from fanpulse.load.parsing.rules import Rules
 from schemas.codec import decode_one
-from schemas.reasons import Reason, Refusal
+from schemas.reasons import Reason, Rejection
 from schemas.topics import REJECTED, qualified
 from services.runtime.kafka import BrokerUnavailableError, make_producer
 from services.runtime.settings import Settings
@@ -39,92 +39,106 @@ _MOST_MATCHES = 5
 SOURCE = "redrive"
 
 
-class Box:
-    """The dead letters of a namespace as of the moment it was opened. Made by ``open_box``."""
+class Snapshot:
+    """The dead letters of a namespace as of the moment it was opened. Made by ``take_snapshot``."""
 
-    def __init__(self, reader: TopicReader, topic: str, spans: list[Span], marks: dict[str, Mark]) -> None:
+    def __init__(
+        self, reader: TopicReader, topic: str, spans: list[Span], markers: dict[str, RedriveMarker]
+    ) -> None:
         self._reader = reader
         self._topic = topic
         self._spans = spans
         #: Letters whose events have been sent again.
-        self.marks = marks
+        self.markers = markers
 
-    async def letters(self, choice: Choice, *, redriven: bool = False) -> AsyncIterator[Letter]:
+    async def dead_letters(self, choice: Choice, *, redriven: bool = False) -> AsyncIterator[DeadLetter]:
         """The letters of a choice, in the order in which they came; with ``redriven`` also those sent again.
 
         Raises BrokerUnavailableError.
         """
         async for batch in self._reader.stream(self._topic, self._spans):
             for record in batch:
-                letter = read_letter(record.value)
-                if letter and choice.takes(letter) and (redriven or letter.id not in self.marks):
-                    yield letter
+                dead_letter = read_dead_letter(record.value)
+                if (
+                    dead_letter
+                    and choice.takes(dead_letter)
+                    and (redriven or dead_letter.id not in self.markers)
+                ):
+                    yield dead_letter
 
 
-async def open_box(reader: TopicReader, settings: Settings) -> Box:
+async def take_snapshot(reader: TopicReader, settings: Settings) -> Snapshot:
     """Open the box: reads the topic once for its marks. Raises TopicMissingError, BrokerUnavailableError."""
     topic = qualified(settings.namespace, REJECTED.name)
     spans = await reader.spans(topic)
-    marks: dict[str, Mark] = {}
+    markers: dict[str, RedriveMarker] = {}
     async for batch in reader.stream(topic, spans):
         for record in batch:
-            mark = read_mark(record.value)
-            if mark:
-                marks[mark.redriven] = mark
-    return Box(reader, topic, spans, marks)
+            marker = read_marker(record.value)
+            if marker:
+                markers[marker.redriven] = marker
+    return Snapshot(reader, topic, spans, markers)
 
 
-class LetterNotFoundError(ValueError):
+class DeadLetterNotFoundError(ValueError):
     """The beginning of an id names no letter, or several. The message is one line."""
 
 
-async def find_letters(box: Box, beginnings: Sequence[str]) -> list[Letter]:
+async def find_dead_letters(snapshot: Snapshot, beginnings: Sequence[str]) -> list[DeadLetter]:
     """The letters that beginnings of ids name, one each, also those sent again.
 
-    Raises LetterNotFoundError and BrokerUnavailableError.
+    Raises DeadLetterNotFoundError and BrokerUnavailableError.
     """
-    found: dict[str, dict[str, Letter]] = {beginning: {} for beginning in beginnings}
-    async for letter in box.letters(Choice(tuple(beginnings)), redriven=True):
+    found: dict[str, dict[str, DeadLetter]] = {beginning: {} for beginning in beginnings}
+    async for dead_letter in snapshot.dead_letters(Choice(tuple(beginnings)), redriven=True):
         for beginning, matches in found.items():
-            if letter.id == beginning:
+            if dead_letter.id == beginning:
                 matches.clear()
-            if letter.id.startswith(beginning) and len(matches) <= _MOST_MATCHES and beginning not in matches:
-                matches[letter.id] = letter
+            if (
+                dead_letter.id.startswith(beginning)
+                and len(matches) <= _MOST_MATCHES
+                and beginning not in matches
+            ):
+                matches[dead_letter.id] = dead_letter
     for beginning, matches in found.items():
         if not matches:
-            raise LetterNotFoundError(f"no dead letter has an id that begins with {beginning}")
+            raise DeadLetterNotFoundError(f"no dead letter has an id that begins with {beginning}")
         if len(matches) > 1:
             ids = ", ".join(list(matches)[:_MOST_MATCHES])
-            raise LetterNotFoundError(
+            raise DeadLetterNotFoundError(
                 f"several dead letters begin with {beginning}: {ids}; say more of the id"
             )
-    return list({letter.id: letter for matches in found.values() for letter in matches.values()}.values())
+    return list(
+        {
+            dead_letter.id: dead_letter for matches in found.values() for dead_letter in matches.values()
+        }.values()
+    )
 
 
 class Mended(NamedTuple):
-    """A letter with the line to send; ``refusal`` says why it would be refused again."""
+    """A letter with the line to send; ``rejection`` says why it would be refused again."""
 
-    letter: Letter
+    dead_letter: DeadLetter
     line: bytes
-    refusal: Refusal | None
+    rejection: Rejection | None
     named: bool  # whether the event had an id of its own
 
 
 @dataclass
 class RedriveReport:
-    """What became of letters. ``still_refused`` were not sent: they would only become letters again."""
+    """What became of letters. ``still_rejected`` were not sent: they would only become letters again."""
 
     accepted: int = 0
     #: Of these, how many had no id of their own and got one from their content.
     unnamed: int = 0
-    refused_again: Counter[str] = field(default_factory=Counter)
-    still_refused: list[tuple[Letter, Refusal]] = field(default_factory=list)
-    still_refused_count: Counter[str] = field(default_factory=Counter)
+    rejected_again: Counter[str] = field(default_factory=Counter)
+    still_rejected: list[tuple[DeadLetter, Rejection]] = field(default_factory=list)
+    still_rejected_count: Counter[str] = field(default_factory=Counter)
 
     @property
-    def refused(self) -> int:
+    def rejected(self) -> int:
         """How many were not accepted."""
-        return self.refused_again.total() + self.still_refused_count.total()
+        return self.rejected_again.total() + self.still_rejected_count.total()
 
 
 class Mender:
@@ -137,21 +151,21 @@ class Mender:
         self._mapper = ObjectMapper(rules)
         self._drops = tuple(drops)
 
-    def mend(self, letter: Letter) -> Mended:
+    def transform(self, dead_letter: DeadLetter) -> Mended:
         """The line to send for a letter."""
-        if letter.truncated:
-            detail = f"only the beginning of its {letter.size:,} bytes was kept"
-            return Mended(letter, b"", Refusal("", Reason.TOO_LARGE, detail), False)
+        if dead_letter.truncated:
+            detail = f"only the beginning of its {dead_letter.size:,} bytes was kept"
+            return Mended(dead_letter, b"", Rejection("", Reason.TOO_LARGE, detail), False)
         # A line break is white space between the parts of JSON, and ends an event of NDJSON.
-        data = letter.data.replace(b"\r", b" ").replace(b"\n", b" ").strip()
+        data = dead_letter.data.replace(b"\r", b" ").replace(b"\n", b" ").strip()
         if self._drops:
             data = without_fields(data, self._drops)
         mapped = self._mapper.map(data)
         verdict = decode_one(mapped.line)
-        if isinstance(verdict, Refusal):
-            known = next((each for each in mapped.refusals if each.field == verdict.field), verdict)
-            return Mended(letter, mapped.line, known, False)
-        return Mended(letter, mapped.line, None, b'"event_id"' in data or _GIVEN_ID not in mapped.line)
+        if isinstance(verdict, Rejection):
+            known = next((each for each in mapped.rejections if each.field == verdict.field), verdict)
+            return Mended(dead_letter, mapped.line, known, False)
+        return Mended(dead_letter, mapped.line, None, b'"event_id"' in data or _GIVEN_ID not in mapped.line)
 
 
 class Redrive:
@@ -167,34 +181,37 @@ class Redrive:
         self._topic = qualified(settings.namespace, REJECTED.name)
         self.report = RedriveReport()
 
-    def judge(self, letter: Letter) -> Mended | None:
+    def validate(self, dead_letter: DeadLetter) -> Mended | None:
         """Mend a letter; None, and a note in the report, if its event would be refused again."""
-        mended = self._mender.mend(letter)
-        if mended.refusal:
-            self.report.still_refused_count[mended.refusal.reason.value] += 1
-            if len(self.report.still_refused) < self._mender.SHOWN:
-                self.report.still_refused.append((letter, mended.refusal))
+        mended = self._mender.transform(dead_letter)
+        if mended.rejection:
+            self.report.still_rejected_count[mended.rejection.reason.value] += 1
+            if len(self.report.still_rejected) < self._mender.SHOWN:
+                self.report.still_rejected.append((dead_letter, mended.rejection))
             return None
         self.report.unnamed += not mended.named
         return mended
 
-    async def try_out(self, letters: AsyncIterator[Letter]) -> None:
+    async def try_out(self, dead_letters: AsyncIterator[DeadLetter]) -> None:
         """Judge letters, and send nothing: ``accepted`` is how many would be."""
-        async for letter in letters:
-            self.report.accepted += self.judge(letter) is not None
+        async for dead_letter in dead_letters:
+            self.report.accepted += self.validate(dead_letter) is not None
 
-    async def run(self, letters: AsyncIterator[Letter], progress: Callable[[RedriveReport], None]) -> None:
+    async def run(
+        self, dead_letters: AsyncIterator[DeadLetter], progress: Callable[[RedriveReport], None]
+    ) -> None:
         """Send the events of letters, as far as they are in order now.
 
-        Raises IngestUnavailableError, IngestRefusedError and BrokerUnavailableError; what was accepted before
+        Raises IngestUnavailableError, IngestRejectedError and BrokerUnavailableError; what was accepted
+        before
         that is marked.
         """
         waiting: list[Mended] = []
         size = 0
         try:
             async with make_producer(self._settings) as producer:
-                async for letter in letters:
-                    mended = self.judge(letter)
+                async for dead_letter in dead_letters:
+                    mended = self.validate(dead_letter)
                     if not mended:
                         continue
                     waiting.append(mended)
@@ -211,15 +228,17 @@ class Redrive:
 
     async def _send(self, producer: AIOKafkaProducer, mended: list[Mended]) -> None:
         answer = await asyncio.to_thread(self._client.post, [each.line for each in mended], SOURCE)
-        refused = {item.at: item.reason for item in answer.rejected}
+        rejected = {item.at: item.reason for item in answer.rejected}
         self.report.accepted += answer.accepted
-        self.report.refused_again.update(refused.values())
+        self.report.rejected_again.update(rejected.values())
         now = time.time_ns() // 1_000_000
-        marks = (Mark(each.letter.id, now, at not in refused) for at, each in enumerate(mended))
-        await self._write(producer, marks)
+        markers = (
+            RedriveMarker(each.dead_letter.id, now, at not in rejected) for at, each in enumerate(mended)
+        )
+        await self._write(producer, markers)
 
-    async def _write(self, producer: AIOKafkaProducer, marks: Iterable[Mark]) -> None:
-        sent = [await producer.send(self._topic, encode_mark(mark)) for mark in marks]
+    async def _write(self, producer: AIOKafkaProducer, markers: Iterable[RedriveMarker]) -> None:
+        sent = [await producer.send(self._topic, encode_marker(marker)) for marker in markers]
         for result in await asyncio.gather(*sent, return_exceptions=True):
             if isinstance(result, BaseException):
                 raise result

@@ -17,11 +17,11 @@ from urllib.parse import unquote
 import msgspec
 
 #: How a mark begins; letters begin otherwise, so that marks are found without decoding every letter.
-_MARK_START = b'{"redriven":'
+_MARKER_START = b'{"redriven":'
 _SHORT = 8
 
 
-class Letter(msgspec.Struct, frozen=True, rename={"length": "bytes"}):
+class DeadLetter(msgspec.Struct, frozen=True, rename={"length": "bytes"}):
     """A dead letter. Fields that a later version may add are left alone."""
 
     id: str
@@ -59,7 +59,7 @@ class Letter(msgspec.Struct, frozen=True, rename={"length": "bytes"}):
         return self.source == "log"
 
 
-class Mark(msgspec.Struct, frozen=True):
+class RedriveMarker(msgspec.Struct, frozen=True):
     """A letter's event has been sent again."""
 
     redriven: str
@@ -67,39 +67,39 @@ class Mark(msgspec.Struct, frozen=True):
     accepted: bool = True
 
 
-_decode_letter = msgspec.json.Decoder(Letter).decode
-_decode_mark = msgspec.json.Decoder(Mark).decode
+_decode_dead_letter = msgspec.json.Decoder(DeadLetter).decode
+_decode_marker = msgspec.json.Decoder(RedriveMarker).decode
 _encode = msgspec.json.Encoder().encode
 
 
-def encode_mark(mark: Mark) -> bytes:
+def encode_marker(marker: RedriveMarker) -> bytes:
     """The record of a mark."""
-    return _encode({"redriven": mark.redriven, "at": mark.at, "accepted": mark.accepted})
+    return _encode({"redriven": marker.redriven, "at": marker.at, "accepted": marker.accepted})
 
 
-def read_mark(value: bytes | None) -> Mark | None:
+def read_marker(value: bytes | None) -> RedriveMarker | None:
     """The mark of a record, if it is one."""
-    if not value or not value.startswith(_MARK_START):
+    if not value or not value.startswith(_MARKER_START):
         return None
     try:
-        return _decode_mark(value)
+        return _decode_marker(value)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 
-def read_letter(value: bytes | None) -> Letter | None:
+def read_dead_letter(value: bytes | None) -> DeadLetter | None:
     """The letter of a record, if it is one."""
-    if not value or value.startswith(_MARK_START):
+    if not value or value.startswith(_MARKER_START):
         return None
     try:
-        return _decode_letter(value)
+        return _decode_dead_letter(value)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 
-def short_id(letter_id: str) -> str:
+def short_id(dead_letter_id: str) -> str:
     """An id as it is shown: short enough to type, and long enough to be unique among many thousands."""
-    return letter_id[:_SHORT] if len(letter_id) == 32 else letter_id
+    return dead_letter_id[:_SHORT] if len(dead_letter_id) == 32 else dead_letter_id
 
 
 @dataclass(frozen=True)
@@ -113,13 +113,13 @@ class Choice:
     reason: str | None = None
     of_log: bool = True
 
-    def takes(self, letter: Letter) -> bool:
+    def takes(self, dead_letter: DeadLetter) -> bool:
         """Whether a letter is wanted."""
-        if letter.is_of_log and not self.of_log:
+        if dead_letter.is_of_log and not self.of_log:
             return False
-        if self.ids and not letter.id.startswith(self.ids):
+        if self.ids and not dead_letter.id.startswith(self.ids):
             return False
-        return self.reason is None or letter.reason == self.reason
+        return self.reason is None or dead_letter.reason == self.reason
 
 
 @dataclass
@@ -127,25 +127,25 @@ class Overview:
     """The last letters of a choice, and how many there are by reason; of any number of letters."""
 
     limit: int
-    letters: deque[Letter] = field(init=False)
+    dead_letters: deque[DeadLetter] = field(init=False)
     by_reason: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        self.letters = deque(maxlen=self.limit)
+        self.dead_letters = deque(maxlen=self.limit)
 
-    def add(self, letter: Letter) -> None:
+    def add(self, dead_letter: DeadLetter) -> None:
         """Take in the next letter."""
-        self.letters.append(letter)
-        self.by_reason[letter.reason] += 1
+        self.dead_letters.append(dead_letter)
+        self.by_reason[dead_letter.reason] += 1
 
     @property
     def total(self) -> int:
         """How many letters there are."""
         return self.by_reason.total()
 
-    def newest_first(self) -> Iterable[Letter]:
+    def newest_first(self) -> Iterable[DeadLetter]:
         """The letters kept."""
-        return reversed(self.letters)
+        return reversed(self.dead_letters)
 
 
 def without_fields(data: bytes, names: Iterable[str]) -> bytes:

@@ -8,40 +8,40 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from services.supervise.events import Happening, OnEvent, StackEvent
+from services.supervise.events import EventType, OnEvent, StackEvent
 
 _WIDTH = 12  # of the longest name, with a blank
-_QUIET = (Happening.STARTING, Happening.STOPPING)
+_QUIET = (EventType.STARTING, EventType.STOPPING)
 _STYLES = {
-    Happening.READY: ("✓", "green", ""),
-    Happening.STOPPED: ("✓", "green", "stopped"),
-    Happening.EXITED: ("!", "yellow", ""),
-    Happening.HUNG: ("!", "yellow", "hangs:"),
-    Happening.RESTARTING: ("…", "yellow", "is started again"),
-    Happening.WAITING: ("…", "yellow", "waiting"),
-    Happening.FAILED: ("✗", "red", ""),
-    Happening.ABSENT: ("-", "dim", ""),
+    EventType.READY: ("✓", "green", ""),
+    EventType.STOPPED: ("✓", "green", "stopped"),
+    EventType.EXITED: ("!", "yellow", ""),
+    EventType.HUNG: ("!", "yellow", "hangs:"),
+    EventType.RESTARTING: ("…", "yellow", "is started again"),
+    EventType.WAITING: ("…", "yellow", "waiting"),
+    EventType.FAILED: ("✗", "red", ""),
+    EventType.ABSENT: ("-", "dim", ""),
 }
 
 
 def line(event: StackEvent) -> str | None:
     """A line of rich markup, or None for an event that is only of interest to programs."""
-    if event.happening in _QUIET:
+    if event.event_type in _QUIET:
         return None
-    sign, style, phrase = _STYLES[event.happening]
+    sign, style, phrase = _STYLES[event.event_type]
     text = " ".join(filter(None, (phrase, escape(event.text))))
     return f"[{style}]{sign}[/{style}] {event.service:<{_WIDTH}}{text}"
 
 
-def narrator(console: Console) -> OnEvent:
+def console_reporter(console: Console) -> OnEvent:
     """Prints each event."""
 
-    def tell(event: StackEvent) -> None:
+    def report(event: StackEvent) -> None:
         text = line(event)
         if text is not None:
             console.print(text, soft_wrap=True, highlight=False)
 
-    return tell
+    return report
 
 
 class DownloadProgress:
@@ -52,11 +52,11 @@ class DownloadProgress:
         self._lock = threading.Lock()
         self._total = 0
         self._done = 0
-        self._told = 0
+        self._reported = 0
         self._bar: Progress | None = None
 
     def start(self, total_bytes: int) -> None:
-        self._total, self._done, self._told = total_bytes, 0, 0
+        self._total, self._done, self._reported = total_bytes, 0, 0
         if self._console.is_terminal:
             self._bar = Progress(
                 TextColumn("[green]↓[/green] Kafka, once"),
@@ -78,8 +78,8 @@ class DownloadProgress:
                 self._bar.update(self._bar.task_ids[0], completed=self._done)
                 return
             quarter = self._done * 4 // self._total if self._total else 0
-            if self._told < quarter < 4:
-                self._told = quarter
+            if self._reported < quarter < 4:
+                self._reported = quarter
                 self._print(f"↓ Kafka       {_megabytes(self._done)} of {_megabytes(self._total)}")
 
     def stop(self) -> None:

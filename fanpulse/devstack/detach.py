@@ -26,9 +26,9 @@ from rich.text import Text
 from fanpulse.devstack.console_reporter import line
 from fanpulse.devstack.jars import Progress
 from fanpulse.devstack.state import Status
-from fanpulse.devstack.state_paths import Places
+from fanpulse.devstack.state_paths import StatePaths
 from services.supervise.child import tail
-from services.supervise.events import Happening, OnEvent, StackEvent
+from services.supervise.events import EventType, OnEvent, StackEvent
 
 LOG_BYTES = 2**20
 
@@ -41,13 +41,13 @@ class DetachError(RuntimeError):
         self.code = code
 
 
-def start(places: Places, arguments: list[str], on_event: OnEvent, progress: Progress) -> Status:
+def start(state_paths: StatePaths, arguments: list[str], on_event: OnEvent, progress: Progress) -> Status:
     """Run ``fanpulse up`` with these arguments in a process of its own; the status once it is ready; blocks.
 
     Raises DetachError; nothing is left running then, nor if interrupted.
     """
     ours, theirs = socket.socketpair()
-    errors = places.log("supervisor.err")
+    errors = state_paths.log("supervisor.err")
     errors.parent.mkdir(parents=True, exist_ok=True)
     with ours, theirs, errors.open("wb") as output:
         process = subprocess.Popen(
@@ -79,7 +79,7 @@ def _follow(link: socket.socket, on_event: OnEvent, progress: Progress) -> Statu
             message = json.loads(each)
             match message:
                 case {"event": event}:
-                    on_event(StackEvent(**event | {"happening": Happening(event["happening"])}))
+                    on_event(StackEvent(**event | {"happening": EventType(event["happening"])}))
                 case {"progress": [name, *arguments]}:
                     getattr(progress, name)(*arguments)
                 case {"ready": status}:
@@ -149,13 +149,13 @@ def event_log(path: Path) -> Iterator[OnEvent]:
     handler = logging.handlers.RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
 
-    def tell(event: StackEvent) -> None:
+    def report(event: StackEvent) -> None:
         text = line(event)
         if text is not None:
             plain = Text.from_markup(text).plain
             handler.emit(logging.makeLogRecord({"msg": plain, "levelno": logging.INFO}))
 
     try:
-        yield tell
+        yield report
     finally:
         handler.close()

@@ -121,14 +121,14 @@ def class_path(
     lock.acquire(wait_seconds=LOCK_WAIT_SECONDS)
     try:
         missing, wrong = differing(folder, jars)  # another process may have been at it
-        _refuse(folder, wrong)
+        _reject(folder, wrong)
         _fetch_all(folder, missing, progress, stop or threading.Event())
     finally:
         lock.release()
     return [folder / jar.file_name for jar in jars]
 
 
-def _refuse(folder: Path, wrong: list[Jar]) -> None:
+def _reject(folder: Path, wrong: list[Jar]) -> None:
     if wrong:
         raise JarError(
             f"{folder / wrong[0].file_name} is not the file that fanpulse was released with (its SHA-256 "

@@ -30,7 +30,7 @@ START_SECONDS = 60.0
 STOP_SECONDS = 20.0
 PROBE_SECONDS = 0.05
 #: A broker whose parent was killed is given this long to end before we take its folder over.
-TAKE_OVER_SECONDS = 30.0
+STARTUP_SECONDS = 30.0
 _ADDRESS_IN_USE = "Address already in use"
 
 
@@ -100,7 +100,7 @@ class EmbeddedKafka:
         try:
             jars = await self._jars()
             if not self._lock.held:
-                await asyncio.to_thread(self._lock.acquire, wait_seconds=TAKE_OVER_SECONDS)
+                await asyncio.to_thread(self._lock.acquire, wait_seconds=STARTUP_SECONDS)
             await self._start(jars)
         except (JarError, ChildError, PortTakenError, OSError) as error:
             await self.kill()

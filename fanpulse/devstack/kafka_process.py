@@ -7,11 +7,11 @@ from typing import Any
 
 from fanpulse.devstack.kafka import EmbeddedKafka, KafkaStartError
 from services.supervise.child import Child
-from services.supervise.managed_process import Unit, UnitError
+from services.supervise.managed_process import ManagedProcess, ProcessError
 from services.supervise.probes import kafka_answers
 
 
-class KafkaUnit(Unit):
+class KafkaProcess(ManagedProcess):
     """The embedded broker."""
 
     name = "kafka"
@@ -32,7 +32,7 @@ class KafkaUnit(Unit):
         try:
             await self.broker.start()
         except KafkaStartError as error:
-            raise UnitError(self.name, str(error)) from error
+            raise ProcessError(self.name, str(error)) from error
 
     async def ready(self) -> bool:
         return await self.healthy()  # launch waits until it is

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import fanpulse
 from fanpulse.devstack.ports import Ports
-from fanpulse.devstack.state_paths import Places
+from fanpulse.devstack.state_paths import StatePaths
 from services.runtime.settings import StackSettings
 from services.supervise.addresses import HOST
-from services.supervise.managed_process import HttpUnit
+from services.supervise.managed_process import HttpProcess
 
 SOURCE = Path(fanpulse.__file__).parent.parent
 PROMETHEUS_FILES = SOURCE / "prometheus"
@@ -46,14 +46,20 @@ def grafana_home() -> tuple[str, Path] | None:
     return None
 
 
-def prometheus_unit(
-    binary: str, places: Places, stack: StackSettings, targets: Iterable[HttpUnit], held: Sequence[int]
-) -> HttpUnit:
+def prometheus_process(
+    binary: str,
+    state_paths: StatePaths,
+    stack: StackSettings,
+    targets: Iterable[HttpProcess],
+    held: Sequence[int],
+) -> HttpProcess:
     """Prometheus with our rules, scraping these services."""
-    port = Ports(places.ports).choose("prometheus", fixed={"prometheus": stack.prometheus_port})["prometheus"]
-    folder = _prometheus_folder(places.prometheus, targets)
+    port = Ports(state_paths.ports).choose("prometheus", fixed={"prometheus": stack.prometheus_port})[
+        "prometheus"
+    ]
+    folder = _prometheus_folder(state_paths.prometheus, targets)
     url = f"http://{HOST}:{port}"
-    return HttpUnit(
+    return HttpProcess(
         "prometheus",
         "prometheus",
         [
@@ -66,7 +72,7 @@ def prometheus_unit(
         ],
         url=url,
         entry={"url": url},
-        log=places.log("prometheus"),
+        log=state_paths.log("prometheus"),
         env=os.environ,
         held=held,
         health_path="/-/healthy",
@@ -74,25 +80,25 @@ def prometheus_unit(
     )
 
 
-def grafana_unit(
+def grafana_process(
     found: tuple[str, Path],
-    places: Places,
+    state_paths: StatePaths,
     stack: StackSettings,
     prometheus_url: str | None,
     held: Sequence[int],
-) -> HttpUnit:
+) -> HttpProcess:
     """Grafana with our dashboards, for whoever is on this machine: it listens on the loopback address, and
     everybody may look and nobody may change, since the dashboards are generated."""
     binary, home = found
-    port = Ports(places.ports).choose("grafana", fixed={"grafana": stack.grafana_port})["grafana"]
+    port = Ports(state_paths.ports).choose("grafana", fixed={"grafana": stack.grafana_port})["grafana"]
     url = f"http://{HOST}:{port}"
-    places.grafana.mkdir(parents=True, exist_ok=True)
+    state_paths.grafana.mkdir(parents=True, exist_ok=True)
     command = [binary, "server"] if Path(binary).name == "grafana" else [binary]
     dashboards = GRAFANA_FILES / "dashboards"
     variables = {
-        "GF_PATHS_DATA": str(places.grafana / "data"),
-        "GF_PATHS_LOGS": str(places.grafana / "logs"),
-        "GF_PATHS_PLUGINS": str(places.grafana / "plugins"),
+        "GF_PATHS_DATA": str(state_paths.grafana / "data"),
+        "GF_PATHS_LOGS": str(state_paths.grafana / "logs"),
+        "GF_PATHS_PLUGINS": str(state_paths.grafana / "plugins"),
         "GF_PATHS_PROVISIONING": str(GRAFANA_FILES / "provisioning"),
         "GF_SERVER_HTTP_ADDR": HOST,
         "GF_SERVER_HTTP_PORT": str(port),
@@ -111,22 +117,22 @@ def grafana_unit(
         "DASHBOARDS_PATH": str(dashboards),
         "PROMETHEUS_URL": prometheus_url or f"http://{HOST}:9090",
     }
-    return HttpUnit(
+    return HttpProcess(
         "grafana",
         "grafana",
         [*command, "--homepath", str(home)],
         url=url,
         entry={"url": url},
-        log=places.log("grafana"),
+        log=state_paths.log("grafana"),
         env={**os.environ, **variables},
-        cwd=places.grafana,
+        cwd=state_paths.grafana,
         held=held,
         health_path="/api/health",
         ready_path="/api/health",
     )
 
 
-def _prometheus_folder(folder: Path, targets: Iterable[HttpUnit]) -> Path:
+def _prometheus_folder(folder: Path, targets: Iterable[HttpProcess]) -> Path:
     """Our configuration and rules, beside a file of targets for each service: paths in it are relative."""
     shutil.rmtree(folder / "rules", ignore_errors=True)
     shutil.rmtree(folder / "targets", ignore_errors=True)
@@ -135,8 +141,8 @@ def _prometheus_folder(folder: Path, targets: Iterable[HttpUnit]) -> Path:
     shutil.copyfile(PROMETHEUS_FILES / "prometheus.yml", folder / "prometheus.yml")
     (folder / "targets").mkdir()
     addresses: dict[str, list[str]] = {}
-    for unit in targets:
-        addresses.setdefault(unit.group, []).append(unit.url.removeprefix("http://"))
+    for process in targets:
+        addresses.setdefault(process.group, []).append(process.url.removeprefix("http://"))
     for group, found in addresses.items():
         (folder / "targets" / f"{group}.json").write_text(json.dumps([{"targets": found}]) + "\n")
     return folder

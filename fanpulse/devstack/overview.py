@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from fanpulse.devstack import state
 from fanpulse.devstack.kafka import takes_requests
 from fanpulse.devstack.state import Status
-from fanpulse.devstack.state_paths import Places
+from fanpulse.devstack.state_paths import StatePaths
 from services.runtime.settings import Settings
 from services.supervise.probes import http_status
 
@@ -21,7 +21,7 @@ _READY_PATHS = {"prometheus": "/-/ready", "grafana": "/api/health"}
 
 async def overview(settings: Settings) -> tuple[bool, Status]:
     """Whether a stack is up, and its status with a ``health`` in every entry."""
-    status = state.read(Places.of(settings))
+    status = state.read(StatePaths.of(settings))
     up = status is not None
     status = status or state.nothing_runs(settings.namespace, settings.kafka.bootstrap)
     await asyncio.gather(

@@ -10,7 +10,7 @@ from fanpulse.devstack.detach import Link, event_log
 from fanpulse.devstack.jars import Progress
 from fanpulse.devstack.stack import Stack
 from fanpulse.devstack.state import Status
-from fanpulse.devstack.state_paths import Places
+from fanpulse.devstack.state_paths import StatePaths
 from services.runtime.lifecycle import stop_event
 from services.runtime.settings import Settings
 from services.supervise.events import OnEvent, StackEvent
@@ -30,13 +30,13 @@ async def until_signal(
 
 async def detached(settings: Settings, workers: int, link: Link) -> None:
     """The same for `up --detach`, which also ends if the command goes away before all is ready."""
-    with event_log(Places.of(settings).log("supervisor")) as note:
+    with event_log(StatePaths.of(settings).log("supervisor")) as note:
 
-        def tell(event: StackEvent) -> None:
+        def report(event: StackEvent) -> None:
             note(event)
             link.event(event)
 
-        stack = Stack(settings, workers=workers, on_event=tell, progress=link)
+        stack = Stack(settings, workers=workers, on_event=report, progress=link)
         await _run(stack, _either(stop_event().wait(), link.lost()), link.ready)
 
 

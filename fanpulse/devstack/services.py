@@ -7,14 +7,14 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from fanpulse.devstack.ports import Ports
-from fanpulse.devstack.state_paths import Places
+from fanpulse.devstack.state_paths import StatePaths
 from services.runtime.settings import Section, Settings
 from services.supervise.addresses import reachable
 from services.supervise.environment import as_environment
-from services.supervise.managed_process import HttpUnit
+from services.supervise.managed_process import HttpProcess
 
 
-class ServiceUnits:
+class ServiceProcesses:
     """Makes the units of ingest, aggregate and alerts, which differ in a few names."""
 
     def __init__(
@@ -22,11 +22,11 @@ class ServiceUnits:
     ) -> None:
         """`settings` must name the broker. `extra_env` comes on top of what the settings say."""
         self._settings = settings
-        self._places = Places.of(settings)
+        self._state_paths = StatePaths.of(settings)
         self._held = tuple(held)
         self._env = {**os.environ, "PYTHONUNBUFFERED": "1", **as_environment(settings), **extra_env}
         self._workers = ["aggregate", *(f"aggregate-{number}" for number in range(2, workers + 1))]
-        self._ports = Ports(self._places.ports).choose(
+        self._ports = Ports(self._state_paths.ports).choose(
             "ingest",
             *self._workers,
             "alerts",
@@ -37,12 +37,12 @@ class ServiceUnits:
             },
         )
 
-    def all(self) -> list[HttpUnit]:
+    def all(self) -> list[HttpProcess]:
         """In the order in which they are started."""
         return [
-            self._unit("ingest", "ingest", "FANPULSE_INGEST_PORT", self._settings.ingest.host),
+            self._process("ingest", "ingest", "FANPULSE_INGEST_PORT", self._settings.ingest.host),
             *(
-                self._unit(
+                self._process(
                     name,
                     "aggregate",
                     "FANPULSE_AGGREGATE_METRICS_PORT",
@@ -50,7 +50,7 @@ class ServiceUnits:
                 )
                 for name in self._workers
             ),
-            self._unit(
+            self._process(
                 "alerts", "alerts", "FANPULSE_ALERTS_METRICS_PORT", self._settings.alerts.metrics_host
             ),
         ]
@@ -60,16 +60,16 @@ class ServiceUnits:
         first = _explicit(self._settings.aggregate, "metrics_port")
         return {name: first + index for index, name in enumerate(self._workers)} if first else {}
 
-    def _unit(self, name: str, service: str, port_variable: str, host: str) -> HttpUnit:
+    def _process(self, name: str, service: str, port_variable: str, host: str) -> HttpProcess:
         port = self._ports[name]
         url = f"http://{reachable(host)}:{port}"
-        return HttpUnit(
+        return HttpProcess(
             name,
             service,
             [sys.executable, "-P", "-m", "fanpulse", service],
             url=url,
             entry={"url": url} if service == "ingest" else {"metrics": f"{url}/metrics"},
-            log=self._places.log(name),
+            log=self._state_paths.log(name),
             env={**self._env, port_variable: str(port)},
             held=self._held,
         )

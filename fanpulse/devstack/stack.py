@@ -10,20 +10,20 @@ from typing import Any, Self
 from fanpulse.devstack import monitoring, state
 from fanpulse.devstack.jars import Progress
 from fanpulse.devstack.kafka import EmbeddedKafka
-from fanpulse.devstack.kafka_process import KafkaUnit
+from fanpulse.devstack.kafka_process import KafkaProcess
 from fanpulse.devstack.lock import FileLock, LockedError
 from fanpulse.devstack.ports import PortTakenError
-from fanpulse.devstack.services import ServiceUnits
+from fanpulse.devstack.services import ServiceProcesses
 from fanpulse.devstack.state import Status
-from fanpulse.devstack.state_paths import Places
+from fanpulse.devstack.state_paths import StatePaths
 from services.runtime.settings import Settings
-from services.supervise.events import Happening, OnEvent, StackEvent
-from services.supervise.managed_process import HttpUnit, Unit, UnitError
-from services.supervise.supervisor import Keeper
+from services.supervise.events import EventType, OnEvent, StackEvent
+from services.supervise.managed_process import HttpProcess, ManagedProcess, ProcessError
+from services.supervise.supervisor import Supervisor
 from services.supervise.workers import require_partitions
 
 #: An earlier stack whose supervisor was killed is ended by its guards within this time.
-TAKE_OVER_SECONDS = 30.0
+STARTUP_SECONDS = 30.0
 #: Readers of what others write stop first, the broker last.
 _STOP_ORDER = ("alerts", "aggregate", "ingest", "grafana", "prometheus", "kafka")
 
@@ -63,10 +63,10 @@ class Stack:
         self._workers = workers
         self._on_event = on_event
         self._progress = progress
-        self._places = Places.of(settings)
-        self._supervisor = FileLock(self._places.supervisor_lock)
-        self._processes = FileLock(self._places.processes_lock)
-        self._units: list[Unit] = []
+        self._state_paths = StatePaths.of(settings)
+        self._supervisor = FileLock(self._state_paths.supervisor_lock)
+        self._processes_lock = FileLock(self._state_paths.processes_lock)
+        self._processes: list[ManagedProcess] = []
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -88,7 +88,7 @@ class Stack:
         await self._take_locks()
         try:
             await self._start()
-        except (UnitError, PortTakenError) as error:
+        except (ProcessError, PortTakenError) as error:
             await self.stop()
             raise StackError(str(error)) from error
         except BaseException:
@@ -112,29 +112,31 @@ class Stack:
         self._tasks.clear()
         try:
             for group in _STOP_ORDER:
-                await asyncio.gather(*(self._stop(unit) for unit in self._units if unit.group == group))
+                await asyncio.gather(
+                    *(self._stop(process) for process in self._processes if process.group == group)
+                )
         finally:
-            for unit in self._units:
-                if unit.child is not None:  # we were cancelled
-                    unit.child.abandon()
-            self._units.clear()
+            for process in self._processes:
+                if process.child is not None:  # we were cancelled
+                    process.child.abandon()
+            self._processes.clear()
             if self._supervisor.held:
-                state.clear(self._places)
+                state.clear(self._state_paths)
             self._supervisor.release()
-            self._processes.release()
+            self._processes_lock.release()
 
     def status(self) -> Status:
         """What runs and where; see the state module for its shape."""
         status = state.nothing_runs(self._settings.namespace, self._settings.kafka.bootstrap)
-        for unit in self._units:
-            child = unit.child
+        for process in self._processes:
+            child = process.child
             if child is None:
                 continue  # not started yet, or about to be started again
-            entry = {"pid": unit.pid, **unit.describe()}
-            if isinstance(status[unit.group], list):
-                status[unit.group].append(entry)
+            entry = {"pid": process.pid, **process.describe()}
+            if isinstance(status[process.group], list):
+                status[process.group].append(entry)
             else:
-                status[unit.group] = entry
+                status[process.group] = entry
         return status
 
     async def __aenter__(self) -> Self:
@@ -150,14 +152,14 @@ class Stack:
         try:
             self._supervisor.acquire(wait_seconds=0.3)  # a command that looks holds it for a moment
         except LockedError:
-            raise AlreadyUpError(f"the stack of {self._places.state_dir} runs already") from None
-        waiting = StackEvent(Happening.WAITING, "stack", "for the processes of an earlier one to end")
+            raise AlreadyUpError(f"the stack of {self._state_paths.state_dir} runs already") from None
+        waiting = StackEvent(EventType.WAITING, "stack", "for the processes of an earlier one to end")
         loop = asyncio.get_running_loop()
         try:
             await asyncio.to_thread(
-                self._processes.acquire,
-                wait_seconds=TAKE_OVER_SECONDS,
-                on_wait=lambda: loop.call_soon_threadsafe(self._tell, waiting),
+                self._processes_lock.acquire,
+                wait_seconds=STARTUP_SECONDS,
+                on_wait=lambda: loop.call_soon_threadsafe(self._report, waiting),
             )
         except LockedError as error:
             self._supervisor.release()
@@ -168,81 +170,81 @@ class Stack:
 
     async def _start(self) -> None:
         self._write_state()
-        held = (self._processes.descriptor,)
+        held = (self._processes_lock.descriptor,)
         if self._given.kafka.bootstrap is None:
             await self._start_broker(held)
         await require_partitions(self._settings, self._workers)
-        units = ServiceUnits(
+        processes = ServiceProcesses(
             self._settings, extra_env=self._extra_env, held=held, workers=self._workers
         ).all()
-        await _all([self._start_units(units), self._start_monitoring(units, held)])
+        await _all([self._start_processes(processes), self._start_monitoring(processes, held)])
         self._write_state()
 
     async def _start_broker(self, held: tuple[int, ...]) -> None:
         broker = EmbeddedKafka(
-            self._places.kafka,
+            self._state_paths.kafka,
             port=self._given.stack.kafka_port,
-            log=self._places.log("kafka"),
+            log=self._state_paths.log("kafka"),
             progress=self._progress,
             held=held,
         )
-        await self._start_units([KafkaUnit(broker)])
+        await self._start_processes([KafkaProcess(broker)])
         kafka = self._given.kafka.model_copy(update={"bootstrap": broker.bootstrap})
         self._settings = self._given.model_copy(update={"kafka": kafka})
 
-    async def _start_units(self, units: Sequence[Unit]) -> None:
+    async def _start_processes(self, processes: Sequence[ManagedProcess]) -> None:
         """Start them at once, and keep them from then on."""
-        keepers = [Keeper(unit, self._tell) for unit in units]
-        self._units.extend(units)
-        await _all([keeper.start() for keeper in keepers])
-        for keeper in keepers:
-            self._tasks.append(asyncio.create_task(keeper.keep()))
+        keepers = [Supervisor(process, self._report) for process in processes]
+        self._processes.extend(processes)
+        await _all([supervisor.start() for supervisor in keepers])
+        for supervisor in keepers:
+            self._tasks.append(asyncio.create_task(supervisor.keep()))
 
-    async def _start_monitoring(self, services: list[HttpUnit], held: tuple[int, ...]) -> None:
+    async def _start_monitoring(self, services: list[HttpProcess], held: tuple[int, ...]) -> None:
         """What is installed; it is no reason to fail if it does not start."""
         stack = self._given.stack
-        units: list[Unit] = []
+        processes: list[ManagedProcess] = []
         prometheus_url = None
         if binary := monitoring.prometheus_binary():
-            prometheus = monitoring.prometheus_unit(binary, self._places, stack, services, held)
+            prometheus = monitoring.prometheus_process(binary, self._state_paths, stack, services, held)
             prometheus_url = prometheus.url
-            units.append(prometheus)
+            processes.append(prometheus)
         else:
-            self._tell(StackEvent(Happening.ABSENT, "prometheus", monitoring.HOW_TO_GET["prometheus"]))
+            self._report(StackEvent(EventType.ABSENT, "prometheus", monitoring.HOW_TO_GET["prometheus"]))
         if home := monitoring.grafana_home():
-            units.append(monitoring.grafana_unit(home, self._places, stack, prometheus_url, held))
+            processes.append(monitoring.grafana_process(home, self._state_paths, stack, prometheus_url, held))
         else:
-            self._tell(StackEvent(Happening.ABSENT, "grafana", monitoring.HOW_TO_GET["grafana"]))
-        self._units.extend(units)
-        await asyncio.gather(*(self._start_optional(unit) for unit in units))
+            self._report(StackEvent(EventType.ABSENT, "grafana", monitoring.HOW_TO_GET["grafana"]))
+        self._processes.extend(processes)
+        await asyncio.gather(*(self._start_optional(process) for process in processes))
 
-    async def _start_optional(self, unit: Unit) -> None:
-        keeper = Keeper(unit, self._tell)
+    async def _start_optional(self, process: ManagedProcess) -> None:
+        supervisor = Supervisor(process, self._report)
         try:
-            await keeper.start()
+            await supervisor.start()
             ready = True
-        except UnitError as error:
-            self._tell(StackEvent(Happening.FAILED, unit.name, error.reason))
+        except ProcessError as error:
+            self._report(StackEvent(EventType.FAILED, process.name, error.reason))
             ready = False
-        self._tasks.append(asyncio.create_task(keeper.keep(started=ready)))
+        self._tasks.append(asyncio.create_task(supervisor.keep(started=ready)))
 
-    async def _stop(self, unit: Unit) -> None:
-        running = unit.pid is not None
+    async def _stop(self, process: ManagedProcess) -> None:
+        running = process.pid is not None
         if running:
-            self._tell(StackEvent(Happening.STOPPING, unit.name, pid=unit.pid))
-        await unit.stop()
+            self._report(StackEvent(EventType.STOPPING, process.name, pid=process.pid))
+        await process.stop()
         if running:
-            self._tell(StackEvent(Happening.STOPPED, unit.name))
+            self._report(StackEvent(EventType.STOPPED, process.name))
 
-    def _tell(self, event: StackEvent) -> None:
-        if event.happening is not Happening.STOPPED:
+    def _report(self, event: StackEvent) -> None:
+        if event.event_type is not EventType.STOPPED:
             self._write_state()
         if self._on_event is not None:
             self._on_event(event)
 
     def _write_state(self) -> None:
         if self._supervisor.held:
-            state.write(self._places, self.status())
+            state.write(self._state_paths, self.status())
 
 
 async def _all(coroutines: Sequence[Coroutine[Any, Any, None]]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fanpulse.devstack.lock import is_locked
-from fanpulse.devstack.state_paths import Places
+from fanpulse.devstack.state_paths import StatePaths
 
 #: Keys of the state file that are not part of the status.
 _INTERNAL = ("supervisor",)
@@ -29,34 +29,34 @@ def nothing_runs(namespace: str, bootstrap: str | None = None) -> Status:
     }
 
 
-def write(places: Places, status: Status) -> None:
+def write(state_paths: StatePaths, status: Status) -> None:
     """Replace the state file at once, so that no reader sees half of it."""
-    _replace(places.state, json.dumps({"supervisor": os.getpid(), **status}, indent=1) + "\n")
+    _replace(state_paths.state, json.dumps({"supervisor": os.getpid(), **status}, indent=1) + "\n")
 
 
-def clear(places: Places) -> None:
+def clear(state_paths: StatePaths) -> None:
     """Nothing runs any more."""
-    places.state.unlink(missing_ok=True)
+    state_paths.state.unlink(missing_ok=True)
 
 
-def is_up(places: Places) -> bool:
+def is_up(state_paths: StatePaths) -> bool:
     """Whether a supervisor lives."""
-    return is_locked(places.supervisor_lock)
+    return is_locked(state_paths.supervisor_lock)
 
 
-def supervisor_pid(places: Places) -> int | None:
+def supervisor_pid(state_paths: StatePaths) -> int | None:
     """Process id of the supervisor; None if there is none, or if it has only just begun."""
-    pid = (_read(places.state) or {}).get("supervisor")
-    return pid if isinstance(pid, int) and is_up(places) else None
+    pid = (_read(state_paths.state) or {}).get("supervisor")
+    return pid if isinstance(pid, int) and is_up(state_paths) else None
 
 
-def read(places: Places) -> Status | None:
+def read(state_paths: StatePaths) -> Status | None:
     """The status as the supervisor last wrote it; None if no supervisor lives.
 
     A file left behind by a killed supervisor is not believed: nothing it names runs any more.
     """
-    status = _read(places.state)
-    if status is None or not is_up(places):
+    status = _read(state_paths.state)
+    if status is None or not is_up(state_paths):
         return None
     return {key: value for key, value in status.items() if key not in _INTERNAL}
 

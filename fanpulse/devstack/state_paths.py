@@ -9,14 +9,14 @@ from services.runtime.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class StatePaths:
     """Paths of the stack of one namespace."""
 
     state_dir: Path
     name: str
 
     @classmethod
-    def of(cls, settings: Settings) -> Places:
+    def of(cls, settings: Settings) -> StatePaths:
         return cls(settings.state_dir.absolute(), settings.namespace or "default")
 
     @property

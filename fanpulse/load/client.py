@@ -35,7 +35,7 @@ class IngestUnavailableError(RuntimeError):
     """Ingest did not take the events within the patience given. The message is one line."""
 
 
-class IngestRefusedError(RuntimeError):
+class IngestRejectedError(RuntimeError):
     """Ingest does not take requests of ours at all: a wrong address or key. The message is one line."""
 
 
@@ -67,7 +67,7 @@ class IngestClient:
     """A client of one ingest service, for several threads: each has a connection of its own.
 
     ``patience_seconds`` is how long a batch is tried again when nothing gets through; ``on_wait(problem,
-    seconds)`` hears of each wait; ``give_up()`` is asked while it waits, and may be set later. Events with an
+    seconds)`` hears of each wait; ``fail()`` is asked while it waits, and may be set later. Events with an
     event_id may be sent again without harm: an answer that was lost does not count them twice.
     """
 
@@ -78,7 +78,7 @@ class IngestClient:
         api_key: str | None = None,
         patience_seconds: float = 60.0,
         on_wait: Callable[[str, float], None] = lambda problem, seconds: None,
-        give_up: Callable[[], bool] = lambda: False,
+        fail: Callable[[], bool] = lambda: False,
     ) -> None:
         try:
             parts = urlsplit(url if "//" in url else f"//{url}", scheme="http")
@@ -93,7 +93,7 @@ class IngestClient:
         self._key = api_key
         self._patience = patience_seconds
         self._on_wait = on_wait
-        self.give_up = give_up
+        self.fail = fail
         self._local = threading.local()
         self._connections: list[http.client.HTTPConnection] = []
 
@@ -101,7 +101,7 @@ class IngestClient:
         """Send events, one a line, and wait until the broker has them; the answer names the refused ones.
 
         A batch that is too large for ingest is sent in two halves. Raises IngestUnavailableError,
-        IngestRefusedError and GivenUpError.
+        IngestRejectedError and GivenUpError.
         """
         body = gzip.compress(b"\n".join(lines), compresslevel=1, mtime=0)
         status, reply = self._exchange(body, source)
@@ -109,7 +109,7 @@ class IngestClient:
             return self._post_halves(lines, source)
         if status in (200, 202, 422):
             return _read_answer(reply, len(lines))
-        raise IngestRefusedError(f"ingest at {self.url} answers {status}: {_problem(status, reply)}")
+        raise IngestRejectedError(f"ingest at {self.url} answers {status}: {_problem(status, reply)}")
 
     def close(self) -> None:
         """Close all connections. No request may be under way."""
@@ -153,7 +153,7 @@ class IngestClient:
     def _wait(self, seconds: float) -> None:
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
-            if self.give_up():
+            if self.fail():
                 raise GivenUpError
             time.sleep(min(left, _SLICE_SECONDS))
 
@@ -229,9 +229,9 @@ def _read_answer(reply: bytes, events: int) -> Answer:
         )
         answer = Answer(found["accepted"], rejected)
     except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError):
-        raise IngestRefusedError(f"this is not the answer of ingest: {reply[:80]!r}") from None
+        raise IngestRejectedError(f"this is not the answer of ingest: {reply[:80]!r}") from None
     if answer.accepted + len(rejected) != events or any(not 0 <= item.at < events for item in rejected):
-        raise IngestRefusedError(f"ingest answers for other events than the {events} sent: {reply[:80]!r}")
+        raise IngestRejectedError(f"ingest answers for other events than the {events} sent: {reply[:80]!r}")
     return answer
 
 

@@ -128,14 +128,14 @@ class _Zstandard(io.RawIOBase):
     file (a pipe) is put onto the disk first, as packed as it is.
     """
 
-    def __init__(self, raw: io.RawIOBase, packed: BinaryIO) -> None:
+    def __init__(self, raw: io.RawIOBase, compressed: BinaryIO) -> None:
         self._error: Exception | None = None
         with ExitStack() as stack:
             if isinstance(raw, io.FileIO) and stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
                 number = raw.fileno()
             else:
                 file = stack.enter_context(tempfile.TemporaryFile())
-                shutil.copyfileobj(packed, file, _CHUNK_BYTES)
+                shutil.copyfileobj(compressed, file, _CHUNK_BYTES)
                 file.flush()
                 number = file.fileno()
             self._map = mmap.mmap(number, 0, access=mmap.ACCESS_READ)
@@ -176,7 +176,7 @@ class _Zstandard(io.RawIOBase):
 
 _ZSTANDARD = b"\x28\xb5\x2f\xfd"
 _OPENERS: dict[bytes, tuple[str, Callable[[BinaryIO], io.IOBase]]] = {
-    b"\x1f\x8b": ("gzip", lambda packed: gzip.GzipFile(fileobj=packed, mode="rb")),
+    b"\x1f\x8b": ("gzip", lambda compressed: gzip.GzipFile(fileobj=compressed, mode="rb")),
     b"BZh": ("bzip2", bz2.BZ2File),
     b"\xfd7zXZ\x00": ("xz", lzma.LZMAFile),
 }

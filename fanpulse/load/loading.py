@@ -17,7 +17,7 @@ from fanpulse.load.checkpoint import Checkpoint
 from fanpulse.load.client import (
     Answer,
     GivenUpError,
-    IngestRefusedError,
+    IngestRejectedError,
     IngestUnavailableError,
     Rejected,
 )
@@ -25,8 +25,8 @@ from fanpulse.load.compressed import DamagedFileError
 from fanpulse.load.opening import OpeningError, StoppedError
 from fanpulse.load.parsing.lines import Row
 from fanpulse.load.parsing.mapped import Mapped
-from fanpulse.load.rate_limiter import Pace
-from schemas.reasons import Refusal
+from fanpulse.load.rate_limiter import RateLimiter
+from schemas.reasons import Rejection
 
 #: Ingest completes an interaction with what it knows of its post, and the last word on a phase stands: a
 #: batch with the kind on the left waits until batches with the kinds on the right have been acknowledged.
@@ -71,7 +71,7 @@ class Limits:
 class _Batch:
     lines: list[bytes] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
-    known: dict[int, tuple[Refusal, ...]] = field(default_factory=dict)
+    known: dict[int, tuple[Rejection, ...]] = field(default_factory=dict)
     kinds: set[str] = field(default_factory=set)
     size: int = 0
     end: int = 0
@@ -92,7 +92,7 @@ class Loader:
         *,
         limits: Limits,
         stop: Callable[[], bool],
-        pace: Pace | None = None,
+        rate_limiter: RateLimiter | None = None,
         start: Checkpoint | None = None,
     ) -> None:
         self._post = post
@@ -100,7 +100,7 @@ class Loader:
         self._listener = listener
         self._limits = limits
         self._stop = stop
-        self._pace = pace
+        self._rate_limiter = rate_limiter
         self._batch = _Batch()
         self._under_way: deque[tuple[_Batch, Future[Answer]]] = deque()
         self._pool = ThreadPoolExecutor(limits.in_flight, thread_name_prefix="load")
@@ -115,7 +115,7 @@ class Loader:
     def run(self, rows: Iterator[Row]) -> bool:
         """Load rows until they end or a stop is asked for; whether they ended.
 
-        Raises IngestUnavailableError and IngestRefusedError, and OpeningError and DamagedFileError out of
+        Raises IngestUnavailableError and IngestRejectedError, and OpeningError and DamagedFileError out of
         reading, after the rows before the damage have been loaded; ``checkpoint`` is right in every case.
         """
         hurried = False
@@ -160,8 +160,8 @@ class Loader:
                 mapped = Mapped(row.value, None, (row.problem,))
             else:
                 mapped = self._mapper.map(row.value)
-            if self._pace:
-                self._wait_until_due(self._pace, mapped)
+            if self._rate_limiter:
+                self._wait_until_due(self._rate_limiter, mapped)
                 if self._stop():
                     return False
             self._add(row, mapped)
@@ -172,8 +172,8 @@ class Loader:
         if batch.size + len(mapped.line) > self._limits.batch_bytes and batch.lines:
             self._send()
             batch = self._batch
-        if mapped.refusals:
-            batch.known[len(batch.lines)] = mapped.refusals
+        if mapped.rejections:
+            batch.known[len(batch.lines)] = mapped.rejections
         if mapped.event:
             kind = mapped.event.get("kind")
             if isinstance(kind, str):
@@ -212,7 +212,7 @@ class Loader:
         batch, future = self._under_way[0]
         try:
             answer = future.result()
-        except (IngestUnavailableError, IngestRefusedError, GivenUpError):
+        except (IngestUnavailableError, IngestRejectedError, GivenUpError):
             self.failed = True
             raise
         self._under_way.popleft()
@@ -229,14 +229,14 @@ class Loader:
         )
         self._listener.settled(self.checkpoint, rejected)
 
-    def _wait_until_due(self, pace: Pace, mapped: Mapped) -> None:
-        if pace.delay(mapped.event) > _TOGETHER_SECONDS:
+    def _wait_until_due(self, rate_limiter: RateLimiter, mapped: Mapped) -> None:
+        if rate_limiter.delay(mapped.event) > _TOGETHER_SECONDS:
             self._send()
-        while (delay := pace.delay(mapped.event)) > 0 and not self._stop():
+        while (delay := rate_limiter.delay(mapped.event)) > 0 and not self._stop():
             if delay <= _TOGETHER_SECONDS and self._batch.lines:
                 return
             self._settle_ready()
-            pace.sleep(min(delay, _SLICE_SECONDS))
+            rate_limiter.sleep(min(delay, _SLICE_SECONDS))
 
 
 def _rejected_row(batch: _Batch, item: Rejected) -> RejectedRow:

@@ -71,7 +71,7 @@ class OpenFile:
             source: io.RawIOBase = self._raw if self.size is not None else _Patient(self._raw, waiting)
             self.compression, self._stream, self._progress = unpacked(source)
             self._stack.callback(self._stream.close)
-            self.format: Format = judge_format(self._stream.peek(1), self.name)
+            self.format: Format = detect_format(self._stream.peek(1), self.name)
             self.reader: Reader = self._open_reader(place)
         except BaseException:
             self._stack.close()
@@ -170,7 +170,7 @@ class _Patient(io.RawIOBase):
         return self._raw.readinto(buffer)
 
 
-def judge_format(head: bytes, name: str) -> Format:
+def detect_format(head: bytes, name: str) -> Format:
     """The format of unpacked content by its first bytes; the name helps only where those say nothing.
 
     Raises OpeningError for formats that are recognised and not read.

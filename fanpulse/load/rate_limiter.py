@@ -27,7 +27,7 @@ def parse_speed(text: str) -> float | None:
     return float(match[1])
 
 
-class Pace:
+class RateLimiter:
     """When rows are due, by their recorded times: the first one now, the others as much later as recorded.
 
     ``clock`` gives seconds that never go back, ``sleep`` lets them pass. Rows keep the order of the file: one

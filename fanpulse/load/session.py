@@ -20,7 +20,7 @@ from fanpulse.load.parsing.delimited import DelimitedError
 from fanpulse.load.parsing.objects import ObjectMapper
 from fanpulse.load.parsing.rules import Rules, RulesError
 from fanpulse.load.parsing.tables import TableMapper
-from fanpulse.load.rate_limiter import Pace
+from fanpulse.load.rate_limiter import RateLimiter
 
 _SAVE_SECONDS = 0.5
 
@@ -91,7 +91,7 @@ class Session:
         self._stop = stop
         self._errors: TextIO | None = None
         self._loader: Loader | None = None
-        client.give_up = lambda: stop() or self.failed
+        client.fail = lambda: stop() or self.failed
         self._checkpoints = self._find_checkpoints(folder, destination)
         self.reports: list[FileReport] = []
 
@@ -117,7 +117,7 @@ class Session:
     def run(self) -> bool:
         """Load every file; whether all were loaded to their ends.
 
-        Raises FileError, and IngestUnavailableError and IngestRefusedError of the client. What has been
+        Raises FileError, and IngestUnavailableError and IngestRejectedError of the client. What has been
         acknowledged is kept in the checkpoints in every case.
         """
         for path, kept in zip(self._paths, self._checkpoints, strict=True):
@@ -187,14 +187,16 @@ class Session:
     ) -> bool:
         record = _Record(self, file, report, kept)
         source = f"file:{file.name}"
-        pace = Pace(self._options.speed, time.monotonic, time.sleep) if self._options.speed else None
+        rate_limiter = (
+            RateLimiter(self._options.speed, time.monotonic, time.sleep) if self._options.speed else None
+        )
         self._loader = loader = Loader(
             lambda lines: self._client.post(lines, source),
             mapper,
             record,
             limits=self._options.limits,
             stop=self._stop,
-            pace=pace,
+            rate_limiter=rate_limiter,
             start=before,
         )
         ended = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fanpulse.simulate.draw import Draw, Weighted
-from fanpulse.simulate.matrix import (
+from fanpulse.simulate.organisation import (
     ALIASES,
     AUDIENCE_HASHTAGS,
     CHINESE_READERS,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fanpulse.simulate.content import Draft, Payload, Post
 from fanpulse.simulate.draw import interpolate
 from fanpulse.simulate.engagement import Crowd
-from fanpulse.simulate.matrix import (
+from fanpulse.simulate.organisation import (
     BROADCAST_ID,
     BROADCAST_TITLE,
     FUXI,

@@ -7,7 +7,7 @@ from typing import Any
 
 from fanpulse.simulate.audience import spell
 from fanpulse.simulate.draw import Draw
-from fanpulse.simulate.matrix import (
+from fanpulse.simulate.organisation import (
     ACCOUNTS,
     APRICOT,
     BROADCAST_ID,

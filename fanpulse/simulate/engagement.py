@@ -9,7 +9,7 @@ from itertools import pairwise
 from fanpulse.simulate.audience import Actor, Audience, spell, vip_actor
 from fanpulse.simulate.content import Draft, Payload, Post
 from fanpulse.simulate.draw import Draw, Weighted
-from fanpulse.simulate.matrix import ACCOUNTS, ALIASES, END_MS, MINUTE_MS, START_MS, VIPS
+from fanpulse.simulate.organisation import ACCOUNTS, ALIASES, END_MS, MINUTE_MS, START_MS, VIPS
 
 #: What is done on each platform, and how often.
 ACTIONS: dict[str, Weighted[str]] = {

@@ -13,8 +13,8 @@ from aiokafka.protocol.admin import DeleteGroupsRequest
 
 from fanpulse.devstack import state
 from fanpulse.devstack.lock import FileLock, LockedError
-from fanpulse.devstack.stack import TAKE_OVER_SECONDS
-from fanpulse.devstack.state_paths import Places
+from fanpulse.devstack.stack import STARTUP_SECONDS
+from fanpulse.devstack.state_paths import StatePaths
 from schemas.topics import TOPICS, qualified
 from services.runtime.kafka import BrokerUnavailableError, client_options
 from services.runtime.settings import Settings
@@ -29,13 +29,13 @@ class BusyError(RuntimeError):
 
 
 @contextmanager
-def only_demo(places: Places) -> Iterator[None]:
+def only_demo(state_paths: StatePaths) -> Iterator[None]:
     """Held while a demo runs; raises BusyError if another one of this state folder does."""
-    lock = FileLock(places.state_dir / "stack" / f"{places.name}.rehearsal.lock")
+    lock = FileLock(state_paths.state_dir / "stack" / f"{state_paths.name}.rehearsal.lock")
     try:
         lock.acquire()
     except LockedError:
-        pid = state.supervisor_pid(places)
+        pid = state.supervisor_pid(state_paths)
         where = f" (process {pid})" if pid else ""
         raise BusyError(
             f"a demo runs already{where}; wait for its end, stop it with Ctrl-C there, "
@@ -47,24 +47,26 @@ def only_demo(places: Places) -> Iterator[None]:
         lock.release()
 
 
-async def fresh_broker(places: Places) -> None:
+async def fresh_broker(state_paths: StatePaths) -> None:
     """Forget what the embedded broker of an earlier demo holds. Waits while its processes still end.
 
     Raises BusyError if something else runs in the demo's namespace.
     """
-    async with _nothing_runs(places):
-        if places.kafka.exists():
-            await asyncio.to_thread(shutil.rmtree, places.kafka)
+    async with _nothing_runs(state_paths):
+        if state_paths.kafka.exists():
+            await asyncio.to_thread(shutil.rmtree, state_paths.kafka)
 
 
 @asynccontextmanager
-async def _nothing_runs(places: Places) -> AsyncIterator[None]:
+async def _nothing_runs(state_paths: StatePaths) -> AsyncIterator[None]:
     """Held while no stack of the namespace runs; raises BusyError if one does."""
-    if state.is_up(places):
-        raise BusyError(f"a stack runs in the namespace {places.name}; stop it with `fanpulse down` first")
-    lock = FileLock(places.processes_lock)
+    if state.is_up(state_paths):
+        raise BusyError(
+            f"a stack runs in the namespace {state_paths.name}; stop it with `fanpulse down` first"
+        )
+    lock = FileLock(state_paths.processes_lock)
     try:
-        await asyncio.to_thread(lock.acquire, wait_seconds=TAKE_OVER_SECONDS)
+        await asyncio.to_thread(lock.acquire, wait_seconds=STARTUP_SECONDS)
     except LockedError as error:
         raise BusyError(f"processes of an earlier demo do not end ({error})") from error
     try:
@@ -81,7 +83,7 @@ async def fresh_topics(settings: Settings) -> None:
     """
     admin = AIOKafkaAdminClient(**client_options(settings.kafka))
     try:
-        async with _nothing_runs(Places.of(settings)):
+        async with _nothing_runs(StatePaths.of(settings)):
             await admin.start()
             await _delete_groups(admin, qualified(settings.namespace, "fanpulse-"))
             await _delete_topics(admin, [qualified(settings.namespace, topic.name) for topic in TOPICS])

@@ -25,12 +25,12 @@ def _without(field: str) -> Callable[[Event], bytes]:
 def _raw(old: bytes, new: bytes) -> Callable[[Event], bytes]:
     """The event as sent, with its first ``old`` replaced: for what a JSON encoder would not write."""
 
-    def spoil(event: Event) -> bytes:
+    def corrupt(event: Event) -> bytes:
         line = _encode(event)
         assert old in line, "every event of the scenario has this"
         return line.replace(old, new, 1)
 
-    return spoil
+    return corrupt
 
 
 def _ahead(event: Event) -> bytes:

@@ -10,7 +10,7 @@ import msgspec
 from fanpulse.simulate.content import Draft, Payload
 from fanpulse.simulate.draw import Draw
 from fanpulse.simulate.malformed import MISTAKES
-from fanpulse.simulate.matrix import END_MS, MINUTE_MS
+from fanpulse.simulate.organisation import END_MS, MINUTE_MS
 from schemas.reasons import Reason
 
 LATE_SHARE = 0.01
@@ -58,9 +58,9 @@ def disturb(seed: int, drafts: Iterable[Draft]) -> Iterator[Item]:
             if again_ms < END_MS:
                 yield Item(again_ms, line, DUPLICATE)
         if "actor" in payload and draw.chance(SPOILT_SHARE):
-            reason, spoil = draw.pick(MISTAKES)
+            reason, corrupt = draw.pick(MISTAKES)
             spoilt = {"event_id": f"{event_id}x", "occurred_at": send_ms, **payload}
-            yield Item(send_ms, spoil(spoilt), reason)
+            yield Item(send_ms, corrupt(spoilt), reason)
 
 
 def _delay(draw: Draw, at_ms: int, payload: Payload) -> tuple[int, int]:

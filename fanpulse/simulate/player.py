@@ -13,7 +13,7 @@ import structlog
 
 from fanpulse.simulate.noise import Item
 from fanpulse.simulate.pacing import Batch, batches
-from fanpulse.simulate.sent_counts import AnswerError, Tally
+from fanpulse.simulate.sent_counts import AnswerError, SentCounts
 
 #: Requests under way at a time. The oldest is waited for before another is sent, so that the order in the
 #: log is the scenario's but for a few seconds of event time.
@@ -42,7 +42,7 @@ class Player:
     """
 
     def __init__(self, url: str, items: Sequence[Item], speed: float) -> None:
-        self.tally = Tally()
+        self.sent_counts = SentCounts()
         self.now_ms = items[0].send_at_ms if items else 0  # event time played so far
         self.trouble: str | None = None  # why a request is being sent again, while it is
         self._url = url.rstrip("/") + "/v1/events"
@@ -50,7 +50,7 @@ class Player:
         self._speed = speed
         self._began = 0.0
 
-    async def run(self) -> Tally:
+    async def run(self) -> SentCounts:
         """Play everything; returns when every request has its final answer. Raises PlayError."""
         limits = httpx.Limits(max_connections=WINDOW, max_keepalive_connections=WINDOW)
         under_way: deque[asyncio.Task[None]] = deque()
@@ -72,7 +72,7 @@ class Player:
                 for task in under_way:
                     task.cancel()
                 await asyncio.gather(*under_way, return_exceptions=True)
-        return self.tally
+        return self.sent_counts
 
     async def _until(self, due_ms: int) -> None:
         """Wait for the real time that belongs to an event time."""
@@ -98,7 +98,7 @@ class Player:
             if asyncio.get_running_loop().time() > deadline:
                 raise PlayError(f"ingest at {self._url} took nothing for {PATIENCE_SECONDS:.0f} s: {problem}")
             self.trouble = problem
-            self.tally.retries += 1
+            self.sent_counts.retries += 1
             log.debug("request sent again", problem=problem, events=len(batch.items))
             # S311: jitter, so that requests do not come back all at once.
             await asyncio.sleep(max(pause * random.uniform(0.5, 1.0), _retry_after(response)))  # noqa: S311
@@ -117,13 +117,13 @@ class Player:
         return response, f"status {response.status_code}"
 
     def _record(self, batch: Batch, response: httpx.Response) -> None:
-        self.tally.requests += 1
+        self.sent_counts.requests += 1
         if response.status_code not in _ANSWERS:
             raise PlayError(
                 f"ingest answered {response.status_code}: {' '.join(response.text.split())[:300]}"
             )
         try:
-            self.tally.record(batch.items, json.loads(response.content))
+            self.sent_counts.record(batch.items, json.loads(response.content))
         except (AnswerError, ValueError) as error:
             raise PlayError(f"ingest answered {response.status_code}, but {error}") from error
 

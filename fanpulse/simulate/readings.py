@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from fanpulse.simulate.content import Draft, Payload, Post
 from fanpulse.simulate.draw import Draw, interpolate
-from fanpulse.simulate.matrix import ACCOUNTS, BROADCAST_ID, MINUTE_MS, MINUTES, START_MS, Account
+from fanpulse.simulate.organisation import ACCOUNTS, BROADCAST_ID, MINUTE_MS, MINUTES, START_MS, Account
 
 #: New followers of the whole matrix a minute. In sum they pass 1,000,000 in the live phase.
 GROWTH: tuple[tuple[int, float], ...] = (

@@ -14,13 +14,13 @@ from fanpulse.board.feed import Feed
 from fanpulse.board.health import HealthWatch
 from fanpulse.board.live import display
 from fanpulse.board.model import Board
-from fanpulse.board.screen import Show, Surroundings
+from fanpulse.board.screen import DemoProgress, ViewContext
 from fanpulse.board.together import beside
-from fanpulse.simulate.matrix import MINUTE_MS, START_MS
+from fanpulse.simulate.organisation import MINUTE_MS, START_MS
 from fanpulse.simulate.player import Player
 from fanpulse.simulate.scenario import Scenario
-from fanpulse.simulate.sent_counts import Tally
-from fanpulse.simulate.verdict import Outcome, judge
+from fanpulse.simulate.sent_counts import SentCounts
+from fanpulse.simulate.verdict import Outcome, compare
 from schemas.hashtags import AliasTable
 from services.audit.recounting.result import AuditResult
 from services.audit.service import audit
@@ -30,10 +30,10 @@ from services.runtime.settings import Settings
 SETTLE_SECONDS = 60.0
 _POLL_SECONDS = 0.1
 #: The board stays for a moment when all is counted, so that its last figures can be read.
-_LAST_LOOK_SECONDS = 1.5
+_LINGER_SECONDS = 1.5
 
 
-class Rehearsal:
+class DemoRun:
     """One run against a stack that is ready. ``settings`` are the stack's, ``url`` is ingest's address."""
 
     def __init__(
@@ -46,7 +46,7 @@ class Rehearsal:
         self._player = Player(url, scenario.items, speed)
         self._board = Board(AliasTable(scenario.hashtag_aliases))
         self._health = HealthWatch(settings)
-        self._display = display(console, self._board, self._around)
+        self._display = display(console, self._board, self._context)
         self._feed = Feed(settings, self._board, self._display.alert)
 
     async def run(self, stack: Coroutine[Any, Any, None]) -> Outcome:
@@ -56,32 +56,32 @@ class Rehearsal:
         """
         loop = asyncio.get_running_loop()
         began = loop.time()
-        tally, result = await beside(self._play_and_audit(), self._feed.run(), stack)
-        return judge(self._scenario.expected, tally, result, loop.time() - began)
+        sent_counts, result = await beside(self._play_and_audit(), self._feed.run(), stack)
+        return compare(self._scenario.expected, sent_counts, result, loop.time() - began)
 
-    async def _play_and_audit(self) -> tuple[Tally, AuditResult]:
-        tally = await beside(self._play(), self._health.run(), self._display.run())
+    async def _play_and_audit(self) -> tuple[SentCounts, AuditResult]:
+        sent_counts = await beside(self._play(), self._health.run(), self._display.run())
         result = await self._audit()
         # The audit has waited for the last alerts: they are told too.
         with contextlib.suppress(TimeoutError, KafkaError):
             async with asyncio.timeout(SETTLE_SECONDS):
                 await self._feed.read_to_end()
-        return tally, result
+        return sent_counts, result
 
-    async def _play(self) -> Tally:
+    async def _play(self) -> SentCounts:
         await self._feed.loaded.wait()
-        tally = await self._player.run()
+        sent_counts = await self._player.run()
         # Bounded, since the audit that follows waits by itself, and tells what is missing.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SETTLE_SECONDS):
-                await self._until_counted(tally)
+                await self._until_counted(sent_counts)
         if self._console.is_terminal:
-            await asyncio.sleep(_LAST_LOOK_SECONDS)
-        return tally
+            await asyncio.sleep(_LINGER_SECONDS)
+        return sent_counts
 
-    async def _until_counted(self, tally: Tally) -> None:
+    async def _until_counted(self, sent_counts: SentCounts) -> None:
         while True:
-            if self._board.events() >= tally.accepted:
+            if self._board.events() >= sent_counts.accepted:
                 return
             await asyncio.sleep(_POLL_SECONDS)
 
@@ -93,17 +93,17 @@ class Rehearsal:
                 step=lambda text: status.update(f"auditing: {text}"),
             )
 
-    def _around(self) -> Surroundings:
-        tally, span_ms = self._player.tally, self._scenario.minutes * MINUTE_MS
+    def _context(self) -> ViewContext:
+        sent_counts, span_ms = self._player.sent_counts, self._scenario.minutes * MINUTE_MS
         pace = f"{self._speed:g}x" if self._speed else "at full speed"
-        return Surroundings(
+        return ViewContext(
             title=f"demo, seed {self._scenario.seed}",
             health=self._health.now,
-            show=Show(
+            demo_progress=DemoProgress(
                 share=max(0.0, min(1.0, (self._player.now_ms - START_MS) / span_ms)),
-                sent=tally.sent,
-                accepted=tally.accepted,
-                rejected=tally.rejected.total(),
+                sent=sent_counts.sent,
+                accepted=sent_counts.accepted,
+                rejected=sent_counts.rejected.total(),
                 note=pace,
                 trouble=self._player.trouble,
             ),

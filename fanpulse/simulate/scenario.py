@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from fanpulse.simulate import ceremony, content, engagement, readings, viral
-from fanpulse.simulate import noise as disorder
+from fanpulse.simulate import noise as noise
 from fanpulse.simulate.audience import Audience, vip_setting
 from fanpulse.simulate.content import Draft
 from fanpulse.simulate.draw import Draw
 from fanpulse.simulate.engagement import Crowd
-from fanpulse.simulate.matrix import ALIASES, END_MS, MINUTE_MS, MINUTES, START_MS
 from fanpulse.simulate.noise import ACCEPTED, DUPLICATE, Item
+from fanpulse.simulate.organisation import ALIASES, END_MS, MINUTE_MS, MINUTES, START_MS
 
 DEFAULT_SEED = 2026
 
@@ -59,7 +59,7 @@ class Scenario:
     def items(self) -> tuple[Item, ...]:
         """Every line in the order in which it is sent. Takes some seconds the first time."""
         until_ms = min(START_MS + self.minutes * MINUTE_MS, END_MS)
-        everything = disorder.disturb(self.seed, happenings(self.seed))
+        everything = noise.disturb(self.seed, happenings(self.seed))
         items = [item for item in everything if item.send_at_ms < until_ms]
         items.sort(key=lambda item: item.send_at_ms)  # stable: an original stays before its repetition
         return tuple(items)

@@ -31,7 +31,7 @@ class Mismatch:
 
 
 @dataclass
-class Tally:
+class SentCounts:
     """Counts over the final answers: an event that was sent again after a lost answer counts once."""
 
     sent: int = 0
@@ -48,26 +48,28 @@ class Tally:
 
         Raises AnswerError if it is not such a body, or does not account for every item.
         """
-        refused = _refusals(answer, len(items))
+        rejected = _rejections(answer, len(items))
         self.sent += len(items)
-        self.accepted += len(items) - len(refused)
-        self.rejected.update(refused.values())
+        self.accepted += len(items) - len(rejected)
+        self.rejected.update(rejected.values())
         for index, item in enumerate(items):
             wanted = str(item.expected) if isinstance(item.expected, Reason) else "accepted"
-            got = refused.get(index, "accepted")
+            got = rejected.get(index, "accepted")
             if got != wanted:
                 self.mismatched += 1
                 if len(self.mismatches) < _EXAMPLES:
                     self.mismatches.append(Mismatch(item.line, wanted, got))
 
 
-def _refusals(answer: Any, count: int) -> dict[int, str]:
+def _rejections(answer: Any, count: int) -> dict[int, str]:
     """Reason by index; checks that accepted and rejected make ``count``."""
     try:
-        refused = {int(each["index"]): str(each["reason"]) for each in answer["rejected"]}
+        rejected = {int(each["index"]): str(each["reason"]) for each in answer["rejected"]}
         accepted = int(answer["accepted"])
     except (KeyError, TypeError, ValueError) as error:
         raise AnswerError(f"no answer of the contract: {str(answer)[:200]}") from error
-    if accepted + len(refused) != count or not all(0 <= index < count for index in refused):
-        raise AnswerError(f"{count} events sent, but accepted {accepted} and rejected {sorted(refused)[:20]}")
-    return refused
+    if accepted + len(rejected) != count or not all(0 <= index < count for index in rejected):
+        raise AnswerError(
+            f"{count} events sent, but accepted {accepted} and rejected {sorted(rejected)[:20]}"
+        )
+    return rejected

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pydantic import SecretStr
 
 from fanpulse.simulate.audience import vip_setting
-from fanpulse.simulate.matrix import ACCOUNTS, ALIASES, NAMESPACE
+from fanpulse.simulate.organisation import ACCOUNTS, ALIASES, NAMESPACE
 from services.runtime.settings import (
     AggregateSettings,
     AlertsSettings,

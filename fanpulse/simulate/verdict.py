@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from fanpulse.simulate.scenario import Expectation
-from fanpulse.simulate.sent_counts import Tally
+from fanpulse.simulate.sent_counts import SentCounts
 
 #: Differences of the audit that are told one by one.
 _DIFFERENCES = 10
@@ -123,18 +123,18 @@ class Outcome:
         }
 
 
-def judge(expected: Expectation, tally: Tally, audited: Audited, seconds: float) -> Outcome:
+def compare(expected: Expectation, sent_counts: SentCounts, audited: Audited, seconds: float) -> Outcome:
     """Hold answers and audit against the scenario.
 
     An event whose answer was lost and that was sent again may be in the log twice; ``accepted`` counts it
     once, by its final answer. What the log has beyond ``accepted`` is that, and no duplicate of the scenario.
     """
-    resent = audited.events - tally.accepted
-    duplicates = tally.accepted - audited.counted
+    resent = audited.events - sent_counts.accepted
+    duplicates = sent_counts.accepted - audited.counted
     return Outcome(
-        sent=tally.sent,
-        accepted=tally.accepted,
-        rejected=dict(sorted(tally.rejected.items())),
+        sent=sent_counts.sent,
+        accepted=sent_counts.accepted,
+        rejected=dict(sorted(sent_counts.rejected.items())),
         duplicates=duplicates,
         counted=audited.counted,
         milestones=len(audited.milestones),
@@ -143,10 +143,10 @@ def judge(expected: Expectation, tally: Tally, audited: Audited, seconds: float)
         seconds=seconds,
         verdict=audited.verdict,
         resent=resent,
-        retries=tally.retries,
+        retries=sent_counts.retries,
         moments=tuple(map(_moment, audited.spikes)),
         notes=tuple(audited.notes),
-        problems=tuple(_problems(expected, tally, audited, duplicates, resent)),
+        problems=tuple(_problems(expected, sent_counts, audited, duplicates, resent)),
     )
 
 
@@ -160,28 +160,30 @@ def _moment(spike: AuditedSpike) -> str:
 
 
 def _problems(
-    expected: Expectation, tally: Tally, audited: Audited, duplicates: int, resent: int
+    expected: Expectation, sent_counts: SentCounts, audited: Audited, duplicates: int, resent: int
 ) -> list[str]:
     problems = []
     if not audited.exact:
         problems.append(f"the audit's verdict is {audited.verdict}{_more(len(audited.differences))}")
         problems += [difference.line for difference in audited.differences[:_DIFFERENCES]]
     for name, got, wanted in (
-        ("sent", tally.sent, expected.sent),
-        ("accepted", tally.accepted, expected.accepted),
+        ("sent", sent_counts.sent, expected.sent),
+        ("accepted", sent_counts.accepted, expected.accepted),
         ("duplicates", duplicates, expected.duplicates),
         ("counted", audited.counted, expected.counted),
     ):
         if got != wanted:
             problems.append(f"{name} is {got:,}, but the scenario has {wanted:,}")
-    for reason in sorted(expected.rejected.keys() | tally.rejected.keys()):
-        got, wanted = tally.rejected.get(reason, 0), expected.rejected.get(reason, 0)
+    for reason in sorted(expected.rejected.keys() | sent_counts.rejected.keys()):
+        got, wanted = sent_counts.rejected.get(reason, 0), expected.rejected.get(reason, 0)
         if got != wanted:
             problems.append(f"rejected as {reason} are {got:,}, but the scenario has {wanted:,}")
-    if tally.mismatched:
-        problems.append(f"{tally.mismatched:,} events were judged otherwise, such as: {tally.mismatches[0]}")
+    if sent_counts.mismatched:
+        problems.append(
+            f"{sent_counts.mismatched:,} events were judged otherwise, such as: {sent_counts.mismatches[0]}"
+        )
     if resent < 0:
         problems.append(f"the log lacks {-resent:,} of the events that were acknowledged")
-    if resent > 0 and not tally.retries:
+    if resent > 0 and not sent_counts.retries:
         problems.append(f"the log has {resent:,} more events than were acknowledged, though none was resent")
     return problems

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from fanpulse.simulate.content import Draft, Post
 from fanpulse.simulate.engagement import SPREADING, Crowd
-from fanpulse.simulate.matrix import END_MS
+from fanpulse.simulate.organisation import END_MS
 
 #: How many who follow the accounts see the post by themselves, and how soon.
 FIRST_EYES = 90

@@ -15,14 +15,14 @@ from aiokafka.errors import KafkaError
 
 from schemas.hashtags import canonical
 from schemas.topics import EVENTS, TOTALS, qualified
-from services.aggregate.kafka.app import HealthChecks, create_app, give_up_process
-from services.aggregate.kafka.partition_manager import Ownership
-from services.aggregate.kafka.self_metrics import Instruments
+from services.aggregate.kafka.app import HealthChecks, create_app, exit_process
+from services.aggregate.kafka.partition_manager import PartitionManager
+from services.aggregate.kafka.self_metrics import SelfMetrics
 from services.aggregate.kafka.watchdog import Progress, Watchdog
-from services.aggregate.series.progress_collector import CountsCollector
+from services.aggregate.series.progress_collector import ProgressCollector
 from services.aggregate.series.selected_series import Selection
-from services.aggregate.series.shared_top_k import CommonSelection
-from services.aggregate.series.subject_collector import SubjectsCollector
+from services.aggregate.series.shared_top_k import SharedTopK
+from services.aggregate.series.subject_collector import SubjectCollector
 from services.runtime.kafka import BrokerUnavailableError, client_options, create_topics
 from services.runtime.metrics import NamespacedRegistry
 from services.runtime.settings import AggregateSettings, Settings, SettingsError
@@ -37,8 +37,8 @@ class Aggregator:
     """The parts of a running aggregator."""
 
     app: faust.App
-    ownership: Ownership
-    selection: CommonSelection
+    partition_manager: PartitionManager
+    selection: SharedTopK
     endpoint: Endpoint
 
 
@@ -46,48 +46,50 @@ def build(settings: Settings) -> Aggregator:
     """Put the parts together; nothing is connected yet. Raises SettingsError."""
     client_options(settings.kafka)  # refuses settings without a broker, before Faust is given them
     registry = NamespacedRegistry(settings.namespace)
-    ownership = Ownership(settings, Instruments(registry))
+    partition_manager = PartitionManager(settings, SelfMetrics(registry))
     accounts, hashtags = _selections(settings.aggregate)
-    registry.register(SubjectsCollector(ownership, accounts, ("platform", "account")))
-    registry.register(SubjectsCollector(ownership, hashtags, ("hashtag",)))
-    registry.register(CountsCollector(ownership, accounts))
+    registry.register(SubjectCollector(partition_manager, accounts, ("platform", "account")))
+    registry.register(SubjectCollector(partition_manager, hashtags, ("hashtag",)))
+    registry.register(ProgressCollector(partition_manager, accounts))
 
-    selection = CommonSelection(settings, ownership, (accounts, hashtags))
-    app = create_app(settings, ownership, selection.taken_over)
+    selection = SharedTopK(settings, partition_manager, (accounts, hashtags))
+    app = create_app(settings, partition_manager, selection.partitions_assigned)
     app.task(selection.run)
-    app.task(_watch(settings, app, ownership))
+    app.task(_watch(settings, app, partition_manager))
     endpoint = Endpoint(
         registry,
-        lambda: None if ownership.ready else "no partitions have been taken over yet",
+        lambda: None if partition_manager.ready else "no partitions have been taken over yet",
         host=settings.aggregate.metrics_host,
         port=settings.aggregate.metrics_port,
     )
-    return Aggregator(app, ownership, selection, endpoint)
+    return Aggregator(app, partition_manager, selection, endpoint)
 
 
-def _watch(settings: Settings, app: faust.App, ownership: Ownership) -> Callable[[], Awaitable[None]]:
+def _watch(
+    settings: Settings, app: faust.App, partition_manager: PartitionManager
+) -> Callable[[], Awaitable[None]]:
     topic = qualified(settings.namespace, EVENTS.name)
-    checks = HealthChecks(app, ownership, topic)
+    checks = HealthChecks(app, partition_manager, topic)
     session = settings.aggregate.session_timeout_seconds
     watchdog = Watchdog(
         {
             "group_membership": (checks.group_membership, 5.0),
             "rebalance": (checks.rebalance, 60.0 + 4 * session),
-            "ownership": (checks.ownership, 30.0 + 2 * session),
+            "ownership": (checks.partition_manager, 30.0 + 2 * session),
             "progress": (Progress(checks.work).check, 30.0),
             "storing": (
                 Progress(checks.storing, "counted records wait and none is stored").check,
                 120.0 + 2 * settings.aggregate.flush_interval_ms / 1000,
             ),
         },
-        bite=give_up_process,
+        on_failure=exit_process,
         clock=time.monotonic,
     )
 
     async def watch() -> None:
         while not app.should_stop:
             await asyncio.sleep(1.0)
-            watchdog.look()
+            watchdog.poll()
 
     return watch
 
@@ -119,7 +121,7 @@ async def _prepare(settings: Settings, aggregator: Aggregator) -> None:
         )
     await aggregator.selection.start()
     await aggregator.endpoint.start()
-    aggregator.ownership.expect()
+    aggregator.partition_manager.start_warm_up()
 
 
 def run(settings: Settings) -> None:

@@ -25,7 +25,7 @@ class AlertsMetrics:
             ["channel"],
             registry=registry,
         )
-        self.withheld = Counter(
+        self.suppressed = Counter(
             "fanpulse_alerts_withheld_total",
             "Milestones not sent to a channel, since a higher one of the same series was crossed with them.",
             ["channel"],
@@ -43,7 +43,7 @@ class AlertsMetrics:
             ["channel"],
             registry=registry,
         )
-        self.ledger_size = Gauge(
+        self.alert_log_size = Gauge(
             "fanpulse_alerts_ledger_size",
             "Alerts known to be decided: they will not be decided again.",
             registry=registry,
@@ -79,5 +79,5 @@ class AlertsMetrics:
     def begin(self, channels: Iterable[str]) -> None:
         """Let the counters of these channels start at 0."""
         for channel in channels:
-            for counter in (self.delivered, self.withheld, self.failures, self.retries):
+            for counter in (self.delivered, self.suppressed, self.failures, self.retries):
                 counter.labels(channel)

@@ -24,10 +24,10 @@ from services.alerts.deciding.milestones import Milestones
 from services.alerts.deciding.rules import Rules, RulesError, parse_rules
 from services.alerts.deciding.spikes import Spikes
 from services.alerts.delivery import Channel
-from services.alerts.delivery.dispatcher import Courier
+from services.alerts.delivery.dispatcher import Dispatcher
 from services.alerts.delivery.terminal import TerminalChannel
 from services.alerts.delivery.webhook import WebhookChannel, WebhookSetupError
-from services.alerts.kafka.alert_log import Ledger
+from services.alerts.kafka.alert_log import AlertLog
 from services.alerts.kafka.reader import TotalsReader
 from services.alerts.metrics import AlertsMetrics
 from services.runtime.kafka import create_topics
@@ -55,15 +55,15 @@ class AlertsService:
         self.metrics.begin(channel.name for channel in self._channels)
         self.endpoint = Endpoint(
             self.registry,
-            self.impediment,
+            self.not_ready_reason,
             host=settings.alerts.metrics_host,
             port=settings.alerts.metrics_port,
         )
-        self._impediment: str | None = "connecting to the broker"
+        self._not_ready_reason: str | None = "connecting to the broker"
 
-    def impediment(self) -> str | None:
+    def not_ready_reason(self) -> str | None:
         """Why alerts are not decided yet; None from when the totals have been read to their end."""
-        return self._impediment
+        return self._not_ready_reason
 
     async def run(self) -> None:
         """Decide and deliver until cancelled, which is safe at any moment.
@@ -75,25 +75,27 @@ class AlertsService:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self.endpoint)
             await create_topics(self._settings, (TOTALS, ALERTS))
-            couriers = [Courier(self._settings, channel, self.metrics) for channel in self._channels]
-            for courier in couriers:
-                stack.push_async_callback(courier.close)
-                await courier.open()
-            self._impediment = "reading what has been decided"
-            ledger = Ledger(self._settings)
-            stack.push_async_callback(ledger.close)
-            await ledger.open()
-            self.metrics.ledger_size.set(len(ledger.ids))
-            self.metrics.unreadable.labels("alerts").inc(ledger.unreadable)
+            couriers = [Dispatcher(self._settings, channel, self.metrics) for channel in self._channels]
+            for dispatcher in couriers:
+                stack.push_async_callback(dispatcher.close)
+                await dispatcher.open()
+            self._not_ready_reason = "reading what has been decided"
+            alert_log = AlertLog(self._settings)
+            stack.push_async_callback(alert_log.close)
+            await alert_log.open()
+            self.metrics.alert_log_size.set(len(alert_log.ids))
+            self.metrics.unreadable.labels("alerts").inc(alert_log.unreadable)
             reader = await stack.enter_async_context(TotalsReader(self._settings))
-            self._impediment = "reading the totals"
-            log.info("alerts_start", decided=len(ledger.ids), metrics=self.endpoint.url)
-            await _together(self._decide(reader, ledger), *(courier.run() for courier in couriers))
+            self._not_ready_reason = "reading the totals"
+            log.info("alerts_start", decided=len(alert_log.ids), metrics=self.endpoint.url)
+            await _together(self._decide(reader, alert_log), *(dispatcher.run() for dispatcher in couriers))
 
-    async def _decide(self, reader: TotalsReader, ledger: Ledger) -> Never:
+    async def _decide(self, reader: TotalsReader, alert_log: AlertLog) -> Never:
         figures = Figures(reader.partitions)
-        milestones = Milestones(self._rules.milestone, ledger.ids, AliasTable(self._settings.hashtag_aliases))
-        spikes = Spikes(self._rules.spike, ledger.last_spikes)
+        milestones = Milestones(
+            self._rules.milestone, alert_log.ids, AliasTable(self._settings.hashtag_aliases)
+        )
+        spikes = Spikes(self._rules.spike, alert_log.last_spikes)
         while True:
             for change in await reader.poll():
                 unreadable = figures.feed(change.partition, change.key, change.value)
@@ -110,13 +112,13 @@ class AlertsService:
             # Only at the end: further back, compaction may already have taken entries of the state that a
             # position belongs to, and a figure would not be the one of a recount.
             if reader.lag_records() == 0:
-                await self._evaluate(figures, milestones, spikes, ledger)
-                self._impediment = None
-            elif self._impediment is not None:
-                self._impediment = f"reading the totals: {reader.lag_records():,} records to go"
+                await self._evaluate(figures, milestones, spikes, alert_log)
+                self._not_ready_reason = None
+            elif self._not_ready_reason is not None:
+                self._not_ready_reason = f"reading the totals: {reader.lag_records():,} records to go"
 
     async def _evaluate(
-        self, figures: Figures, milestones: Milestones, spikes: Spikes, ledger: Ledger
+        self, figures: Figures, milestones: Milestones, spikes: Spikes, alert_log: AlertLog
     ) -> None:
         """Hold what has changed against the rules, and record what is decided, step by step.
 
@@ -125,20 +127,20 @@ class AlertsService:
         """
         began, now_ms = time.perf_counter(), time.time_ns() // 1_000_000
         changed = list(figures.take_changed())
-        await self._record(ledger, spikes.decide(figures, now_ms))
+        await self._record(alert_log, spikes.decide(figures, now_ms))
         for start in range(0, len(changed), SUBJECTS_PER_STEP):
             step = changed[start : start + SUBJECTS_PER_STEP]
-            await self._record(ledger, milestones.decide(figures, step, now_ms))
+            await self._record(alert_log, milestones.decide(figures, step, now_ms))
             await asyncio.sleep(0)  # after a long absence all subjects have changed; /healthz shall answer
         if changed:
             self.metrics.evaluation_seconds.observe(time.perf_counter() - began)
 
-    async def _record(self, ledger: Ledger, alerts: Sequence[Milestone | Spike]) -> None:
+    async def _record(self, alert_log: AlertLog, alerts: Sequence[Milestone | Spike]) -> None:
         if alerts:
-            await ledger.record(alerts)
+            await alert_log.record(alerts)
             for alert in alerts:
                 self.metrics.decided.labels(alert.kind, alert.rule).inc()
-            self.metrics.ledger_size.set(len(ledger.ids))
+            self.metrics.alert_log_size.set(len(alert_log.ids))
             log.info("alerts_decided", alerts=len(alerts), last=alerts[-1].text)
 
 

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from schemas.topics import ALERTS, EVENTS, TOTALS, qualified
 from services.audit.recounting.engine import open_engine
 from services.audit.recounting.entries import SCHEMA, Rows
-from services.audit.recounting.errors import ExportRefusedError, NotAnExportError
+from services.audit.recounting.errors import ExportRejectedError, NotAnExportError
 from services.audit.recounting.manifest import (
     ALERTS_FILE,
     EVENTS_FOLDER,
@@ -76,7 +76,7 @@ async def write_export(
 ) -> Manifest:
     """Write what the reader gives of the namespace to ``directory``; a former export there is replaced.
 
-    The folder appears at once and complete, or not at all. Raises ExportRefusedError if the folder holds
+    The folder appears at once and complete, or not at all. Raises ExportRejectedError if the folder holds
     anything else than an export, and what the reader raises.
     """
     with _fresh_folder(directory) as folder:
@@ -121,13 +121,13 @@ class _Exporter:
         """Write the records of a topic as they are; those whose key begins with ``skip`` are left out."""
         name = qualified(self._settings.namespace, topic)
         read_at_ms, spans = _now_ms(), await self._reader.spans(name)
-        tally = _Tally(spans)
+        read_counts = _ReadCounts(spans)
         with pq.ParquetWriter(self._folder / path, RECORD_SCHEMA, compression="zstd") as writer:
             async for records in _slices(self._reader.stream(name, spans)):
                 kept = [r for r in records if not (skip and r.key and r.key.startswith(skip))]
-                tally.add(records[0].partition, len(records), len(kept))
+                read_counts.add(records[0].partition, len(records), len(kept))
                 writer.write_batch(_as_they_are(kept))
-        return tally.range(name, read_at_ms)
+        return read_counts.range(name, read_at_ms)
 
     def _list(self, path: str, rows: int | None) -> None:
         self._files.append(describe_file(self._folder, path, rows))
@@ -135,21 +135,21 @@ class _Exporter:
     async def _events(self) -> TopicRange:
         name = qualified(self._settings.namespace, EVENTS.name)
         read_at_ms, spans = _now_ms(), await self._reader.spans(name)
-        tally, rows = _Tally(spans), Rows()
+        read_counts, rows = _ReadCounts(spans), Rows()
         total = sum(span.end - span.begin for span in spans)
         with _Parts(self._folder) as parts:
             async for records in self._reader.stream(name, spans):
                 for record in records:
                     before = len(rows)
                     rows.add(record.partition, record.offset, record.timestamp_ms, record.value)
-                    tally.add(record.partition, 1, len(rows) - before)
+                    read_counts.add(record.partition, 1, len(rows) - before)
                     if len(rows) >= BATCH_ROWS:
                         parts.write(rows.take())
-                self._progress(tally.records, total)
+                self._progress(read_counts.records, total)
             parts.write(rows.take())
         for path, count in parts.written:
             self._list(path, count)
-        return tally.range(name, read_at_ms)
+        return read_counts.range(name, read_at_ms)
 
 
 class _Parts:
@@ -186,7 +186,7 @@ class _Parts:
             self._writer = None
 
 
-class _Tally:
+class _ReadCounts:
     """Counts what came of each partition."""
 
     def __init__(self, spans: list[Span]) -> None:
@@ -259,13 +259,13 @@ def _now_ms() -> int:
 def _fresh_folder(directory: Path) -> Iterator[Path]:
     """A new folder beside ``directory`` that takes its place if the block ends well."""
     directory = directory.resolve()
-    _refuse_foreign(directory)
+    _reject_foreign(directory)
     directory.parent.mkdir(parents=True, exist_ok=True)
     folder = directory.with_name(f".{directory.name}.unfinished-{secrets.token_hex(6)}")
     folder.mkdir()
     try:
         yield folder
-        _refuse_foreign(directory)  # it may have been written to meanwhile
+        _reject_foreign(directory)  # it may have been written to meanwhile
         replaced = folder.with_name(f"{folder.name}-replaced")
         if directory.exists():
             directory.rename(replaced)
@@ -275,12 +275,12 @@ def _fresh_folder(directory: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _refuse_foreign(directory: Path) -> None:
-    """Raise ExportRefusedError if the folder holds a file that no export has written."""
+def _reject_foreign(directory: Path) -> None:
+    """Raise ExportRejectedError if the folder holds a file that no export has written."""
     if not directory.exists():
         return
     if not directory.is_dir():
-        raise ExportRefusedError(f"{directory} is a file; name a folder for the export")
+        raise ExportRejectedError(f"{directory} is a file; name a folder for the export")
     found = set(files_of(directory))
     if not found:
         return
@@ -289,6 +289,6 @@ def _refuse_foreign(directory: Path) -> None:
     except NotAnExportError:
         foreign = found
     if foreign:
-        raise ExportRefusedError(
+        raise ExportRejectedError(
             f"{directory} holds {min(foreign)}, which no export has written; name an empty or a new folder"
         )

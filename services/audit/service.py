@@ -20,13 +20,13 @@ from services.runtime.settings import Settings
 from services.runtime.topic_scan import Span, open_reader
 
 POLL_SECONDS = 0.25
-_POSITION_KEY = b'["position"'
+_CHECKPOINT_KEY = b'["checkpoint"'
 
 
 async def export(settings: Settings, directory: Path, progress: Progress | None = None) -> Manifest:
     """Write the log, the totals and the alerts of the namespace to a folder. See ``write_export``.
 
-    Raises ExportRefusedError, RuleFileError, TopicMissingError and BrokerUnavailableError.
+    Raises ExportRejectedError, RuleFileError, TopicMissingError and BrokerUnavailableError.
     """
     async with open_reader(settings) as reader:
         return await write_export(settings, reader, directory, progress)
@@ -84,7 +84,7 @@ async def _wait_until_counted(settings: Settings, reader: LogReader, deadline: f
         rest = [Span(span.partition, read_to.get(span.partition, span.begin), span.end) for span in spans]
         async for records in reader.stream(totals, rest):
             for record in records:
-                if record.value and (record.key or b"").startswith(_POSITION_KEY):
+                if record.value and (record.key or b"").startswith(_CHECKPOINT_KEY):
                     counted[record.partition] = _offset_in(record.value)
         read_to = {span.partition: span.end for span in spans}
         behind = [e for e in events if e.end > e.begin and counted.get(e.partition, -1) < e.end - 1]
@@ -93,9 +93,9 @@ async def _wait_until_counted(settings: Settings, reader: LogReader, deadline: f
         await asyncio.sleep(POLL_SECONDS)
 
 
-def _offset_in(position: bytes) -> int:
+def _offset_in(checkpoint: bytes) -> int:
     try:
-        offset = msgspec.json.decode(position)["offset"]
+        offset = msgspec.json.decode(checkpoint)["offset"]
     except (msgspec.DecodeError, KeyError, TypeError):
         return -1  # the audit proper will say what is wrong with it
     return offset if isinstance(offset, int) else -1

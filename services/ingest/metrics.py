@@ -35,10 +35,10 @@ class LoopHistogram(Collector):
         self._sum = 0.0
         registry.register(self)
 
-    def observe(self, amount: float) -> None:
+    def observe(self, size: float) -> None:
         """Count one value."""
-        self._counts[bisect_left(self._bounds, amount)] += 1
-        self._sum += amount
+        self._counts[bisect_left(self._bounds, size)] += 1
+        self._sum += size
 
     def describe(self) -> Iterator[Metric]:
         """The name, for the registry to keep unique."""

@@ -14,22 +14,22 @@ from aiokafka.errors import KafkaError
 from schemas.hashtags import AliasTable
 from schemas.topics import EVENTS, POSTS, REJECTED, qualified
 from services.ingest.http.api import build_api
-from services.ingest.http.asgi import Front
+from services.ingest.http.asgi import IngestApp
 from services.ingest.http.auth import ApiKeys, check_access
 from services.ingest.http.connections import SilentConnections
 from services.ingest.http.deadlines import Deadlines
-from services.ingest.http.pipeline import Intake
+from services.ingest.http.pipeline import Pipeline
 from services.ingest.http.server import STOP_SECONDS, listen, make_server
-from services.ingest.kafka.byte_limiter import Budget
+from services.ingest.kafka.byte_limiter import ByteLimiter
 from services.ingest.kafka.posts_topic import PostsFollower
 from services.ingest.kafka.publisher import ProducerFailedError, Publisher, Topics
 from services.ingest.kafka.stream_clock import ClockWriter, newest_logged
 from services.ingest.metrics import IngestMetrics
 from services.ingest.pipeline.enrichment import Enrichment
 from services.ingest.pipeline.known_posts import KnownPosts
-from services.ingest.pipeline.packing import Caps
-from services.ingest.pipeline.pseudonyms import Actors
-from services.ingest.pipeline.stream_time import EventPresent, Present, WallPresent
+from services.ingest.pipeline.packing import RecordLimits
+from services.ingest.pipeline.pseudonyms import Pseudonymizer
+from services.ingest.pipeline.stream_time import EventStreamTime, StreamTime, WallStreamTime
 from services.runtime.kafka import BrokerUnavailableError, create_topics, make_producer
 from services.runtime.lifecycle import stop_event
 from services.runtime.metrics import NamespacedRegistry
@@ -55,46 +55,46 @@ class Service:
         self._stopping = False
         registry = NamespacedRegistry(settings.namespace)
         metrics = IngestMetrics(registry)
-        budget = Budget(ingest.max_pending_bytes)
-        caps = Caps(ingest.record_max_events, ingest.record_max_bytes)
+        byte_limiter = ByteLimiter(ingest.max_pending_bytes)
+        record_limits = RecordLimits(ingest.record_max_events, ingest.record_max_bytes)
         topics = Topics(*(qualified(settings.namespace, topic.name) for topic in (EVENTS, POSTS, REJECTED)))
         posts = KnownPosts(ingest.known_posts)
-        self._present = present = _present(settings)
-        actors = Actors(ingest.vip_actors, actor_key(settings))
+        self._stream_time = stream_time = _stream_time(settings)
+        actors = Pseudonymizer(ingest.vip_actors, actor_key(settings))
         self.publisher = Publisher(
             make_producer(settings),
             topics,
-            caps=caps,
-            budget=budget,
+            record_limits=record_limits,
+            byte_limiter=byte_limiter,
             ack_timeout_seconds=ingest.ack_timeout_seconds,
             metrics=metrics,
         )
         self._deadlines = Deadlines(ingest.read_timeout_seconds)
         self._follower = PostsFollower(settings, topics.posts, posts)
-        self._clock = ClockWriter(self.publisher, present, interval_ms=ingest.clock_interval_ms)
-        metrics.watch(lambda: budget.held, lambda: len(posts))
-        intake = Intake(
+        self._clock = ClockWriter(self.publisher, stream_time, interval_ms=ingest.clock_interval_ms)
+        metrics.watch(lambda: byte_limiter.reserved, lambda: len(posts))
+        pipeline = Pipeline(
             self.publisher,
             Enrichment(posts, AliasTable(settings.hashtag_aliases), actors),
-            present,
+            stream_time,
             metrics,
-            caps=caps,
+            record_limits=record_limits,
             max_events=ingest.max_events,
             wall_ms=wall_ms,
         )
-        self.app = Front(
-            build_api(registry, self.impediment),
-            intake,
+        self.app = IngestApp(
+            build_api(registry, self.not_ready_reason),
+            pipeline,
             ApiKeys(ingest.api_key_hashes),
-            budget,
+            byte_limiter,
             metrics,
-            impediment=self.impediment,
+            not_ready_reason=self.not_ready_reason,
             max_body_bytes=ingest.max_body_bytes,
             max_events=ingest.max_events,
             deadlines=self._deadlines,
         )
 
-    def impediment(self) -> str | None:
+    def not_ready_reason(self) -> str | None:
         """Why no events are taken in now; None when they are."""
         if self.publisher.failed.done():
             return "the producer has failed"
@@ -114,8 +114,8 @@ class Service:
         silent = SilentConnections(server.server_state.connections, ingest.read_timeout_seconds)
         loop = asyncio.get_running_loop()
         serving = loop.create_task(server.serve(sockets=[listener]))
-        told = loop.create_task(stop.wait())
-        ends: set[asyncio.Future[Any]] = {serving, told, self.publisher.failed}
+        stop_requested = loop.create_task(stop.wait())
+        ends: set[asyncio.Future[Any]] = {serving, stop_requested, self.publisher.failed}
         helpers = [loop.create_task(each.run()) for each in (self._deadlines, silent)]
         starting = loop.create_task(self._connect())
         try:
@@ -131,9 +131,9 @@ class Service:
             self._stopping = True
             server.should_exit = True
             await asyncio.gather(serving, return_exceptions=True)
-            for task in (starting, told, *helpers):
+            for task in (starting, stop_requested, *helpers):
                 task.cancel()
-            await asyncio.gather(starting, told, *helpers, return_exceptions=True)
+            await asyncio.gather(starting, stop_requested, *helpers, return_exceptions=True)
             await self._disconnect()
         if self.publisher.failed.done():
             raise self.publisher.failed.result()
@@ -141,8 +141,8 @@ class Service:
     async def _connect(self) -> None:
         try:
             await create_topics(self._settings, (EVENTS, POSTS, REJECTED))
-            if isinstance(self._present, EventPresent):
-                self._present.saw(await newest_logged(self._settings))
+            if isinstance(self._stream_time, EventStreamTime):
+                self._stream_time.saw(await newest_logged(self._settings))
             await self.publisher.start()
             await self._follower.start()
         except KafkaError as error:
@@ -181,6 +181,8 @@ def main(settings: Settings) -> None:
         runner.run(run(settings))
 
 
-def _present(settings: Settings) -> Present:
+def _stream_time(settings: Settings) -> StreamTime:
     ahead_ms = settings.ingest.max_ahead_seconds * 1000
-    return EventPresent(ahead_ms) if settings.ingest.clock == "event" else WallPresent(wall_ms, ahead_ms)
+    return (
+        EventStreamTime(ahead_ms) if settings.ingest.clock == "event" else WallStreamTime(wall_ms, ahead_ms)
+    )

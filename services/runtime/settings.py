@@ -128,13 +128,13 @@ class AggregateSettings(Section):
         description="silence after which a worker is replaced; not below the broker's "
         "`group.min.session.timeout.ms`, which is 6 s unless set",
     )
-    dedup_generation_events: int = Field(
+    dedup_segment_events: int = Field(
         250_000, ge=1000, description="most events of a partition in one generation of remembered ids"
     )
-    dedup_generation_seconds: int = Field(
+    dedup_segment_seconds: int = Field(
         604_800, ge=60, description="how far the present moves on within one generation, at most"
     )
-    dedup_generations: int = Field(
+    dedup_segments: int = Field(
         2, ge=1, le=100, description="closed generations remembered besides the open one"
     )
     tracked_accounts: tuple[str, ...] = Field(

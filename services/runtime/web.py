@@ -15,7 +15,7 @@ from services.runtime.metrics import expose
 from services.runtime.settings import SettingsError
 
 #: Says why the service does not do its job now; None when it does.
-Impediment = Callable[[], str | None]
+NotReadyReason = Callable[[], str | None]
 
 _SHUTDOWN_SECONDS = 2.0
 
@@ -27,17 +27,19 @@ class Endpoint:
       the event loop, so they may read state that belongs to it; compression does not (it takes a thread).
     - ``/healthz``: 200 while the loop turns.
     - ``/readyz``: 200 ``{"status":"ready"}``, or 503 ``{"status":"waiting","reason":...}`` with what
-      ``impediment`` returns.
+      ``not_ready_reason`` returns.
 
     Everything else is 404; other methods than GET and HEAD are 405. Use as ``async with``, or call start and
     stop. ``port`` is the port listened on, also if 0 (a free one) was asked for.
     """
 
-    def __init__(self, registry: CollectorRegistry, impediment: Impediment, *, host: str, port: int) -> None:
+    def __init__(
+        self, registry: CollectorRegistry, not_ready_reason: NotReadyReason, *, host: str, port: int
+    ) -> None:
         self.host = host
         self.port = port
         self._registry = registry
-        self._impediment = impediment
+        self._not_ready_reason = not_ready_reason
         self._runner: web.AppRunner | None = None
 
     @property
@@ -94,7 +96,7 @@ class Endpoint:
         return _json({"status": "ok"})
 
     async def _readyz(self, request: web.Request) -> web.Response:
-        reason = self._impediment()
+        reason = self._not_ready_reason()
         if reason is None:
             return _json({"status": "ready"})
         return _json({"status": "waiting", "reason": reason}, status=503)

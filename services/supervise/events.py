@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Happening(StrEnum):
+class EventType(StrEnum):
     """Kinds of events."""
 
     WAITING = "waiting"  # for the processes of an earlier stack to end
@@ -26,7 +26,7 @@ class Happening(StrEnum):
 class StackEvent:
     """Something happened to a service of the stack; `text` says more, for people."""
 
-    happening: Happening
+    event_type: EventType
     service: str
     text: str = ""
     pid: int | None = None

@@ -11,7 +11,7 @@ from services.supervise.child import Child, ChildError, tail
 from services.supervise.probes import http_status
 
 
-class UnitError(RuntimeError):
+class ProcessError(RuntimeError):
     """A part cannot be started; `reason` says why, with the tail of its log on further lines."""
 
     def __init__(self, name: str, reason: str) -> None:
@@ -19,7 +19,7 @@ class UnitError(RuntimeError):
         self.reason = reason
 
 
-class Unit(ABC):
+class ManagedProcess(ABC):
     """A part of the stack; `group` is its key in the status."""
 
     name: str
@@ -41,7 +41,7 @@ class Unit(ABC):
 
     @abstractmethod
     async def launch(self) -> None:
-        """Start the process. Raises UnitError."""
+        """Start the process. Raises ProcessError."""
 
     @abstractmethod
     async def ready(self) -> bool:
@@ -96,7 +96,7 @@ class Unit(ABC):
         return f"\n{tail(self.log)}" if self.log else ""
 
 
-class HttpUnit(Unit):
+class HttpProcess(ManagedProcess):
     """A process that tells its state by HTTP."""
 
     def __init__(
@@ -147,7 +147,7 @@ class HttpUnit(Unit):
                 held=self._held,
             )
         except (ChildError, OSError) as error:
-            raise UnitError(self.name, str(error)) from error
+            raise ProcessError(self.name, str(error)) from error
 
     async def ready(self) -> bool:
         return await http_status(self.url + self._ready_path) == 200

@@ -21,9 +21,9 @@ from services.runtime.settings import Settings, SettingsError
 from services.runtime.topic_scan import open_reader
 from services.supervise.addresses import free_ports, reachable
 from services.supervise.environment import as_environment
-from services.supervise.events import Happening, StackEvent
-from services.supervise.managed_process import HttpUnit, UnitError
-from services.supervise.supervisor import Keeper
+from services.supervise.events import EventType, StackEvent
+from services.supervise.managed_process import HttpProcess, ProcessError
+from services.supervise.supervisor import Supervisor
 
 log = structlog.get_logger(__name__)
 
@@ -36,10 +36,10 @@ _ENDINGS = {
     -9: "it was killed",
 }
 _WRONG_SETTING = 2
-_GRAVE = frozenset((Happening.EXITED, Happening.HUNG, Happening.FAILED, Happening.RESTARTING))
+_GRAVE = frozenset((EventType.EXITED, EventType.HUNG, EventType.FAILED, EventType.RESTARTING))
 
 
-class Worker(HttpUnit):
+class Worker(HttpProcess):
     """One of them; its output goes where ours goes."""
 
     def __init__(self, number: int, settings: Settings, port: int) -> None:
@@ -119,20 +119,20 @@ async def run(settings: Settings, count: int, targets: Path | None) -> None:
 
 async def _keep(worker: Worker) -> None:
     """For ever."""
-    keeper = Keeper(worker, _tell)
+    supervisor = Supervisor(worker, _report)
     try:
-        await keeper.start()
-    except UnitError as error:
+        await supervisor.start()
+    except ProcessError as error:
         if worker.wrong_setting:
             raise SettingsError(str(error)) from error
-        _tell(StackEvent(Happening.FAILED, worker.name, error.reason))
-        await keeper.keep(started=False)
-    await keeper.keep()
+        _report(StackEvent(EventType.FAILED, worker.name, error.reason))
+        await supervisor.keep(started=False)
+    await supervisor.keep()
 
 
-def _tell(event: StackEvent) -> None:
-    level = log.warning if event.happening in _GRAVE else log.info
-    level(f"worker {event.happening.value}", worker=event.service, pid=event.pid, detail=event.text)
+def _report(event: StackEvent) -> None:
+    level = log.warning if event.event_type in _GRAVE else log.info
+    level(f"worker {event.event_type.value}", worker=event.service, pid=event.pid, detail=event.text)
 
 
 def _write_targets(path: Path, workers: list[Worker]) -> None:

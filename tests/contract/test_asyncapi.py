@@ -80,5 +80,5 @@ def test_each_topic_is_a_channel_with_its_settings_messages_writers_and_readers(
 def test_every_schema_file_is_used_or_is_for_clients() -> None:
     """A schema of a record that no channel has would be a record that nobody writes."""
     used = {reference for reference in references(DOCUMENT) if not reference.startswith("#/")}
-    present = {str(path.relative_to(HERE)) for path in Path(HERE / "json").glob("**/*.json")}
-    assert {path for path in present - used if not path.startswith("json/submission/")} == set()
+    stream_time = {str(path.relative_to(HERE)) for path in Path(HERE / "json").glob("**/*.json")}
+    assert {path for path in stream_time - used if not path.startswith("json/submission/")} == set()

@@ -52,8 +52,8 @@ def test_the_base_image_is_pinned() -> None:
 @services
 def test_a_service_starts_when_what_it_needs_is_healthy(name: str) -> None:
     """Every dependency is gated by health, and has a health check."""
-    for other, gate in COMPOSE["services"][name].get("depends_on", {}).items():
-        assert gate == {"condition": "service_healthy"}
+    for other, check in COMPOSE["services"][name].get("depends_on", {}).items():
+        assert check == {"condition": "service_healthy"}
         assert "healthcheck" in COMPOSE["services"][other] or (other in OURS and "HEALTHCHECK" in DOCKERFILE)
 
 

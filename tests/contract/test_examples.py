@@ -14,8 +14,8 @@ import schemas
 from schemas.codec import decode_one, encode
 from schemas.events import ACTIONS, MODELS, SUBMISSION, Format, Metric, Phase
 from schemas.export import json_schemas
-from schemas.reasons import Reason, Refusal
-from schemas.verdict import judge
+from schemas.reasons import Reason, Rejection
+from schemas.validation import validate
 
 EXAMPLES = Path(schemas.__file__).parent / "examples"
 VALID = sorted((EXAMPLES / "valid").glob("*.json"))
@@ -41,7 +41,7 @@ def test_a_valid_example_is_accepted_by_model_codec_and_schema(path: Path) -> No
     """The pydantic model, the fast decoder and the JSON Schema agree that it is an event."""
     event = load(path)
     SUBMISSION.validate_python(event)
-    assert not isinstance(decode_one(path.read_bytes()), Refusal)
+    assert not isinstance(decode_one(path.read_bytes()), Rejection)
     schema = SCHEMAS[f"json/submission/{event['kind']}.v1.json"]
     jsonschema.Draft7Validator(schema).validate(event)
 
@@ -58,12 +58,12 @@ def test_what_the_log_holds_of_a_valid_example_satisfies_the_log_schema(path: Pa
 
 @pytest.mark.parametrize("path", INVALID, ids=lambda path: path.stem)
 def test_an_invalid_example_is_refused_with_its_field_and_reason(path: Path) -> None:
-    """The slow verdict and the fast decoder both name the field and the reason that the example states."""
+    """The slow result and the fast decoder both name the field and the reason that the example states."""
     wrapper = load(path)
-    for verdict in (judge(raw_of(wrapper)), decode_one(raw_of(wrapper))):
-        assert isinstance(verdict, Refusal), verdict
-        assert (verdict.field, verdict.reason) == (wrapper["field"], wrapper["reason"])
-        assert verdict.detail
+    for result in (validate(raw_of(wrapper)), decode_one(raw_of(wrapper))):
+        assert isinstance(result, Rejection), result
+        assert (result.field, result.reason) == (wrapper["field"], wrapper["reason"])
+        assert result.detail
 
 
 def test_every_kind_and_every_value_that_a_field_lists_has_a_valid_example() -> None:

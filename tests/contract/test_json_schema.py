@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.alerts import ALERT, AsOf, Driver, Milestone, Spike, alert_id
+from schemas.alerts import ALERT, AsOf, Contributor, Milestone, Spike, alert_id
 from schemas.codec import decode_one, encode
 from schemas.events import ACTIONS, Format, Metric, Phase
 from schemas.export import json_schemas
 from schemas.fields import EARLIEST_MS, LATEST_MS
-from schemas.reasons import Refusal
+from schemas.reasons import Rejection
 
 VALIDATORS = {path: jsonschema.Draft7Validator(schema) for path, schema in json_schemas().items()}
 
@@ -81,7 +81,7 @@ def test_what_ingest_accepts_satisfies_both_schemas(event: dict[str, Any]) -> No
     """An accepted event satisfies its submission schema, and its form in the log the log schema."""
     kind = event["kind"]
     decoded = decode_one(json.dumps(event).encode())
-    if isinstance(decoded, Refusal):
+    if isinstance(decoded, Rejection):
         return
     VALIDATORS[f"json/submission/{kind}.v1.json"].validate(event)
     VALIDATORS[f"json/log/{kind}.v1.json"].validate(json.loads(encode(decoded)))
@@ -108,7 +108,7 @@ def test_milestones_and_spikes_satisfy_their_schemas() -> None:
         "metric": "like",
         "occurred_at": 1_782_120_664_000,
         "decided_at": 1_782_120_665_120,
-        "drivers": (Driver(name="like", count=10_003),),
+        "top_contributors": (Contributor(name="like", count=10_003),),
         "as_of": (AsOf(partition=0, offset=4711), AsOf(partition=1, offset=-1)),
         "text": "GansuTravel on twitter has passed 10,000 likes",
     }

@@ -11,19 +11,19 @@ import msgspec
 import pytest
 
 import schemas
-from fanpulse.deadletters.snapshot import Mark, encode_mark
+from fanpulse.deadletters.snapshot import RedriveMarker, encode_marker
 from schemas.codec import decode_one, encode, encode_clock
 from schemas.events import Clock
 from schemas.export import json_schemas
-from schemas.reasons import Reason, Refusal
-from schemas.selection import Score, encode_candidates, encode_choice
-from schemas.totals import Position
+from schemas.reasons import Reason, Rejection
+from schemas.selection import Score, encode_candidates, encode_selected
+from schemas.totals import Checkpoint
 from schemas.totals_schema import SCOPES, key_schema
 from services.aggregate.counting.decode import BadEntry
-from services.aggregate.counting.dedup import Horizon
+from services.aggregate.counting.dedup import DedupWindow
 from services.aggregate.counting.partition_state import PartitionState
-from services.aggregate.kafka.dead_letters import dead_letter
-from services.ingest.pipeline.dead_letters import letter
+from services.aggregate.kafka.dead_letters import dead_letter as aggregator_dead_letter
+from services.ingest.pipeline.dead_letters import dead_letter as ingest_dead_letter
 from services.ingest.pipeline.known_posts import record_of
 
 SCHEMAS = json_schemas()
@@ -39,20 +39,20 @@ def check(path: str, document: Any) -> None:
 @pytest.mark.parametrize("reason", [Reason.NOT_JSON, Reason.TOO_LARGE])
 def test_dead_letters_of_ingest_are_as_published(raw: bytes, reason: Reason) -> None:
     """Empty, short, not UTF-8 or huge: each letter satisfies the schema of engagement.rejected.v1."""
-    refusal = Refusal("actor.id", reason, "a sentence")
-    written = letter(refusal, raw, source="http 127.0.0.1", received_at=NOW_MS, index=-1)
+    rejection = Rejection("actor.id", reason, "a sentence")
+    written = ingest_dead_letter(rejection, raw, source="http 127.0.0.1", received_at=NOW_MS, index=-1)
     check("rejected/dead_letter", json.loads(written))
 
 
 def test_dead_letters_of_the_aggregator_are_as_published() -> None:
     """Entries of the log that are no events satisfy the same schema."""
     entry = BadEntry(2, Reason.UNSUPPORTED_VERSION, "version", b'{"v":2}')
-    check("rejected/dead_letter", json.loads(dead_letter(entry, 3, 4711, NOW_MS / 1000)))
+    check("rejected/dead_letter", json.loads(aggregator_dead_letter(entry, 3, 4711, NOW_MS / 1000)))
 
 
 def test_the_mark_of_a_redriven_letter_is_as_published() -> None:
     """What `fanpulse dead-letters redrive` writes beside the letters satisfies its schema."""
-    check("rejected/redriven", json.loads(encode_mark(Mark("ab" * 16, NOW_MS, accepted=False))))
+    check("rejected/redriven", json.loads(encode_marker(RedriveMarker("ab" * 16, NOW_MS, accepted=False))))
 
 
 def test_a_known_post_is_kept_as_published() -> None:
@@ -71,14 +71,14 @@ def test_a_known_post_is_kept_as_published() -> None:
 
 def test_a_clock_record_is_as_published() -> None:
     """Clock records satisfy the schema of the log."""
-    check("log/clock", json.loads(encode_clock(Clock(kind="clock", present=NOW_MS, source="event"))))
+    check("log/clock", json.loads(encode_clock(Clock(kind="clock", stream_time=NOW_MS, source="event"))))
 
 
 def test_the_position_of_a_partition_is_as_published() -> None:
     """Every counter of schemas.totals.Position is in the schema, and no other."""
-    position = Position(0, -1, 0, 0, 0, 0, 0, 0, 0, 250_000, 2)
-    check("totals/position", json.loads(msgspec.json.encode(position)))
-    assert set(SCHEMAS["json/totals/position.v1.json"]["properties"]) == set(Position.__struct_fields__)
+    checkpoint = Checkpoint(0, -1, 0, 0, 0, 0, 0, 0, 0, 250_000, 2)
+    check("totals/checkpoint", json.loads(msgspec.json.encode(checkpoint)))
+    assert set(SCHEMAS["json/totals/checkpoint.v1.json"]["properties"]) == set(Checkpoint.__struct_fields__)
 
 
 def test_the_choice_of_series_is_as_published() -> None:
@@ -86,7 +86,7 @@ def test_the_choice_of_series_is_as_published() -> None:
     names = {("twitter", "GansuTravel"): Score(12, 40), ("伏羲大典",): Score(0, 7)}
     for scores in (names, {}):
         check("selection/candidates", json.loads(encode_candidates(scores)))
-        check("selection/choice", json.loads(encode_choice(scores)))
+        check("selection/selected", json.loads(encode_selected(scores)))
 
 
 def test_a_key_of_totals_belongs_to_one_scope() -> None:
@@ -97,7 +97,7 @@ def test_a_key_of_totals_belongs_to_one_scope() -> None:
         ["account", "twitter", "GansuTravel"],
         ["vip"],
         ["minute", "fuxi-2026", NOW_MS],
-        ["position"],
+        ["checkpoint"],
     ):
         keys.validate(key)
     for key in (
@@ -112,10 +112,10 @@ def test_a_key_of_totals_belongs_to_one_scope() -> None:
 
 def test_totals_are_written_as_published() -> None:
     """Every key and value that the aggregator stores satisfies its scope's schema; no scope is left out."""
-    state = PartitionState(0, Horizon(250_000, 2))
+    state = PartitionState(0, DedupWindow(250_000, 2))
     examples = [decode_one(path.read_bytes()) for path in sorted((EXAMPLES / "valid").glob("*.json"))]
     entries = [encode(event).decode() for event in examples]
-    clock = encode_clock(Clock(kind="clock", present=NOW_MS + 7_200_000, source="event")).decode()
+    clock = encode_clock(Clock(kind="clock", stream_time=NOW_MS + 7_200_000, source="event")).decode()
     state.apply(0, f"[{','.join([*entries, clock])}]".encode())
     keys, scopes = jsonschema.Draft7Validator(key_schema()), set()
     for key, value in state.take_changes():

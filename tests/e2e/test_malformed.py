@@ -169,14 +169,14 @@ def test_every_malformed_input_has_a_reason_and_a_dead_letter_and_stops_nothing(
         assert ingest.stop() == 0
         assert aggregate.stop() == 0
     records = asyncio.run(read_topic(settings, qualified(settings.namespace, REJECTED.name)))
-    letters = [json.loads(record.value or b"") for record in records]
-    assert [(each["reason"], each["index"]) for each in letters] == [(r, i) for _, r, i in expected]
+    dead_letters = [json.loads(record.value or b"") for record in records]
+    assert [(each["reason"], each["index"]) for each in dead_letters] == [(r, i) for _, r, i in expected]
     assert {Reason(reason) for _, reason, _ in expected} == set(Reason) - {Reason.TOO_LARGE}
-    for letter, (raw, _, _) in zip(letters, expected, strict=True):
-        kept = base64.b64decode(letter["raw"])
-        assert raw.startswith(kept) if letter.get("truncated") else raw == kept
-        assert letter["bytes"] == len(raw)
-    assert len({letter["id"] for letter in letters}) == len(letters)
+    for dead_letter, (raw, _, _) in zip(dead_letters, expected, strict=True):
+        kept = base64.b64decode(dead_letter["raw"])
+        assert raw.startswith(kept) if dead_letter.get("truncated") else raw == kept
+        assert dead_letter["bytes"] == len(raw)
+    assert len({dead_letter["id"] for dead_letter in dead_letters}) == len(dead_letters)
     log = asyncio.run(read_topic(settings, qualified(settings.namespace, EVENTS.name)))
     entries = [entry for record in log for entry in json.loads(record.value or b"")]
     assert not [entry for entry in entries if entry.get("event_id") == "bad"]

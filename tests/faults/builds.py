@@ -19,7 +19,7 @@ from faust.types import TP
 from services.aggregate import service
 from services.aggregate.counting.partition_state import Change, PartitionState
 from services.aggregate.kafka import checkpoint_store as store
-from services.aggregate.kafka.checkpoint_store import PartitionStore
+from services.aggregate.kafka.checkpoint_store import CheckpointStore
 from services.aggregate.kafka.consumer import ConsumerThread
 from tests.faults.wrapping import Function, wrap
 
@@ -29,19 +29,19 @@ INTACT = "intact"
 def offset_outside() -> None:
     """The source offset (the group's, and the position entry that recovery goes by) is committed by a
     transaction of its own, after that of the counts: a kill in between counts the records twice."""
-    stored: dict[PartitionStore, int] = {}
+    stored: dict[CheckpointStore, int] = {}
 
     def make(commit: Function) -> Function:
         async def apart(
-            self: PartitionStore, changes: Sequence[Change], next_offset: int, letters: Iterable[bytes]
+            self: CheckpointStore, changes: Sequence[Change], next_offset: int, dead_letters: Iterable[bytes]
         ) -> None:
-            await commit(self, changes[:-1], stored.get(self, 0), letters)
+            await commit(self, changes[:-1], stored.get(self, 0), dead_letters)
             await commit(self, changes[-1:], next_offset, ())
             stored[self] = next_offset
 
         return apart
 
-    wrap(PartitionStore, "commit", make)
+    wrap(CheckpointStore, "commit", make)
 
 
 def no_fencing() -> None:

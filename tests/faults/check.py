@@ -12,7 +12,7 @@ from typing import Any
 from schemas.topics import EVENTS, REJECTED, TOTALS, qualified
 from services.runtime.settings import Settings
 from services.runtime.topic_scan import Record, open_reader
-from tests.faults.recount import Horizon, Key, Recount, recount
+from tests.faults.recount import DedupWindow, Key, Recount, recount
 
 #: Scopes of engagement.totals.v1 that are figures; the others are the aggregator's own.
 SCOPES = (
@@ -40,13 +40,13 @@ class Published:
     """What one partition's figures are, as published."""
 
     totals: dict[Key, dict[str, Any]] = field(default_factory=dict)
-    position: dict[str, int] = field(default_factory=dict)
+    checkpoint: dict[str, int] = field(default_factory=dict)
     rolling: Counter[Key] = field(default_factory=Counter)  # (window, scope, ...subject, action)
     events: Counter[Key] = field(default_factory=Counter)  # (scope, ...subject, action), from the metrics
-    letters: list[tuple[int, int]] = field(default_factory=list)  # (offset, index)
+    dead_letters: list[tuple[int, int]] = field(default_factory=list)  # (offset, index)
 
 
-async def check(settings: Settings, expositions: Iterable[str], horizon: Horizon) -> int:
+async def check(settings: Settings, expositions: Iterable[str], dedup_window: DedupWindow) -> int:
     """The number of events met. Raises DiffersError unless every figure is right, to the unit.
 
     ``expositions``: /metrics of all workers, taken after all of the log had been counted.
@@ -56,8 +56,8 @@ async def check(settings: Settings, expositions: Iterable[str], horizon: Horizon
     found: list[str] = []
     met = 0
     for partition, records in log.items():
-        expected = recount([(r.offset, r.value) for r in records], horizon)
-        met += expected.position["sequence"]
+        expected = recount([(r.offset, r.value) for r in records], dedup_window)
+        met += expected.checkpoint["ordinal"]
         found += [f"partition {partition}: {line}" for line in differences(expected, published[partition])]
     if found:
         more = [f"... and {len(found) - 12} more"] if len(found) > 12 else []
@@ -67,9 +67,9 @@ async def check(settings: Settings, expositions: Iterable[str], horizon: Horizon
 
 def differences(expected: Recount, found: Published) -> Iterator[str]:
     """A line for each figure that is not as it should be."""
-    for name, value in sorted(expected.position.items()):
-        if found.position.get(name) != value:
-            yield f"position {name}: {found.position.get(name)}, expected {value}"
+    for name, value in sorted(expected.checkpoint.items()):
+        if found.checkpoint.get(name) != value:
+            yield f"checkpoint {name}: {found.checkpoint.get(name)}, expected {value}"
     for key in sorted(expected.totals.keys() | found.totals.keys(), key=str):
         right, entry = expected.totals.get(key), found.totals.get(key)
         # Fields beyond those that were recounted are not judged here.
@@ -81,9 +81,9 @@ def differences(expected: Recount, found: Published) -> Iterator[str]:
         if key[0] in ("account", "hashtag"):
             events.update({(*key, action): count for action, count in entry["actions"].items()})
     yield from _unequal("metric", events, found.events)
-    if sorted(found.letters) != expected.refused:
-        missing = Counter(expected.refused) - Counter(found.letters)
-        surplus = Counter(found.letters) - Counter(expected.refused)
+    if sorted(found.dead_letters) != expected.rejected:
+        missing = Counter(expected.rejected) - Counter(found.dead_letters)
+        surplus = Counter(found.dead_letters) - Counter(expected.rejected)
         yield f"dead letters: missing {sorted(missing.elements())}, surplus {sorted(surplus.elements())}"
 
 
@@ -113,13 +113,13 @@ async def read_published(settings: Settings, expositions: Iterable[str]) -> dict
             key = tuple(json.loads(name or b"null"))
             if value is not None and key[0] in SCOPES:
                 found[partition].totals[key] = json.loads(value)
-            elif value is not None and key == ("position",):
-                found[partition].position = json.loads(value)
+            elif value is not None and key == ("checkpoint",):
+                found[partition].checkpoint = json.loads(value)
     for record in (
         record for records in (await read(settings, REJECTED.name)).values() for record in records
     ):
-        letter = json.loads(record.value or b"null")
-        found[letter["partition"]].letters.append((letter["offset"], letter["index"]))
+        dead_letter = json.loads(record.value or b"null")
+        found[dead_letter["partition"]].dead_letters.append((dead_letter["offset"], dead_letter["index"]))
     for exposition in expositions:
         for kind, labels, count in samples(exposition):
             own = found[int(labels["partition"])]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.faults.plan import POINTS, draw_plan
-from tests.faults.runner import CREW, Stage
+from tests.faults.runner import WORKER_POOL, Runner
 from tests.faults.scenario_run import Outcome
 
 #: As many as CI plays; `make soak` plays 300.
@@ -40,14 +40,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
     """A stage, its brokers not started yet."""
-    with Stage(tmp_path_factory.mktemp("faults")) as started:
+    with Runner(tmp_path_factory.mktemp("faults")) as started:
         yield started
 
 
 @pytest.fixture(scope="session")
-def outcome_of(request: pytest.FixtureRequest, stage: Stage) -> OutcomeOf:
+def outcome_of(request: pytest.FixtureRequest, runner: Runner) -> OutcomeOf:
     """Begins with all seeds that are tested; the outcome of one when it is asked for."""
     known = request.config.stash.setdefault(OUTCOMES, {})
     callspecs = (getattr(item, "callspec", None) for item in request.session.items)
@@ -55,10 +55,10 @@ def outcome_of(request: pytest.FixtureRequest, stage: Stage) -> OutcomeOf:
     plans = [draw_plan(seed) for seed in dict.fromkeys(seeds)]
     victims = [plan for plan in plans if plan.with_broker]
     crews: dict[int, Future[dict[int, Outcome]]] = {}
-    for at in range(0, len(victims), CREW):
-        crew = stage.submit_crew(victims[at : at + CREW])
-        crews |= {plan.seed: crew for plan in victims[at : at + CREW]}
-    alone = {plan.seed: stage.submit(plan) for plan in plans if not plan.with_broker}
+    for at in range(0, len(victims), WORKER_POOL):
+        pool = runner.submit_pool(victims[at : at + WORKER_POOL])
+        crews |= {plan.seed: pool for plan in victims[at : at + WORKER_POOL]}
+    alone = {plan.seed: runner.submit(plan) for plan in plans if not plan.with_broker}
 
     jobs: dict[int, Future[Any]] = {**crews, **alone}
 

@@ -22,17 +22,17 @@ from aiokafka import AIOKafkaProducer
 
 from services.aggregate import service
 from services.aggregate.counting.partition_state import PartitionState
-from services.aggregate.kafka import partition_manager as ownership
-from services.aggregate.kafka.checkpoint_store import PartitionStore
-from services.aggregate.kafka.partition_manager import Ownership
-from services.aggregate.kafka.warm_up import ReadAhead
+from services.aggregate.kafka import partition_manager as partition_manager
+from services.aggregate.kafka.checkpoint_store import CheckpointStore
+from services.aggregate.kafka.partition_manager import PartitionManager
+from services.aggregate.kafka.warm_up import WarmUp
 from tests.faults.plan import Order
 from tests.faults.wrapping import Function, wrap
 
-#: What the running task is in the midst of: "fence", "commit", "give_up".
-_stage: ContextVar[str] = ContextVar("stage", default="")
+#: What the running task is in the midst of: "fence", "commit", "on_revoked".
+_runner: ContextVar[str] = ContextVar("stage", default="")
 #: The store that the running task commits to.
-_store: ContextVar[PartitionStore | None] = ContextVar("store", default=None)
+_store: ContextVar[CheckpointStore | None] = ContextVar("store", default=None)
 
 
 class Failpoints:
@@ -45,7 +45,7 @@ class Failpoints:
         self._timer: threading.Timer | None = None
         self._striking = threading.Lock()
         self._woken = False
-        self._paused_in: PartitionStore | None = None
+        self._paused_in: CheckpointStore | None = None
         self.aggregator: service.Aggregator | None = None
         self.committed: dict[int, int] = {}  # partition -> next offset, as stored
         self.loading: list[int] = []
@@ -113,7 +113,7 @@ class Failpoints:
 
     def _business(self) -> dict[str, Any]:
         """Which partitions are in hand; records counted and not committed, and records that wait."""
-        owned = list(self.aggregator.ownership.owned.values()) if self.aggregator else []
+        owned = list(self.aggregator.partition_manager.owned.values()) if self.aggregator else []
         uncommitted = waiting = 0
         for each in owned:
             counted_to = each.state.offset + 1
@@ -141,19 +141,21 @@ def install(points: Failpoints) -> None:
 
 def _install_in_store(points: Failpoints) -> None:
     def fence(original: Function) -> Function:
-        async def fenced(store: PartitionStore) -> None:
-            _stage.set("fence")
+        async def fenced(store: CheckpointStore) -> None:
+            _runner.set("fence")
             await original(store)
             points.passing("fence.done")
 
         return fenced
 
     def commit(original: Function) -> Function:
-        async def committed(store: PartitionStore, changes: Any, next_offset: int, letters: Any) -> None:
-            before, owner = _stage.set("commit"), _store.set(store)
+        async def committed(
+            store: CheckpointStore, changes: Any, next_offset: int, dead_letters: Any
+        ) -> None:
+            before, owner = _runner.set("commit"), _store.set(store)
             try:
                 points.passing("flush.begin")
-                await original(store, changes, next_offset, letters)
+                await original(store, changes, next_offset, dead_letters)
             except Exception as error:
                 points.outcome(type(error).__name__)
                 raise
@@ -161,13 +163,13 @@ def _install_in_store(points: Failpoints) -> None:
                 points.outcome("committed")
                 points.committed[store._partition] = next_offset
             finally:
-                _stage.reset(before)
+                _runner.reset(before)
                 _store.reset(owner)
 
         return committed
 
-    wrap(PartitionStore, "fence", fence)
-    wrap(PartitionStore, "commit", commit)
+    wrap(CheckpointStore, "fence", fence)
+    wrap(CheckpointStore, "commit", commit)
 
 
 def _install_in_producer(points: Failpoints) -> None:
@@ -175,7 +177,7 @@ def _install_in_producer(points: Failpoints) -> None:
         def make(original: Function) -> Function:
             async def passed(*args: Any, **options: Any) -> Any:
                 result = await original(*args, **options)
-                if _stage.get() == "commit":
+                if _runner.get() == "commit":
                     points.passing(point)
                 return result
 
@@ -185,7 +187,7 @@ def _install_in_producer(points: Failpoints) -> None:
 
     def commit(original: Function) -> Function:
         async def ended(producer: AIOKafkaProducer) -> None:
-            if _stage.get() != "commit":
+            if _runner.get() != "commit":
                 await original(producer)
                 return
             ending = asyncio.ensure_future(original(producer))
@@ -215,7 +217,7 @@ def _install_in_loading(points: Failpoints) -> None:
 
         return loaded
 
-    def remember(original: Function) -> Function:
+    def rebuild_dedup(original: Function) -> Function:
         def remembered(state: PartitionState, offset: int, data: bytes | None) -> None:
             points.passing("remember.load" if points.in_load else "remember.ahead")
             original(state, offset, data)
@@ -223,15 +225,15 @@ def _install_in_loading(points: Failpoints) -> None:
         return remembered
 
     def start(original: Function) -> Function:
-        def started(self: ReadAhead) -> None:
+        def started(self: WarmUp) -> None:
             if not points.expects("remember.load"):  # else it would leave nothing to be remembered later
                 original(self)
 
         return started
 
-    wrap(ownership, "load_states", load)
-    wrap(PartitionState, "remember", remember)
-    wrap(ReadAhead, "start", start)
+    wrap(partition_manager, "load_states", load)
+    wrap(PartitionState, "remember", rebuild_dedup)
+    wrap(WarmUp, "start", start)
 
 
 def _install_in_ownership(points: Failpoints) -> None:
@@ -243,8 +245,8 @@ def _install_in_ownership(points: Failpoints) -> None:
 
         return built
 
-    def take_over(original: Function) -> Function:
-        async def taken(self: Ownership, partitions: Any) -> None:
+    def on_assigned(original: Function) -> Function:
+        async def taken(self: PartitionManager, partitions: Any) -> None:
             assert points.aggregator is not None
             points.mark(url=points.aggregator.endpoint.url)
             points.loading = sorted(partitions)
@@ -253,25 +255,25 @@ def _install_in_ownership(points: Failpoints) -> None:
 
         return taken
 
-    def give_up(original: Function) -> Function:
-        async def given(self: Ownership) -> None:
+    def on_revoked(original: Function) -> Function:
+        async def given(self: PartitionManager) -> None:
             points.passing("revoke.begin")
-            before = _stage.set("give_up")
+            before = _runner.set("on_revoked")
             await original(self)
-            _stage.reset(before)
+            _runner.reset(before)
 
         return given
 
     def flush(original: Function) -> Function:
-        async def flushed(self: Ownership) -> None:
+        async def flushed(self: PartitionManager) -> None:
             points.passing("anywhere")
             await original(self)
-            if _stage.get() == "give_up":
+            if _runner.get() == "on_revoked":
                 points.passing("revoke.flushed")
 
         return flushed
 
     wrap(service, "build", build)
-    wrap(Ownership, "take_over", take_over)
-    wrap(Ownership, "give_up", give_up)
-    wrap(Ownership, "_flush_all", flush)
+    wrap(PartitionManager, "on_assigned", on_assigned)
+    wrap(PartitionManager, "on_revoked", on_revoked)
+    wrap(PartitionManager, "_flush_all", flush)

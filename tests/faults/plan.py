@@ -50,7 +50,7 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Plan:
+class FaultPlan:
     """A run: its log is drawn from the seed too."""
 
     seed: int
@@ -66,7 +66,7 @@ class Plan:
         return f"{self.workers} worker{'s' * (self.workers > 1)}: {', '.join(map(str, self.faults))}"
 
 
-def draw_plan(seed: int) -> Plan:
+def draw_plan(seed: int) -> FaultPlan:
     """The plan of a seed: three to five faults, one or two workers."""
     draw = random.Random(f"plan {seed}")
     workers = draw.choice((1, 2))
@@ -75,7 +75,9 @@ def draw_plan(seed: int) -> Plan:
     else:
         kinds = draw.sample(ORDINARY, draw.randrange(3, 6))
     last = len(kinds) - 1
-    return Plan(seed, workers, tuple(draw_fault(draw, kind, at == last) for at, kind in enumerate(kinds)))
+    return FaultPlan(
+        seed, workers, tuple(draw_fault(draw, kind, at == last) for at, kind in enumerate(kinds))
+    )
 
 
 def draw_fault(draw: random.Random, kind: str, is_last: bool = False) -> Fault:

@@ -34,55 +34,55 @@ class Recount:
 
     totals: dict[Key, dict[str, Any]] = field(default_factory=dict)
     rolling: Counter[Key] = field(default_factory=Counter)  # (window, scope, ...subject, action)
-    refused: list[tuple[int, int]] = field(default_factory=list)  # (offset, index)
-    position: Counter[str] = field(default_factory=Counter)
+    rejected: list[tuple[int, int]] = field(default_factory=list)  # (offset, index)
+    checkpoint: Counter[str] = field(default_factory=Counter)
     readings: dict[Key, list[tuple[int, int]]] = field(default_factory=dict)  # (value, time), in order
 
 
 @dataclass(frozen=True)
-class Horizon:
+class DedupWindow:
     """How long an id is remembered: see docs/adr/0005."""
 
-    generation_events: int
-    generations: int
-    generation_ms: int
+    segment_events: int
+    segments: int
+    segment_ms: int
 
 
-def recount(log: Iterable[tuple[int, bytes | None]], horizon: Horizon) -> Recount:
+def recount(log: Iterable[tuple[int, bytes | None]], dedup_window: DedupWindow) -> Recount:
     """Count the records, (offset, value), of one partition."""
     found = Recount()
-    position, kept = found.position, []
-    generation = first = began = 0  # of the generation: its number, events before it, the present then
+    checkpoint, kept = found.checkpoint, []
+    segment = first = began = 0  # of the generation: its number, events before it, the present then
     met_in: dict[str, int] = {}  # id -> the generation in which it was met last
     for offset, value in log:
         for index, entry in enumerate(entries(value)):
-            present, sequence = position["present_ms"], position["sequence"]
+            stream_time, ordinal = checkpoint["stream_time_ms"], checkpoint["ordinal"]
             if not is_event(entry):
-                found.refused.append((offset, index))
+                found.rejected.append((offset, index))
             elif entry["kind"] == "clock":
-                position["present_ms"] = max(present, entry["present"])
-                if began and position["present_ms"] - began >= horizon.generation_ms:
-                    generation, first, began = generation + 1, sequence, position["present_ms"]
-                began = began or position["present_ms"]
+                checkpoint["stream_time_ms"] = max(stream_time, entry["stream_time"])
+                if began and checkpoint["stream_time_ms"] - began >= dedup_window.segment_ms:
+                    segment, first, began = segment + 1, ordinal, checkpoint["stream_time_ms"]
+                began = began or checkpoint["stream_time_ms"]
             else:
-                if sequence - first >= horizon.generation_events:
-                    generation, first, began = generation + 1, sequence, present
-                position["sequence"] += 1
+                if ordinal - first >= dedup_window.segment_events:
+                    segment, first, began = segment + 1, ordinal, stream_time
+                checkpoint["ordinal"] += 1
                 before = met_in.get(entry["event_id"])
-                met_in[entry["event_id"]] = generation
-                if before is None or generation - before > horizon.generations:
-                    kept.append((entry, present))
-        position["offset"] = offset
-    position["counted"], position["refused"] = len(kept), len(found.refused)
-    position["duplicates"] = position["sequence"] - len(kept)
-    for event, present in kept:
-        count(found, event, present)
+                met_in[entry["event_id"]] = segment
+                if before is None or segment - before > dedup_window.segments:
+                    kept.append((entry, stream_time))
+        checkpoint["offset"] = offset
+    checkpoint["counted"], checkpoint["rejected"] = len(kept), len(found.rejected)
+    checkpoint["duplicates"] = checkpoint["ordinal"] - len(kept)
+    for event, stream_time in kept:
+        count(found, event, stream_time)
     for key, readings in found.readings.items():
-        found.totals[key] = course(readings, key[-1])
+        found.totals[key] = history(readings, key[-1])
     for key in [key for key in found.totals if key[0] == "minute"]:
         end = key[2] + MINUTE
-        found.totals[key]["closed"] = end + GRACE <= position["present_ms"]
-        if key[2] + KEPT <= position["present_ms"]:
+        found.totals[key]["closed"] = end + GRACE <= checkpoint["stream_time_ms"]
+        if key[2] + KEPT <= checkpoint["stream_time_ms"]:
             del found.totals[key]
     return found
 
@@ -101,7 +101,7 @@ def is_event(entry: Any) -> bool:
     if not isinstance(entry, dict) or entry.get("kind") not in NEEDED or entry.get("v") != 1:
         return False
     if entry["kind"] == "clock":
-        return bool(entry["present"])
+        return bool(entry["stream_time"])
     texts = [entry.get(name) for name in ("event_id", "platform", "account")]
     return (
         all(isinstance(text, str) and text for text in texts)
@@ -110,10 +110,10 @@ def is_event(entry: Any) -> bool:
     )
 
 
-def count(found: Recount, event: dict[str, Any], present: int) -> None:
+def count(found: Recount, event: dict[str, Any], stream_time: int) -> None:
     """Count an event that is no duplicate and was met at a present."""
-    totals, position, at, kind = found.totals, found.position, event["occurred_at"], event["kind"]
-    position["watermark_ms"] = max(position["watermark_ms"], at)
+    totals, checkpoint, at, kind = found.totals, found.checkpoint, event["occurred_at"], event["kind"]
+    checkpoint["max_event_time_ms"] = max(checkpoint["max_event_time_ms"], at)
     if kind == "reading":
         about = f"broadcast/{event['broadcast_id']}" if "broadcast_id" in event else event["account"]
         subject = f"post/{event['post_id']}" if "post_id" in event else about
@@ -125,7 +125,9 @@ def count(found: Recount, event: dict[str, Any], present: int) -> None:
         entry["account"] = event["account"]
         entry |= {"title": event["title"]} if event.get("title") else {}
     else:
-        position["late"] += 0 < at < (present // TEN_MINUTES + 1) * TEN_MINUTES - DAY if present else 0
+        checkpoint["late"] += (
+            0 < at < (stream_time // TEN_MINUTES + 1) * TEN_MINUTES - DAY if stream_time else 0
+        )
         action, quantity = event.get("action", "post"), event.get("quantity", 1)
         for key in subjects(event):
             entry = totals.setdefault(key, {"actions": {}, "last_ms": 0})
@@ -136,15 +138,15 @@ def count(found: Recount, event: dict[str, Any], present: int) -> None:
                 entry["account"] = event["account"]
             if key[0] in ("account", "hashtag"):
                 for window, (width, length) in WINDOWS.items():
-                    end = (position["present_ms"] // width + 1) * width
+                    end = (checkpoint["stream_time_ms"] // width + 1) * width
                     found.rolling[(window, *key, action)] += quantity if end - length <= at < end else 0
             start = at // MINUTE * MINUTE
-            if key[0] == "broadcast" and start + MINUTE + GRACE > present:
+            if key[0] == "broadcast" and start + MINUTE + GRACE > stream_time:
                 minute = totals.setdefault(("minute", key[1], start), {"actions": {}})
                 minute["actions"][action] = minute["actions"].get(action, 0) + quantity
 
 
-def course(readings: list[tuple[int, int]], metric: str) -> dict[str, int]:
+def history(readings: list[tuple[int, int]], metric: str) -> dict[str, int]:
     """Where a figure stands after its readings, and what it gained, lost and jumped by between them."""
     value, newest = readings[0]
     first, hidden = value, None  # what it was before the reset that was its last change
@@ -168,9 +170,9 @@ def course(readings: list[tuple[int, int]], metric: str) -> dict[str, int]:
             found["gained"] += max(0, new - value)
             found["lost"] += max(0, value - new)
             if new < value:
-                found["corrections" if metric == "reads" else "falls"] += 1
+                found["downward_adjustments" if metric == "reads" else "falls"] += 1
             value, hidden = new, None
-    names = ("gained", "lost", "falls", "corrections", "resets", "reset_by", "late")
+    names = ("gained", "lost", "falls", "downward_adjustments", "resets", "reset_by", "late")
     return {"value": value, "at_ms": newest, "first": first} | {name: found[name] for name in names}
 
 

@@ -13,16 +13,16 @@ from typing import Any, Self
 
 from tests.faults.brokers import SharedBroker
 from tests.faults.builds import INTACT
-from tests.faults.plan import Plan
-from tests.faults.scenario_run import Outcome, play
+from tests.faults.plan import FaultPlan
+from tests.faults.scenario_run import Outcome, run_scenario
 
 #: Runs wait for sessions to end most of the time; so many keep two cores at work.
 AT_ONCE = 5
 #: A crew of runs that share the faults of one broker takes this much of that, and has so many members.
-CREW_WEIGHT, CREW = 2, 3
+WORKER_POOL_WEIGHT, WORKER_POOL = 2, 3
 
 
-class Stage:
+class Runner:
     """Takes plans and plays them in the order in which they came."""
 
     def __init__(self, folder: Path) -> None:
@@ -36,40 +36,42 @@ class Stage:
         self._jobs: list[Future[Any]] = []
         self._numbers = 0
 
-    def submit(self, plan: Plan, build: str = INTACT) -> Future[Outcome]:
+    def submit(self, plan: FaultPlan, build: str = INTACT) -> Future[Outcome]:
         """Play a plan whose broker is no victim."""
         assert not plan.with_broker
-        return self._begin(self._play(plan, build))
+        return self._begin(self._run_scenario(plan, build))
 
-    def submit_crew(self, plans: Sequence[Plan]) -> Future[dict[int, Outcome]]:
+    def submit_pool(self, plans: Sequence[FaultPlan]) -> Future[dict[int, Outcome]]:
         """Play plans in which the broker is a victim, on one broker; outcomes by seed."""
-        return self._begin(self._play_crew(plans))
+        return self._begin(self._run_pool(plans))
 
     def _begin(self, job: Coroutine[Any, Any, Any]) -> Future[Any]:
         self._jobs.append(asyncio.run_coroutine_threadsafe(job, self._loop))
         return self._jobs[-1]
 
-    async def _play(self, plan: Plan, build: str) -> Outcome:
+    async def _run_scenario(self, plan: FaultPlan, build: str) -> Outcome:
         async with self._gate:
             async with self._starting:
                 if self._broker is None:
                     self._broker = SharedBroker(self._folder / "broker")
                     await self._broker.start()
-            return await play(plan, self._broker, self._place(plan), build)
+            return await run_scenario(plan, self._broker, self._place(plan), build)
 
-    async def _play_crew(self, plans: Sequence[Plan]) -> dict[int, Outcome]:
+    async def _run_pool(self, plans: Sequence[FaultPlan]) -> dict[int, Outcome]:
         async with self._crews, AsyncExitStack() as slots:
-            for _ in range(CREW_WEIGHT):
+            for _ in range(WORKER_POOL_WEIGHT):
                 await slots.enter_async_context(self._gate)
             broker = SharedBroker(self._folder / f"broker-of-{plans[0].seed}", len(plans))
             await broker.start()
             try:
-                outcomes = await asyncio.gather(*(play(plan, broker, self._place(plan)) for plan in plans))
+                outcomes = await asyncio.gather(
+                    *(run_scenario(plan, broker, self._place(plan)) for plan in plans)
+                )
             finally:
                 await broker.stop()
             return {outcome.plan.seed: outcome for outcome in outcomes}
 
-    def _place(self, plan: Plan) -> Path:
+    def _place(self, plan: FaultPlan) -> Path:
         self._numbers += 1
         return self._folder / f"{self._numbers}-seed-{plan.seed}"
 

@@ -24,9 +24,9 @@ from services.runtime.settings import KafkaSettings, Settings
 from tests.faults.brokers import SharedBroker
 from tests.faults.builds import INTACT
 from tests.faults.check import check
-from tests.faults.plan import KILLS, PAUSE, Fault, Order, Plan
+from tests.faults.plan import KILLS, PAUSE, Fault, FaultPlan, Order
 from tests.faults.stream import Stream
-from tests.faults.worker_pool import FAILED, HORIZON, UNAVAILABLE, Crew, Worker, until
+from tests.faults.worker_pool import DEDUP_WINDOW, FAILED, UNAVAILABLE, Worker, WorkerPool, until
 from tests.faults.writer import Writer
 
 PARTITIONS = 3
@@ -43,7 +43,7 @@ _OFFSET = re.compile(r'^fanpulse_aggregate_offset\{.*partition="(\d+)".*\} (\S+)
 class Outcome:
     """What a run was like. ``strikes``: (kind, whether it hit a worker that was processing)."""
 
-    plan: Plan
+    plan: FaultPlan
     build: str = INTACT
     strikes: list[tuple[str, bool]] = field(default_factory=list)
     woken: Counter[str] = field(default_factory=Counter)
@@ -78,18 +78,18 @@ class Run:
         self._folder = folder
         self._admin = AIOKafkaAdminClient(**client_options(settings.kafka))
         self._writer = Writer(settings, Stream(outcome.plan.seed, PARTITIONS))
-        self._crew = Crew(settings, folder, outcome.build)
+        self._pool = WorkerPool(settings, folder, outcome.build)
         self._seen: Counter[Worker] = Counter()  # strikes
 
-    async def play(self) -> None:
+    async def run_scenario(self) -> None:
         """All of it; raises AssertionError if anything is not as it should be."""
         plan = self._outcome.plan
         await create_topics(self._settings)
         await self._admin.start()
         try:
-            async with self._crew, self._writer:
+            async with self._pool, self._writer:
                 for _ in range(plan.workers):
-                    self._crew.add()
+                    self._pool.add()
                 await self._counted_to(dict.fromkeys(range(PARTITIONS), WARM_UP_RECORDS))
                 for fault in plan.faults:
                     await asyncio.sleep(fault.pause_seconds)  # the moment of a fault is drawn
@@ -99,16 +99,16 @@ class Run:
                 await self._counted_to(self._writer.ends())
                 expositions = await self._expositions()
                 self._outcome.stale = sum(int(float(n)) for page in expositions for n in _STALE.findall(page))
-                for each in list(self._crew.workers):
-                    await self._crew.dismiss(each)
-                self._outcome.events = await check(self._settings, expositions, HORIZON)
+                for each in list(self._pool.workers):
+                    await self._pool.dismiss(each)
+                self._outcome.events = await check(self._settings, expositions, DEDUP_WINDOW)
                 may_end_with = {FAILED, *([UNAVAILABLE] if plan.with_broker else [])}
-                assert self._crew.ended.keys() <= may_end_with, f"workers ended with {self._crew.ended}"
+                assert self._pool.ended.keys() <= may_end_with, f"workers ended with {self._pool.ended}"
         except AssertionError as error:
-            error.add_note("\n".join(each.tail() for each in self._crew.workers))
+            error.add_note("\n".join(each.tail() for each in self._pool.workers))
             raise
         finally:
-            self._outcome.ended = self._crew.ended
+            self._outcome.ended = self._pool.ended
             await self._admin.close()
 
     # -- faults -----------------------------------------------------------------------------------------
@@ -118,7 +118,7 @@ class Run:
             await self._broker.strike(fault.kind)
             self._outcome.strikes.append((fault.kind, True))
             return
-        victim = self._crew.workers[fault.victim % len(self._crew.workers)]
+        victim = self._pool.workers[fault.victim % len(self._pool.workers)]
         if fault.kind == PAUSE:
             await self._pause(victim, fault)
         elif fault.order.point in AT_A_START:
@@ -160,7 +160,7 @@ class Run:
     async def _pause(self, victim: Worker, fault: Fault) -> None:
         """Stop a worker until another one has taken over and counted, then let it go on."""
         assert fault.order is not None
-        alone = len(self._crew.workers) == 1
+        alone = len(self._pool.workers) == 1
         async with self._one_more() if alone else nullcontext():
             await self._struck(victim, [(fault.kind, fault.order)])
             await self._counted_to(self._writer.ends())
@@ -184,11 +184,11 @@ class Run:
     @asynccontextmanager
     async def _one_more(self) -> AsyncIterator[Worker]:
         """A further worker, which joins and, afterwards, leaves."""
-        extra = self._crew.add()
+        extra = self._pool.add()
         await until(lambda: bool(extra.marks("url")), PATIENCE_SECONDS, "a further worker joins")
         yield extra
         await self._counted_to(self._writer.ends())
-        await self._crew.dismiss(extra)
+        await self._pool.dismiss(extra)
 
     # -- progress ---------------------------------------------------------------------------------------
 
@@ -218,7 +218,7 @@ class Run:
         """
         deadline = time.monotonic() + SETTLE_SECONDS
         while True:
-            urls = [marks[-1]["url"] for each in self._crew.workers if (marks := each.marks("url"))]
+            urls = [marks[-1]["url"] for each in self._pool.workers if (marks := each.marks("url"))]
             pages = await asyncio.gather(
                 *(asyncio.to_thread(scrape, url) for url in urls), return_exceptions=True
             )
@@ -235,7 +235,7 @@ def scrape(url: str) -> str:
         return str(answer.read().decode())
 
 
-async def play(plan: Plan, broker: SharedBroker, folder: Path, build: str = INTACT) -> Outcome:
+async def run_scenario(plan: FaultPlan, broker: SharedBroker, folder: Path, build: str = INTACT) -> Outcome:
     """Play a plan with a build, in a namespace of its own. What goes wrong is in the outcome."""
     outcome = Outcome(plan, build)
     await asyncio.to_thread(folder.mkdir, parents=True)
@@ -246,7 +246,7 @@ async def play(plan: Plan, broker: SharedBroker, folder: Path, build: str = INTA
     )
     beginning = time.monotonic()
     try:
-        await Run(outcome, broker, settings, folder).play()
+        await Run(outcome, broker, settings, folder).run_scenario()
     except Exception as error:  # noqa: BLE001 # it is told by the test of this seed
         outcome.error = error
     finally:

@@ -37,7 +37,7 @@ class Stream:
         self._draw = random.Random(f"log {seed}")
         self._partitions = partitions
         self._met: list[list[Entry]] = [[] for _ in range(partitions)]
-        self._present = START_MS
+        self._stream_time = START_MS
         self._number = 0
         self._posts = [self._post(number) for number in range(12)]
 
@@ -45,7 +45,7 @@ class Stream:
         """Records without end, clocks among them."""
         draw = self._draw
         while True:
-            self._present += draw.randrange(200, 3_000)
+            self._stream_time += draw.randrange(200, 3_000)
             partition = draw.randrange(self._partitions)
             entries = [self._entry(partition) for _ in range(draw.randrange(1, 25))]
             if draw.random() < 0.01:
@@ -59,20 +59,22 @@ class Stream:
 
     def last_clocks(self) -> list[Written]:
         """The records that end the log: one more clock in each partition."""
-        self._present += 1_000
+        self._stream_time += 1_000
         return [self._tick(partition) for partition in range(self._partitions)]
 
     def _clock(self) -> Iterator[Written]:
         draw = self._draw
         if draw.random() < 0.01:
-            self._present += draw.choice((3, 40, 700, 1_500, 3_000)) * MINUTE_MS  # nothing happened meanwhile
+            self._stream_time += (
+                draw.choice((3, 40, 700, 1_500, 3_000)) * MINUTE_MS
+            )  # nothing happened meanwhile
         if draw.random() < 0.1:  # to one partition only: the present of each is its own
             yield self._tick(draw.randrange(self._partitions))
         else:
             yield from (self._tick(partition) for partition in range(self._partitions))
 
     def _tick(self, partition: int) -> Written:
-        entry = {"kind": "clock", "v": 1, "present": self._present, "source": "event"}
+        entry = {"kind": "clock", "v": 1, "stream_time": self._stream_time, "source": "event"}
         return partition, json.dumps([entry] if self._draw.random() < 0.8 else entry).encode()
 
     def _entry(self, partition: int) -> Any:
@@ -158,10 +160,10 @@ class Stream:
         draw = self._draw
         chance = draw.random()
         if chance < 0.005:
-            return self._present - DAY_MS - draw.randrange(6 * 60 * MINUTE_MS)
+            return self._stream_time - DAY_MS - draw.randrange(6 * 60 * MINUTE_MS)
         if chance < 0.13:
-            return self._present - draw.randrange(10 * MINUTE_MS)
-        return self._present - draw.randrange(-3_000, 1_000)  # a clock may be behind the events
+            return self._stream_time - draw.randrange(10 * MINUTE_MS)
+        return self._stream_time - draw.randrange(-3_000, 1_000)  # a clock may be behind the events
 
     def _spoilt(self, event: Entry) -> Any:
         """What is no event: of another version, with a value out of the contract, or nothing like it."""

@@ -8,21 +8,23 @@ import pytest
 
 from tests.faults.builds import BROKEN, INTACT, LOST_POLLS, polls_lost
 from tests.faults.check import DiffersError
-from tests.faults.plan import PAUSE, Fault, Order, Plan
-from tests.faults.runner import Stage
+from tests.faults.plan import PAUSE, Fault, FaultPlan, Order
+from tests.faults.runner import Runner
 from tests.faults.scenario_run import Outcome
 
 pytestmark = pytest.mark.timeout(900)
 
 #: Killed right after a transaction of a flush: harmless, unless something is left for another one. More than
 #: once, since the third from an order on may be the last of a flush.
-AFTER_A_COMMIT = Plan(1001, 1, (Fault("kill in a commit", Order("commit.done", nth=3)),) * 3)
+AFTER_A_COMMIT = FaultPlan(1001, 1, (Fault("kill in a commit", Order("commit.done", nth=3)),) * 3)
 #: Paused with counts that are taken and not written, and woken when another has counted the log to its end.
-PAUSED_TO_THE_END = Plan(1002, 1, (Fault(PAUSE, Order("flush.begin", 3, signal="SIGSTOP"), at_end=True),))
+PAUSED_TO_THE_END = FaultPlan(
+    1002, 1, (Fault(PAUSE, Order("flush.begin", 3, signal="SIGSTOP"), at_end=True),)
+)
 #: Killed somewhere, and started again.
-RESTARTED = Plan(1003, 1, (Fault("kill at any moment", Order("anywhere", delay_ms=100)),))
+RESTARTED = FaultPlan(1003, 1, (Fault("kill at any moment", Order("anywhere", delay_ms=100)),))
 #: The log alone, with its repetitions.
-UNDISTURBED = Plan(1004, 1, ())
+UNDISTURBED = FaultPlan(1004, 1, ())
 
 PLANS = {
     "offset_outside": AFTER_A_COMMIT,
@@ -35,12 +37,12 @@ PLANS = {
 
 
 @pytest.fixture(scope="module")
-def outcomes(stage: Stage) -> dict[tuple[int, str], Future[Outcome]]:
+def outcomes(runner: Runner) -> dict[tuple[int, str], Future[Outcome]]:
     """Each broken build with its plan, and the intact one with all of them; by seed and build."""
     jobs = [*((plan, build) for build, plan in PLANS.items())]
     jobs += [(plan, INTACT) for plan in dict.fromkeys(PLANS.values())]
     jobs += [(UNDISTURBED, polls_lost.__name__)]
-    return {(plan.seed, build): stage.submit(plan, build) for plan, build in jobs}
+    return {(plan.seed, build): runner.submit(plan, build) for plan, build in jobs}
 
 
 def test_every_broken_build_has_a_plan() -> None:
@@ -58,7 +60,7 @@ def test_a_broken_build_fails_the_check(build: str, outcomes: dict[tuple[int, st
 
 @pytest.mark.parametrize("plan", dict.fromkeys(PLANS.values()), ids=lambda plan: f"plan-{plan.seed}")
 def test_the_intact_build_passes_the_same_plan(
-    plan: Plan, outcomes: dict[tuple[int, str], Future[Outcome]]
+    plan: FaultPlan, outcomes: dict[tuple[int, str], Future[Outcome]]
 ) -> None:
     """What the broken builds fail with is not the plan: the aggregator as it is passes it."""
     outcome = outcomes[plan.seed, INTACT].result()

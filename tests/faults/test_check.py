@@ -9,23 +9,25 @@ from itertools import islice
 import pytest
 
 from tests.faults.check import SCOPES, Published, differences, samples
-from tests.faults.recount import Horizon, Recount, entries, recount
+from tests.faults.recount import DedupWindow, Recount, entries, recount
 from tests.faults.stream import Stream
 
-HORIZON = Horizon(generation_events=1_000, generations=2, generation_ms=1_800_000)
+DEDUP_WINDOW = DedupWindow(segment_events=1_000, segments=2, segment_ms=1_800_000)
 
 
 @pytest.fixture(scope="module")
 def counted() -> Recount:
     """A recount of a log of one partition."""
     values = [value for _, value in islice(Stream(seed=5, partitions=1), 900)]
-    return recount(enumerate(values), HORIZON)
+    return recount(enumerate(values), DEDUP_WINDOW)
 
 
 def published(counted: Recount) -> Published:
     """What an aggregator without a fault publishes of it."""
     totals = copy.deepcopy(counted.totals)
-    found = Published(totals, dict(counted.position), counted.rolling.copy(), letters=list(counted.refused))
+    found = Published(
+        totals, dict(counted.checkpoint), counted.rolling.copy(), dead_letters=list(counted.rejected)
+    )
     for key, entry in totals.items():
         if key[0] in ("account", "hashtag"):
             found.events.update({(*key, action): n for action, n in entry["actions"].items()})
@@ -50,10 +52,10 @@ def spoilt(counted: Recount) -> Iterator[tuple[str, Published]]:
     found = published(counted)
     found.totals["account", "twitter", "nobody"] = {"actions": {"like": 1}, "last_ms": 0}
     yield "surplus entry", found
-    for name in counted.position:
+    for name in counted.checkpoint:
         found = published(counted)
-        found.position[name] -= 1
-        yield f"position {name}", found
+        found.checkpoint[name] -= 1
+        yield f"checkpoint {name}", found
     for window in ("1m", "5m", "1h", "24h"):
         found = published(counted)
         found.rolling[next(key for key in counted.rolling if key[0] == window)] += 1
@@ -61,10 +63,10 @@ def spoilt(counted: Recount) -> Iterator[tuple[str, Published]]:
     found = published(counted)
     found.events[next(iter(found.events))] -= 1
     yield "event count on /metrics", found
-    for letters in (counted.refused[1:], [*counted.refused, counted.refused[0]]):
+    for dead_letters in (counted.rejected[1:], [*counted.rejected, counted.rejected[0]]):
         found = published(counted)
-        found.letters = letters
-        yield f"{len(letters)} dead letters", found
+        found.dead_letters = dead_letters
+        yield f"{len(dead_letters)} dead letters", found
 
 
 def test_the_check_sees_every_mistake(counted: Recount) -> None:
@@ -97,15 +99,15 @@ def test_a_log_is_the_same_for_a_seed_and_holds_all_that_is_promised() -> None:
     events = [e for e in found if isinstance(e, dict) and e.get("v") == 1 and e.get("kind") != "clock"]
     ids = [event.get("event_id") for event in events]
     assert 0.04 < 1 - len(set(ids)) / len(ids) < 0.06
-    counts = [recount(enumerate(v for p, v in log if p == partition), HORIZON) for partition in range(3)]
-    refused = sum(each.position["refused"] for each in counts)
-    assert 0.005 < refused / len(found) < 0.02
-    assert all(each.position["late"] for each in counts)
-    behind, present = 0, 0
+    counts = [recount(enumerate(v for p, v in log if p == partition), DEDUP_WINDOW) for partition in range(3)]
+    rejected = sum(each.checkpoint["rejected"] for each in counts)
+    assert 0.005 < rejected / len(found) < 0.02
+    assert all(each.checkpoint["late"] for each in counts)
+    behind, stream_time = 0, 0
     for entry in found:
         if isinstance(entry, dict) and entry.get("kind") == "clock" and entry["v"] == 1:
-            present = entry["present"]
+            stream_time = entry["stream_time"]
         elif isinstance(entry, dict) and isinstance(entry.get("occurred_at"), int):
-            behind += 10_000 < present - entry["occurred_at"] <= 600_000
+            behind += 10_000 < stream_time - entry["occurred_at"] <= 600_000
     assert behind / len(found) > 0.05
     assert {entry.get("kind") for entry in events} >= {"interaction", "post", "reading", "broadcast"}

@@ -22,7 +22,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
-class Life:
+class ProcessRun:
     """What a process is started with."""
 
     environment: dict[str, str]
@@ -32,16 +32,16 @@ class Life:
     log: Path
 
 
-def run(life: Life) -> None:
+def run(process_run: ProcessRun) -> None:
     """The process: from its start to its end."""
     if sys.platform == "linux":  # a worker must not outlive the tests, however they end
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     os.environ.clear()
-    os.environ.update(life.environment)
-    log = os.open(life.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.environ.update(process_run.environment)
+    log = os.open(process_run.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    builds.install(life.build)
-    failpoints.install(failpoints.Failpoints(life.orders, life.marks))
+    builds.install(process_run.build)
+    failpoints.install(failpoints.Failpoints(process_run.orders, process_run.marks))
     sys.argv = ["fanpulse", "aggregate"]
     main()

@@ -20,12 +20,12 @@ from services.runtime.settings import Settings
 from tests.faults import worker
 from tests.faults.failpoints import write_orders
 from tests.faults.plan import Order
-from tests.faults.recount import Horizon
+from tests.faults.recount import DedupWindow
 from tests.faults.stream import ACCOUNTS, TAGS
 
 SESSION_SECONDS = 2
 #: Generations end by their size, and by time as often as the present leaps.
-HORIZON = Horizon(generation_events=1_000, generations=2, generation_ms=1_800_000)
+DEDUP_WINDOW = DedupWindow(segment_events=1_000, segments=2, segment_ms=1_800_000)
 KILLED, FAILED, UNAVAILABLE = -signal.SIGKILL, 70, 3
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["tests.faults.worker"])
@@ -46,7 +46,7 @@ class Worker:
         self.name = name
         self._process: ForkServerProcess | None = None
         self._starts_before = 0
-        self._life = worker.Life(
+        self._process_run = worker.ProcessRun(
             environment(settings),
             build,
             folder / f"{name}.orders",
@@ -57,7 +57,7 @@ class Worker:
     def start(self) -> None:
         """Begin a life."""
         self._starts_before = len(self.marks("url"))
-        self._process = _CONTEXT.Process(target=worker.run, args=(self._life,), name=self.name)
+        self._process = _CONTEXT.Process(target=worker.run, args=(self._process_run,), name=self.name)
         self._process.start()
 
     @property
@@ -72,12 +72,12 @@ class Worker:
 
     def order(self, orders: Iterable[Order]) -> None:
         """What shall strike, one after the other, in this life or the next ones."""
-        write_orders(self._life.orders, [asdict(order) for order in orders])
+        write_orders(self._process_run.orders, [asdict(order) for order in orders])
 
     def marks(self, name: str = "") -> list[dict[str, Any]]:
         """What its lives have left behind, of one name or all."""
         with contextlib.suppress(FileNotFoundError):
-            lines = self._life.marks.read_text().splitlines(keepends=True)
+            lines = self._process_run.marks.read_text().splitlines(keepends=True)
             found = [json.loads(line) for line in lines if line.endswith("\n")]
             return [mark for mark in found if name in mark] if name else found
         return []
@@ -91,8 +91,8 @@ class Worker:
     def tail(self) -> str:
         """The end of its log."""
         with contextlib.suppress(FileNotFoundError):
-            lines = self._life.log.read_text(errors="replace").splitlines()
-            return "\n".join([f"--- {self.name}", *[line for line in lines if "refused" not in line][-15:]])
+            lines = self._process_run.log.read_text(errors="replace").splitlines()
+            return "\n".join([f"--- {self.name}", *[line for line in lines if "rejected" not in line][-15:]])
         return ""
 
 
@@ -106,15 +106,15 @@ def environment(settings: Settings) -> dict[str, str]:
         "FANPULSE_AGGREGATE_METRICS_PORT": "0",
         "FANPULSE_AGGREGATE_FLUSH_INTERVAL_MS": "300",
         "FANPULSE_AGGREGATE_SESSION_TIMEOUT_SECONDS": str(SESSION_SECONDS),
-        "FANPULSE_AGGREGATE_DEDUP_GENERATION_EVENTS": str(HORIZON.generation_events),
-        "FANPULSE_AGGREGATE_DEDUP_GENERATIONS": str(HORIZON.generations),
-        "FANPULSE_AGGREGATE_DEDUP_GENERATION_SECONDS": str(HORIZON.generation_ms // 1000),
+        "FANPULSE_AGGREGATE_DEDUP_SEGMENT_EVENTS": str(DEDUP_WINDOW.segment_events),
+        "FANPULSE_AGGREGATE_DEDUP_SEGMENTS": str(DEDUP_WINDOW.segments),
+        "FANPULSE_AGGREGATE_DEDUP_SEGMENT_SECONDS": str(DEDUP_WINDOW.segment_ms // 1000),
         "FANPULSE_AGGREGATE_TRACKED_ACCOUNTS": json.dumps([":".join(name) for name in ACCOUNTS]),
         "FANPULSE_AGGREGATE_TRACKED_HASHTAGS": json.dumps(TAGS),
     }
 
 
-class Crew:
+class WorkerPool:
     """The workers that shall run. ``ended`` counts by status the lives that they ended themselves."""
 
     def __init__(self, settings: Settings, folder: Path, build: str) -> None:

@@ -146,15 +146,15 @@ def test_entries_that_are_no_events_become_dead_letters(settings: Settings, work
     with worker:
         worker.wait_ready()
         eventually(
-            lambda: asyncio.run(stream.positions(settings)).get(0, {"offset": -1})["offset"] == 4,
+            lambda: asyncio.run(stream.checkpoints(settings)).get(0, {"offset": -1})["offset"] == 4,
             20,
             "counted",
         )
-        letters = [
+        dead_letters = [
             json.loads(record.value or b"")
             for record in asyncio.run(read_topic(settings, qualified(settings.namespace, REJECTED.name)))
         ]
-        assert [(letter["offset"], letter["index"], letter["reason"]) for letter in letters] == [
+        assert [(each["offset"], each["index"], each["reason"]) for each in dead_letters] == [
             (0, 0, "not_json"),
             (1, 0, "not_json"),
             (2, 0, "not_json"),
@@ -163,12 +163,12 @@ def test_entries_that_are_no_events_become_dead_letters(settings: Settings, work
             (3, 3, "missing_field"),
             (3, 4, "bad_value"),
         ]
-        assert b64decode(letters[0]["raw"]) == b"not json"
-        position = asyncio.run(stream.positions(settings))[0]
-        assert (position["counted"], position["refused"]) == (3, 7)
+        assert b64decode(dead_letters[0]["raw"]) == b"not json"
+        checkpoint = asyncio.run(stream.checkpoints(settings))[0]
+        assert (checkpoint["counted"], checkpoint["rejected"]) == (3, 7)
         assert (
             worker.metrics()[
-                f'fanpulse_refused_entries_total{{namespace="{settings.namespace}",partition="0"}}'
+                f'fanpulse_rejected_entries_total{{namespace="{settings.namespace}",partition="0"}}'
             ]
             == 7
         )
@@ -181,10 +181,10 @@ def test_a_changed_horizon_is_refused_at_start(settings: Settings, worker: Servi
         worker.wait_ready()
         wait_counted(settings)
         assert worker.stop() == 0
-    worker.environment["FANPULSE_AGGREGATE_DEDUP_GENERATIONS"] = "3"
+    worker.environment["FANPULSE_AGGREGATE_DEDUP_SEGMENTS"] = "3"
     with worker:
         assert worker.process.wait(30) != 0
-    assert "dedup_generations and dedup_generation_seconds are 250000, 3 and 604800" in worker.log.read_text()
+    assert "dedup_segments and dedup_segment_seconds are 250000, 3 and 604800" in worker.log.read_text()
 
 
 def test_a_worker_that_left_its_group_unseen_ends_itself(settings: Settings, tmp_path: Path) -> None:

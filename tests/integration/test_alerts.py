@@ -21,7 +21,7 @@ from structlog.testing import capture_logs
 
 from schemas.alerts import ALERT, Milestone, Spike, alert_id
 from schemas.topics import ALERTS, TOTALS, qualified
-from services.alerts.kafka.alert_log import FencedError, Ledger
+from services.alerts.kafka.alert_log import AlertLog, FencedError
 from services.alerts.service import AlertsService
 from services.runtime.kafka import make_producer
 from services.runtime.settings import AlertsSettings, Settings, SettingsError
@@ -41,7 +41,7 @@ from = 10
 
 [[milestone]]
 name = "everything"
-scope = "matrix"
+scope = "all_accounts"
 metric = "like"
 ladder = "1-2-5"
 from = 10
@@ -61,11 +61,11 @@ class Aggregator:
         self._producers: dict[int, AIOKafkaProducer] = {}
         self.offsets: Counter[int] = Counter()
 
-    async def commit(self, partition: int, entries: Iterable[Change], present_ms: int = START_MS) -> None:
+    async def commit(self, partition: int, entries: Iterable[Change], stream_time_ms: int = START_MS) -> None:
         producer = await self._producer(partition)
         async with producer.transaction():
             self.offsets[partition] += 1
-            records = transaction(partition, self.offsets[partition], entries, present_ms)
+            records = transaction(partition, self.offsets[partition], entries, stream_time_ms)
             sent = [await producer.send(self._topic, v, k, partition=partition) for k, v in records]
             await asyncio.gather(*sent)
 
@@ -114,7 +114,7 @@ async def running(settings: Settings) -> AsyncIterator[tuple[AlertsService, asyn
     service = AlertsService(settings)
     task = asyncio.create_task(service.run())
     try:
-        await until(lambda: task.done() or service.impediment() is None, "the service is ready")
+        await until(lambda: task.done() or service.not_ready_reason() is None, "the service is ready")
         if task.done():
             await task
         yield service, task
@@ -190,8 +190,8 @@ async def test_milestones_and_spikes_are_recorded_and_told(
     assert [(each.scope, each.threshold, each.total) for each in milestones] == [
         ("account", 10, 22),
         ("account", 20, 22),
-        ("matrix", 10, 22),
-        ("matrix", 20, 22),
+        ("all_accounts", 10, 22),
+        ("all_accounts", 20, 22),
     ]
     assert all({a.partition: a.offset for a in each.as_of} == {0: 1, 1: 1} for each in milestones)
     spike = alerts[-1]
@@ -271,7 +271,7 @@ async def test_a_second_service_shuts_the_first_out(alerting: Settings, aggregat
 
 async def test_a_zombie_writes_nothing(alerting: Settings) -> None:
     """A ledger that has been taken over can write nothing, not even what it had begun."""
-    idle, zombie, owner = Ledger(alerting), Ledger(alerting), Ledger(alerting)
+    idle, zombie, owner = AlertLog(alerting), AlertLog(alerting), AlertLog(alerting)
     alert = _milestone(10)
     try:
         await idle.open()
@@ -394,7 +394,7 @@ def test_a_secret_is_made_as_the_setting_says() -> None:
 def test_wrong_rules_end_the_service_at_its_start(settings: Settings, tmp_path: Path) -> None:
     """One line names file, rule and key; nothing is connected before that."""
     path = tmp_path / "mine.toml"
-    path.write_text('[[milestone]]\nname = "big"\nscope = "matrix"\nmetric = "like"\ntresholds = [5]\n')
+    path.write_text('[[milestone]]\nname = "big"\nscope = "all_accounts"\nmetric = "like"\ntresholds = [5]\n')
     alerts = AlertsSettings(rules=path)
     with pytest.raises(
         SettingsError, match=r"alerts.rules: .*mine.toml: milestone 'big': tresholds .*unknown key"
@@ -458,7 +458,7 @@ def _ids(total: int) -> list[str]:
     steps = [digit * 10**power for power in range(1, 12) for digit in (1, 2, 5)]
     return [
         alert_id("milestone", *subject, "like", step)
-        for subject in (TRAVEL, ("matrix",))
+        for subject in (TRAVEL, ("all_accounts",))
         for step in steps
         if step <= total
     ]

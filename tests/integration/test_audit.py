@@ -103,7 +103,7 @@ async def test_a_stream_of_everything_agrees(settings: Settings) -> None:
     result = await audit(settings, settle_seconds=0)
     assert [d.line for d in result.differences if d.kind != "milestone"] == []
     assert result.counts.duplicates > 0
-    assert result.counts.refused > 0
+    assert result.counts.rejected > 0
 
 
 async def test_one_changed_total_is_named_with_its_size(settings: Settings) -> None:
@@ -244,7 +244,7 @@ async def test_readings_agree_after_an_aggregator_was_killed(settings: Settings,
         for record in await read_topic(settings, qualified(settings.namespace, TOTALS.name))
         if (record.key or b"").startswith(b'["reading"')
     ]
-    for name in ("gained", "lost", "falls", "corrections", "resets", "late"):
+    for name in ("gained", "lost", "falls", "downward_adjustments", "resets", "late"):
         assert any(entry[name] > 0 for entry in entries), name
 
 

@@ -16,9 +16,9 @@ from fanpulse.board.model import AlertLine, Board
 from fanpulse.board.together import beside
 from fanpulse.board.watch import Watching
 from fanpulse.devstack.lock import FileLock
-from fanpulse.devstack.state_paths import Places
+from fanpulse.devstack.state_paths import StatePaths
 from fanpulse.simulate.fresh import BusyError, fresh_broker, fresh_topics, only_demo
-from fanpulse.simulate.matrix import ALIASES, START_MS
+from fanpulse.simulate.organisation import ALIASES, START_MS
 from fanpulse.simulate.scenario import Scenario
 from schemas.alerts import Milestone
 from schemas.topics import ALERTS, EVENTS, TOPICS, TOTALS, qualified
@@ -50,7 +50,8 @@ def published() -> Recorder:
 
 def milestone(number: int) -> Milestone:
     return Milestone(
-        id=f"m{number}", rule="r", scope="matrix", subject=(), metric="interactions", occurred_at=START_MS,
+        id=f"m{number}", rule="r", scope="all_accounts", subject=(), metric="interactions",
+        occurred_at=START_MS,
         decided_at=0, as_of=(), text="t", threshold=1_000 * number, total=1_000 * number,
     )  # fmt: skip
 
@@ -97,14 +98,14 @@ async def test_the_feed_brings_the_board_to_what_is_committed(settings: Settings
     told: list[AlertLine] = []
     feed = Feed(settings, board, told.append)
 
-    async def look() -> None:
+    async def poll() -> None:
         async with asyncio.timeout(30):
             await feed.loaded.wait()
         seen, wanted = board.snapshot(NOW_MS), source.snapshot(NOW_MS)
-        assert (seen.accounts, seen.hashtags, seen.matrix) == (
+        assert (seen.accounts, seen.hashtags, seen.all_accounts) == (
             wanted.accounts,
             wanted.hashtags,
-            wanted.matrix,
+            wanted.all_accounts,
         )
         assert seen.counted == wanted.counted
         assert not told
@@ -117,7 +118,7 @@ async def test_the_feed_brings_the_board_to_what_is_committed(settings: Settings
             await feed.read_to_end()
         assert [line.text for line in told][1:] == ["all accounts 3,000 interactions"]
 
-    await beside(look(), feed.run())
+    await beside(poll(), feed.run())
 
 
 async def test_the_board_is_shown_once(settings: Settings) -> None:
@@ -217,7 +218,7 @@ async def test_a_demo_does_not_take_the_topics_of_one_that_runs(settings: Settin
 
 async def test_the_data_of_an_earlier_demo_is_removed(tmp_path: Path) -> None:
     """Of the embedded broker of the namespace, and of no other."""
-    places, other = Places(tmp_path, "demo"), Places(tmp_path, "default")
+    places, other = StatePaths(tmp_path, "demo"), StatePaths(tmp_path, "default")
     for each in (places, other):
         (each.kafka / "data").mkdir(parents=True)
     await fresh_broker(places)
@@ -227,7 +228,7 @@ async def test_the_data_of_an_earlier_demo_is_removed(tmp_path: Path) -> None:
 
 async def test_one_demo_at_a_time(tmp_path: Path) -> None:
     """A second one is told so; so is one beside a stack that was started in the demo's namespace."""
-    places = Places(tmp_path, "demo")
+    places = StatePaths(tmp_path, "demo")
     with only_demo(places), pytest.raises(BusyError, match="FANPULSE_STATE_DIR"), only_demo(places):
         pass
     with only_demo(places):

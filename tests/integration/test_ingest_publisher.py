@@ -15,31 +15,37 @@ import pytest
 from confluent_kafka import Consumer
 
 from schemas.topics import EVENTS, POSTS, REJECTED, qualified
-from services.ingest.kafka.byte_limiter import Budget
-from services.ingest.kafka.publisher import OverloadedError, Parcel, ProducerFailedError, Publisher, Topics
+from services.ingest.kafka.byte_limiter import ByteLimiter
+from services.ingest.kafka.publisher import (
+    OverloadedError,
+    ProducerFailedError,
+    Publisher,
+    PublishRequest,
+    Topics,
+)
 from services.ingest.kafka.stream_clock import ClockWriter
 from services.ingest.metrics import IngestMetrics
 from services.ingest.pipeline.known_posts import PostRecord
-from services.ingest.pipeline.packing import Caps, Fragment
-from services.ingest.pipeline.stream_time import EventPresent
+from services.ingest.pipeline.packing import Fragment, RecordLimits
+from services.ingest.pipeline.stream_time import EventStreamTime
 from services.runtime.kafka import create_topics, make_producer
 from services.runtime.metrics import NamespacedRegistry
 from services.runtime.settings import Settings
 from services.runtime.topic_scan import Record, read_topic
 
-CAPS = Caps(events=50, bytes=4000)
+RECORD_LIMITS = RecordLimits(events=50, bytes=4000)
 
 
 @asynccontextmanager
 async def publishing(
-    settings: Settings, *, budget: int = 10**7, caps: Caps = CAPS
+    settings: Settings, *, byte_limiter: int = 10**7, record_limits: RecordLimits = RECORD_LIMITS
 ) -> AsyncIterator[Publisher]:
     names = (qualified(settings.namespace, topic.name) for topic in (EVENTS, POSTS, REJECTED))
     publisher = Publisher(
         make_producer(settings),
         Topics(*names),
-        caps=caps,
-        budget=Budget(budget),
+        record_limits=record_limits,
+        byte_limiter=ByteLimiter(byte_limiter),
         ack_timeout_seconds=30,
         metrics=IngestMetrics(NamespacedRegistry()),
     )
@@ -75,19 +81,19 @@ async def test_everything_acknowledged_is_in_the_log_once_and_in_order(settings:
                 sent[partition] += numbers
                 fragments.append(Fragment(partition, b",".join(b"%d" % n for n in numbers), len(numbers)))
             made += len(fragments)
-            await publisher.submit(Parcel(fragments, letters=[b"%d" % number]))
+            await publisher.submit(PublishRequest(fragments, dead_letters=[b"%d" % number]))
 
     async with publishing(settings) as publisher:
         await asyncio.gather(*(client(publisher, 40) for _ in range(30)))
         records = await read(settings)
-        letters = await read(settings, REJECTED)
+        dead_letters = await read(settings, REJECTED)
     for partition in range(4):
         assert [entry for place, entry in entries(records) if place == partition] == sent[partition]
-    assert len(letters) == 30 * 40
+    assert len(dead_letters) == 30 * 40
     for record in records:
         assert record.value is not None
-        assert len(record.value) <= CAPS.bytes
-        assert len(json.loads(record.value)) <= CAPS.events
+        assert len(record.value) <= RECORD_LIMITS.bytes
+        assert len(json.loads(record.value)) <= RECORD_LIMITS.events
     assert len(records) < made * 0.75, "requests did not share records"
 
 
@@ -95,9 +101,11 @@ async def test_another_client_reads_the_batches(settings: Settings) -> None:
     """librdkafka (and so kcat) unpacks what we have packed ourselves, checksum included."""
     values = [b"%d" % n * n for n in range(1, 300)]
     async with publishing(settings) as publisher:
-        await publisher.submit(Parcel(letters=values))
-        await publisher.submit(Parcel(letters=[bytes([n % 256 for n in range(100)])]))  # not worth packing
-        await publisher.submit(Parcel(letters=values))
+        await publisher.submit(PublishRequest(dead_letters=values))
+        await publisher.submit(
+            PublishRequest(dead_letters=[bytes([n % 256 for n in range(100)])])
+        )  # not worth packing
+        await publisher.submit(PublishRequest(dead_letters=values))
     consumer = Consumer(
         {
             "bootstrap.servers": str(settings.kafka.bootstrap),
@@ -125,20 +133,22 @@ async def test_a_parcel_larger_than_a_batch_is_acknowledged_as_a_whole(settings:
     """It takes several flushes; the acknowledgement comes after the last."""
     fragments = [Fragment(0, b'"%06d%s"' % (n, b"x" * 3000), 1) for n in range(1000)]
     async with publishing(settings) as publisher:
-        await publisher.submit(Parcel(fragments))
+        await publisher.submit(PublishRequest(fragments))
         found = [entry for _, entry in entries(await read(settings))]
     assert [int(entry[:6]) for entry in found] == list(range(1000))
 
 
 async def test_a_clock_record_comes_after_the_events_it_covers(settings: Settings) -> None:
     """In every partition: what was submitted before the record stands before it, later things after it."""
-    present = EventPresent(ahead_ms=1000)
+    stream_time = EventStreamTime(ahead_ms=1000)
     async with publishing(settings) as publisher:
-        clock = ClockWriter(publisher, present, interval_ms=50)
+        clock = ClockWriter(publisher, stream_time, interval_ms=50)
         await clock.write()  # there is no present yet
         for second in range(20):
-            waiting = [publisher.submit(Parcel([Fragment(n % 4, b"%d" % second, 1)])) for n in range(40)]
-            present.saw(second)
+            waiting = [
+                publisher.submit(PublishRequest([Fragment(n % 4, b"%d" % second, 1)])) for n in range(40)
+            ]
+            stream_time.saw(second)
             await clock.write()
             await clock.write()  # the present has not moved: nothing is written
             assert all(each.done() for each in waiting)
@@ -149,8 +159,8 @@ async def test_a_clock_record_comes_after_the_events_it_covers(settings: Setting
             if place != partition:
                 continue
             if isinstance(entry, dict):
-                assert entry["present"] == newest
-                clocks.append(entry["present"])
+                assert entry["stream_time"] == newest
+                clocks.append(entry["stream_time"])
             else:
                 assert entry == len(clocks)
                 newest = entry
@@ -160,7 +170,9 @@ async def test_a_clock_record_comes_after_the_events_it_covers(settings: Setting
 async def test_posts_are_written_with_their_key(settings: Settings) -> None:
     """The topic is compacted by it."""
     async with publishing(settings) as publisher:
-        await publisher.submit(Parcel(posts=[PostRecord(b'["x","1"]', b"{}"), PostRecord(b"k", b"v")]))
+        await publisher.submit(
+            PublishRequest(posts=[PostRecord(b'["x","1"]', b"{}"), PostRecord(b"k", b"v")])
+        )
     assert [(each.key, each.value) for each in await read(settings, POSTS)] == [
         (b'["x","1"]', b"{}"), (b"k", b"v"),
     ]  # fmt: skip
@@ -168,12 +180,12 @@ async def test_posts_are_written_with_their_key(settings: Settings) -> None:
 
 async def test_what_waits_is_bounded(settings: Settings) -> None:
     """Over the bound nothing is taken in, until something is acknowledged."""
-    async with publishing(settings, budget=1000) as publisher:
-        waiting = [publisher.submit(Parcel(letters=[b"x" * 400])) for _ in range(2)]
+    async with publishing(settings, byte_limiter=1000) as publisher:
+        waiting = [publisher.submit(PublishRequest(dead_letters=[b"x" * 400])) for _ in range(2)]
         with pytest.raises(OverloadedError):
-            publisher.submit(Parcel(letters=[b"x" * 400]))
+            publisher.submit(PublishRequest(dead_letters=[b"x" * 400]))
         await asyncio.gather(*waiting)
-        await publisher.submit(Parcel(letters=[b"x" * 400]))
+        await publisher.submit(PublishRequest(dead_letters=[b"x" * 400]))
     assert len(await read(settings, REJECTED)) == 3
 
 
@@ -185,7 +197,7 @@ async def test_a_refusal_by_the_broker_is_fatal(settings: Settings) -> None:
     noise = random.Random(1).randbytes(5000)
     async with publishing(elsewhere) as publisher:
         with pytest.raises(ProducerFailedError):
-            await publisher.submit(Parcel(letters=[noise]))
+            await publisher.submit(PublishRequest(dead_letters=[noise]))
         assert publisher.failed.done()
         with pytest.raises(ProducerFailedError):
-            publisher.submit(Parcel([Fragment(0, b"1", 1)]))
+            publisher.submit(PublishRequest([Fragment(0, b"1", 1)]))

@@ -80,9 +80,9 @@ def test_what_is_known_of_posts_survives_a_restart_and_is_shared(settings: Setti
 
 def test_the_actor_key_is_made_once(settings: Settings, tmp_path: Path) -> None:
     """After a restart the same actor has the same pseudonym; the key is for the owner's eyes only."""
-    for turn in range(2):
+    for time_slice in range(2):
         with ingest(settings, tmp_path) as (service, port):
-            post(port, interaction(f"i{turn}", actor={"id": "77"}))
+            post(port, interaction(f"i{time_slice}", actor={"id": "77"}))
             assert service.stop() == 0
     pseudonyms = {entry["actor"]["id"] for entry in log(settings) if "actor" in entry}
     assert len(pseudonyms) == 1
@@ -93,20 +93,20 @@ def test_every_acknowledged_event_survives_kill_9(settings: Settings, tmp_path: 
     """Killed under load, three times: all that was answered 202 is in the log once, and nothing unsent is."""
     sent: set[str] = set()
     acknowledged: set[str] = set()
-    for turn in range(3):
+    for time_slice in range(3):
         with ingest(settings, tmp_path) as (service, port), Posters(port, clients=8, batch=20) as posters:
             eventually(lambda posters=posters: len(posters.acknowledged) > 2000, 60, "2,000 acknowledged")  # type: ignore[misc]
             service.kill()
-        sent |= {f"{turn}/{each}" for each in posters.sent}
-        acknowledged |= {f"{turn}/{each}" for each in posters.acknowledged}
+        sent |= {f"{time_slice}/{each}" for each in posters.sent}
+        acknowledged |= {f"{time_slice}/{each}" for each in posters.acknowledged}
     found = ids(log(settings))
     # Each turn sends the same ids again, so an id is there as often as turns sent it.
     for name, count in found.items():
-        assert count <= sum(f"{turn}/{name}" in sent for turn in range(3)), name
+        assert count <= sum(f"{time_slice}/{name}" in sent for time_slice in range(3)), name
     missing = [
         name
         for name in {each.partition("/")[2] for each in acknowledged}
-        if found[name] < sum(f"{turn}/{name}" in acknowledged for turn in range(3))
+        if found[name] < sum(f"{time_slice}/{name}" in acknowledged for time_slice in range(3))
     ]
     assert not missing
 
@@ -122,7 +122,7 @@ def test_sigterm_finishes_what_was_begun(settings: Settings, tmp_path: Path) -> 
     records = asyncio.run(read_topic(settings, qualified(settings.namespace, EVENTS.name)))
     last = {record.partition: json.loads(record.value or b"")[-1] for record in records}
     assert {entry["kind"] for entry in last.values()} == {"clock"}
-    assert len({entry["present"] for entry in last.values()}) == 1
+    assert len({entry["stream_time"] for entry in last.values()}) == 1
     assert set(posters.statuses) <= {202, 503}
 
 
@@ -143,8 +143,8 @@ def test_the_event_clock_follows_the_newest_accepted_event(settings: Settings, t
         assert post(port, interaction("next", occurred_at=base + 50_000))[0] == 202
     clocks = [entry for entry in log(settings) if entry["kind"] == "clock"]
     assert {entry["source"] for entry in clocks} == {"event"}
-    assert {entry["present"] for entry in clocks} <= {base, base + 60_000}
-    assert Counter(entry["present"] for entry in clocks)[base + 60_000] >= 4
+    assert {entry["stream_time"] for entry in clocks} <= {base, base + 60_000}
+    assert Counter(entry["stream_time"] for entry in clocks)[base + 60_000] >= 4
 
 
 def halt(broker: EmbeddedKafka, how: str) -> None:

@@ -51,7 +51,7 @@ class Command:
         """`fanpulse load`."""
         return self.run("load", *arguments, "--url", self.url, code=code, stdin=stdin)
 
-    def letters(self, *arguments: str) -> Any:
+    def dead_letters(self, *arguments: str) -> Any:
         """`fanpulse dead-letters list` for programs."""
         return json.loads(self.run("dead-letters", "list", "--format", "json", *arguments))
 
@@ -170,10 +170,10 @@ async def test_rows_that_cannot_be_used_are_reported_and_kept(
     ]  # fmt: skip
     assert "likes.csv:6 post_id wrong_type: 1.22158E+17 is an id that a spreadsheet rounded" in command.stderr
     assert len(await events(settings)) == 2
-    letters = command.letters()
-    assert letters["total"] == 8
-    assert {letter["source"] for letter in letters["letters"]} == {"file:likes.csv"}
-    raw = command.run("dead-letters", "show", letters["letters"][2]["id"][:10])
+    dead_letters = command.dead_letters()
+    assert dead_letters["total"] == 8
+    assert {dead_letter["source"] for dead_letter in dead_letters["letters"]} == {"file:likes.csv"}
+    raw = command.run("dead-letters", "show", dead_letters["letters"][2]["id"][:10])
     assert r"Gansu\xffTravel" in raw
 
 
@@ -192,10 +192,10 @@ async def test_dead_letters_are_mended_and_sent_again(
     path = tmp_path / "rows.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)))
     command.load(str(path), code=1)
-    before = command.letters()
+    before = command.dead_letters()
     assert before["total"] == 32
     mend = ["--map", "hashtags=hashtag", "--set", "platform=twitter", "--url", command.url]
-    one = next(letter for letter in before["letters"] if letter["reason"] != "bad_value")
+    one = next(dead_letter for dead_letter in before["letters"] if dead_letter["reason"] != "bad_value")
     dry = command.run("dead-letters", "redrive", "--all", *mend, "--dry-run")
     assert dry.startswith("32 would be accepted, 0 would be refused again")
     assert not await events(settings)
@@ -204,10 +204,10 @@ async def test_dead_letters_are_mended_and_sent_again(
     assert "left out" in command.stderr
     kept = ["--reason", one["reason"], "--map", "hashtags=hashtag", "--url", command.url]
     assert command.run("dead-letters", "redrive", *kept, code=1).startswith("0 accepted, 30 refused again")
-    assert command.letters()["total"] == 31
+    assert command.dead_letters()["total"] == 31
     assert command.run("dead-letters", "redrive", "--all", *mend).startswith("31 accepted, 0 refused again")
-    assert command.letters()["total"] == 0
-    assert command.letters("--all")["total"] == 32
+    assert command.dead_letters()["total"] == 0
+    assert command.dead_letters("--all")["total"] == 32
     found = await events(settings)
     assert Counter(len(event["event_id"]) > 10 for event in found) == {False: 31, True: 1}
     assert {tuple(event.get("hashtags", ())) for event in found} == {("a", "b"), ("c",), ()}
@@ -220,7 +220,7 @@ async def test_a_letter_is_found_by_the_beginning_of_its_id(command: Command) ->
     command.load("-", code=1, stdin=b"\n".join(b"{no json %d" % number for number in range(40)))
     command.run("dead-letters", "show", "nothing", code=2)
     assert "no dead letter has an id that begins with nothing" in command.stderr
-    ids = [letter["id"] for letter in command.letters("--limit", "100")["letters"]]
+    ids = [dead_letter["id"] for dead_letter in command.dead_letters("--limit", "100")["letters"]]
     twice = next(sign for sign in "0123456789abcdef" if sum(each.startswith(sign) for each in ids) > 1)
     command.run("dead-letters", "show", twice, code=2)
     assert f"several dead letters begin with {twice}" in command.stderr
@@ -234,8 +234,8 @@ async def test_a_table_of_letters_fits_a_terminal(command: Command) -> None:
     command.load("-", code=1, stdin=b'{"kind":"interaction","action":"%s"}\nnonsense\n' % (b"x" * 300))
     table = command.run("dead-letters", "list")
     assert max(map(len, table.splitlines())) <= 80
-    for letter in command.letters()["letters"]:
-        assert letter["id"][:8] in table
+    for dead_letter in command.dead_letters()["letters"]:
+        assert dead_letter["id"][:8] in table
 
 
 async def test_a_load_goes_on_after_ingest_was_away(

@@ -72,27 +72,28 @@ def test_the_other_worker_takes_over(
     settings: Settings, tmp_path: Path, end: signal.Signals, seconds: float
 ) -> None:
     """When one of two busy workers ends, the other owns its partitions in time, and the totals are exact."""
-    leaving, staying = worker(settings, tmp_path, "leaving"), worker(settings, tmp_path, "staying")
+    draining, staying = worker(settings, tmp_path, "leaving"), worker(settings, tmp_path, "staying")
     produce(settings, stream.records(seed=21, count=200))
-    with leaving, staying:
-        leaving.wait_ready()
+    with draining, staying:
+        draining.wait_ready()
         staying.wait_ready()
-        eventually(lambda: shared(leaving.url, staying.url), 30, "the partitions are shared")
+        eventually(lambda: shared(draining.url, staying.url), 30, "the partitions are shared")
         produce(settings, stream.records(seed=22, count=1000))
-        leaving.signal(end)
+        draining.signal(end)
         eventually(lambda: owned(staying.url) == ALL, seconds, "the other owns all partitions")
         wait_counted(settings)
         check(settings)
 
 
 def interactions(
-    tags: dict[str, int], account: str, name: str, present_ms: int = stream.START_MS
+    tags: dict[str, int], account: str, name: str, stream_time_ms: int = stream.START_MS
 ) -> list[dict[str, Any]]:
     """A clock record, and so many likes of an account's posts with each hashtag."""
-    clock = {"kind": "clock", "v": 1, "present": present_ms, "source": "event"}
+    clock = {"kind": "clock", "v": 1, "stream_time": stream_time_ms, "source": "event"}
     return [clock] + [
         {
-            "kind": "interaction", "v": 1, "event_id": f"{name}-{tag}-{number}", "occurred_at": present_ms,
+            "kind": "interaction", "v": 1, "event_id": f"{name}-{tag}-{number}",
+            "occurred_at": stream_time_ms,
             "platform": "twitter", "account": account, "action": "like", "hashtags": [tag],
         }
         for tag, count in tags.items()

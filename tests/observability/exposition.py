@@ -17,12 +17,12 @@ from prometheus_client.registry import Collector
 import services.alerts
 from schemas.codec import decode_one, encode
 from schemas.reasons import Reason
-from services.aggregate.counting.dedup import Horizon
+from services.aggregate.counting.dedup import DedupWindow
 from services.aggregate.counting.partition_state import PartitionState
-from services.aggregate.kafka.self_metrics import Instruments
-from services.aggregate.series.progress_collector import CountsCollector
+from services.aggregate.kafka.self_metrics import SelfMetrics
+from services.aggregate.series.progress_collector import ProgressCollector
 from services.aggregate.series.selected_series import Selection
-from services.aggregate.series.subject_collector import SubjectsCollector
+from services.aggregate.series.subject_collector import SubjectCollector
 from services.alerts.deciding.rules import Rules, parse_rules
 from services.alerts.metrics import AlertsMetrics
 from services.ingest.metrics import IngestMetrics
@@ -36,9 +36,9 @@ TOP = 2
 class Traffic(Collector):
     """Exposes nothing; at every scrape a few events more have happened, in two partitions."""
 
-    def __init__(self, instruments: Instruments) -> None:
-        self._instruments = instruments
-        self.states = [PartitionState(number, Horizon(250_000, 2)) for number in range(2)]
+    def __init__(self, self_metrics: SelfMetrics) -> None:
+        self._self_metrics = self_metrics
+        self.states = [PartitionState(number, DedupWindow(250_000, 2)) for number in range(2)]
         self.owned = {
             state.partition: SimpleNamespace(state=state, highwater=lambda: 10**6, applied_at=time.time() - 1)
             for state in self.states
@@ -51,16 +51,16 @@ class Traffic(Collector):
         """A scrape."""
         now = int(time.time() * 1000)
         for state in self.states:
-            entries = [json.dumps({"kind": "clock", "v": 1, "present": now, "source": "wall"})]
+            entries = [json.dumps({"kind": "clock", "v": 1, "stream_time": now, "source": "wall"})]
             entries += [
                 encode(decode_one(json.dumps(event).encode())).decode() for event in self._events(now)
             ]
             record = f"[{','.join(entries)},{entries[-1]},7]"  # a duplicate, and one that is no event
             state.apply(state.offset + 1, record.encode())
             self.owned[state.partition].applied_at = time.time()
-            self._instruments.processing.observe(0.0004)
-            self._instruments.flush.observe(0.03)
-            self._instruments.stored_entries.inc(12)
+            self._self_metrics.processing.observe(0.0004)
+            self._self_metrics.flush.observe(0.03)
+            self._self_metrics.stored_entries.inc(12)
         self.accounts.refresh(self.states)
         self.hashtags.refresh(self.states)
         return []
@@ -88,12 +88,12 @@ class Traffic(Collector):
 
 def _aggregate() -> CollectorRegistry:
     registry = _OneAtATime()
-    traffic = Traffic(Instruments(registry))
+    traffic = Traffic(SelfMetrics(registry))
     registry.register(traffic)
-    ownership: Any = traffic
-    registry.register(SubjectsCollector(ownership, traffic.accounts, ("platform", "account")))
-    registry.register(SubjectsCollector(ownership, traffic.hashtags, ("hashtag",)))
-    registry.register(CountsCollector(ownership, traffic.accounts))
+    partition_manager: Any = traffic
+    registry.register(SubjectCollector(partition_manager, traffic.accounts, ("platform", "account")))
+    registry.register(SubjectCollector(partition_manager, traffic.hashtags, ("hashtag",)))
+    registry.register(ProgressCollector(partition_manager, traffic.accounts))
     return registry
 
 
@@ -128,7 +128,7 @@ class _AlertsTraffic(Collector):
         metrics.decided.labels("milestone", self.rules.milestone[0].name).inc()
         metrics.delivered.labels("webhook").inc()
         metrics.evaluation_seconds.observe(0.004)
-        for gauge in (metrics.ledger_size, metrics.lag_records, metrics.lag_seconds):
+        for gauge in (metrics.alert_log_size, metrics.lag_records, metrics.lag_seconds):
             gauge.set(0)
         return []
 

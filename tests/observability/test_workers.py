@@ -72,7 +72,7 @@ class Source:
         topic = qualified(self._settings.namespace, EVENTS.name)
         await producer.start()
         try:
-            clock = {"kind": "clock", "v": 1, "present": stream.START_MS, "source": "event"}
+            clock = {"kind": "clock", "v": 1, "stream_time": stream.START_MS, "source": "event"}
             for partition in range(4):
                 await producer.send_and_wait(topic, json.dumps([clock]).encode(), partition=partition)
             for number in range(100_000):

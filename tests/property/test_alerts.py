@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.alerts import Spike, alert_id
-from services.alerts.deciding.figures import MATRIX, Figures, amount
+from services.alerts.deciding.figures import ALL_ACCOUNTS, Figures, metric_value
 from services.alerts.deciding.milestones import Milestones
 from services.alerts.deciding.rules import MilestoneRule, parse_rules
 from services.alerts.deciding.spikes import Spikes
@@ -34,8 +34,8 @@ MILESTONE_RULES = parse_rules(
     metric = "like"
     thresholds = [5, 6, 40]
     [[milestone]]
-    name = "matrix"
-    scope = "matrix"
+    name = "all-accounts"
+    scope = "all_accounts"
     metric = "interactions"
     ladder = "1-5"
     from = 10
@@ -86,12 +86,12 @@ def expected_ids(stream: Iterable[tuple[int, tuple[str, str], str, int]]) -> set
     """The milestones of final totals, by the definition."""
     totals: dict[tuple[str, ...], Counter[str]] = {}
     for _, (platform, account), action, quantity in stream:
-        for subject in (("account", platform, account), ("platform", platform), MATRIX):
+        for subject in (("account", platform, account), ("platform", platform), ALL_ACCOUNTS):
             totals.setdefault(tuple(map(str, subject)), Counter())[action] += quantity
     ids = set()
     for subject, counts in totals.items():
         for rule in MILESTONE_RULES:
-            figure = amount(counts, rule.metric)
+            figure = metric_value(counts, rule.metric)
             steps = (rule.first or 0, *(step for each in range(figure + 1) if (step := rule.after(each))))
             if rule.scope == subject[0]:
                 ids |= {alert_id("milestone", *subject, rule.metric, t) for t in steps if t <= figure}
@@ -116,7 +116,7 @@ def test_milestones_follow_from_the_final_totals(
 
     figures, milestones = fresh()
 
-    def look() -> None:
+    def poll() -> None:
         for each in milestones.decide(figures, figures.take_changed(), 0):
             assert each.id not in decided
             assert each.threshold <= each.total == recount(steps, partitions_of(each.as_of), each)
@@ -131,11 +131,11 @@ def test_milestones_follow_from_the_final_totals(
         if restart:
             figures, milestones = fresh()
         if evaluate:
-            look()
+            poll()
     for partition in partitions:
         for change in partition.flush():
             figures.feed(partition.number, *change)
-    look()
+    poll()
     assert decided == expected_ids(event for event, *_ in steps)
 
 
@@ -154,7 +154,7 @@ def recount(steps: Iterable[tuple[Any, ...]], as_of: dict[int, int], milestone: 
         ):
             counts[action] += quantity
         offsets[partition] += 1
-    return amount(counts, milestone.metric)
+    return metric_value(counts, milestone.metric)
 
 
 # -- spikes -------------------------------------------------------------------------------------------------
@@ -234,7 +234,7 @@ def test_a_ladder_leaves_out_no_step(ladder: tuple[int, ...], start: int, value:
     rule = MilestoneRule.model_validate(
         {
             "name": "x",
-            "scope": "matrix",
+            "scope": "all_accounts",
             "metric": "like",
             "ladder": "-".join(map(str, ladder)),
             "from": start,

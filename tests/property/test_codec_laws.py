@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from schemas import codec
 from schemas.events import LOG_ENTRY, MODELS, SUBMISSION
-from schemas.reasons import Refusal
-from schemas.verdict import judge
+from schemas.reasons import Rejection
+from schemas.validation import validate
 
 ODD_TEXTS = st.one_of(
     st.text(min_size=1, max_size=12),
@@ -137,7 +137,7 @@ def bodies(draw: st.DrawFn) -> bytes:
 @example(b'{"kind":"reading","event_id":"a","occurred_at":"2016-12-31T23:59:60Z","platform":"x","account":"a","metric":"reads","value":1}')  # fmt: skip # noqa: E501
 def test_both_ways_give_the_same_verdict(body: bytes) -> None:
     """Alone, in an array and on a line, an event is accepted as the same, or refused for the same reason."""
-    slow = judge(body)
+    slow = validate(body)
     assert codec.decode_one(body) == slow
     for together in (codec.decode_batch(b"[" + body + b"," + body + b"]"), codec.decode_lines([body, body])):
         # None leaves the verdict to decode_one; anything else must be what the slow way says.
@@ -160,7 +160,7 @@ def test_no_text_of_an_event_is_shorter_than_its_encoding(body: bytes) -> None:
 def test_what_is_accepted_satisfies_the_contract_and_stays_as_it_is(body: bytes) -> None:
     """pydantic accepts the sent event; the entry of the log is valid, and is in normal form already."""
     event = codec.decode_one(body)
-    if isinstance(event, Refusal):
+    if isinstance(event, Rejection):
         return
     SUBMISSION.validate_json(body)
     entry = codec.encode(event)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from schemas.totals import COUNTED_SCOPES, Key, TotalsView
 from services.aggregate.counting.partition_state import PartitionState
 from services.aggregate.counting.windows import WINDOWS
-from tests.property.test_partition_state import HORIZON, concrete, events, logs, rolling, run, stored
+from tests.property.test_partition_state import DEDUP_WINDOW, concrete, events, logs, rolling, run, stored
 
 Records = list[list[dict[str, Any]]]
 #: Events alone, in three logs.
@@ -30,7 +30,7 @@ def totals(partitions: list[Records]) -> dict[Key, dict[str, int]]:
     """The totals of some partitions, merged as every reader of the totals topic merges them."""
     view = TotalsView()
     for partition, records in enumerate(partitions):
-        for key, value in run(records, PartitionState(partition, HORIZON)).take_changes():
+        for key, value in run(records, PartitionState(partition, DEDUP_WINDOW)).take_changes():
             view.apply(partition, key, value)
     return {
         key: {"last_ms": view.last_ms(key)} | view.actions(key)
@@ -56,7 +56,7 @@ def test_readers_may_meet_partials_in_any_order(drawn: list[Records], data: st.D
     """A reader has the same totals however the records of the totals' partitions are mixed."""
     changes = []
     for partition, log in enumerate(drawn):
-        state = PartitionState(partition, HORIZON)
+        state = PartitionState(partition, DEDUP_WINDOW)
         for offset, record in enumerate(concrete(log)):
             state.apply(offset, json.dumps(record).encode())
             changes += [(partition, key, value) for key, value in state.take_changes()]
@@ -79,7 +79,7 @@ def test_order_within_the_lateness_changes_nothing(log: Records, shuffle: Any) -
     later than a day when it is met."""
     records = with_own_ids(concrete(log))
     clocks = [entry for record in records for entry in record if entry["kind"] == "clock"]
-    newest = max((clock["present"] for clock in clocks), default=0)
+    newest = max((clock["stream_time"] for clock in clocks), default=0)
     found = [entry for record in records for entry in record if entry["kind"] != "clock"]
     # A day of ten minutes' buckets is held, and the one in which it begins.
     found = [
@@ -111,7 +111,7 @@ def test_how_events_are_batched_changes_nothing(log: Records, sizes: list[int]) 
         again.append(entries[:size])
         entries = entries[size:]
     one, other = run(records), run(again)
-    for name in ("present_ms", "watermark_ms", "counted", "duplicates", "late"):
+    for name in ("stream_time_ms", "max_event_time_ms", "counted", "duplicates", "late"):
         assert getattr(one, name) == getattr(other, name), name
     for window in WINDOWS:
         assert rolling(one, window) == rolling(other, window), window
@@ -126,10 +126,10 @@ def test_a_restored_state_stores_what_is_stored(log: Records) -> None:
     kept = stored(run(records), {})
     if not records:
         return
-    state = PartitionState(0, HORIZON)
+    state = PartitionState(0, DEDUP_WINDOW)
     starts = state.restore(kept)
     for offset in range(starts[0].offset, len(records)):
-        state.remember(offset, json.dumps(records[offset]).encode())
+        state.rebuild_dedup(offset, json.dumps(records[offset]).encode())
     assert not state.changed
     assert stored(state, dict(kept)) == kept
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.aggregate.counting import interning as vocabulary
+from services.aggregate.counting import interning
 from services.aggregate.counting.decode import Entry, Interaction, decode_record
-from services.aggregate.counting.interning import Vocabulary
+from services.aggregate.counting.interning import InterningDecoder
 
 # Few names, so that most are known after some records, and some that only look like others.
 NAMES = ["GansuTravel", "gansutravel", "文化和自然遗产日", "\U0001f600", "1", 'a\\b"c', "null"]
@@ -62,7 +62,7 @@ odd = st.tuples(good, st.sampled_from(FIELDS), st.sampled_from(ODD)).map(
 )
 others = st.sampled_from(
     [
-        {"kind": "clock", "v": 1, "present": 5, "source": "wall"},
+        {"kind": "clock", "v": 1, "stream_time": 5, "source": "wall"},
         {"kind": "reading", "event_id": "r", "occurred_at": 5, "platform": "x", "account": "y"}
         | {"metric": "reads", "value": 3},
         {"kind": "post", "event_id": "p", "occurred_at": 5, "platform": "x", "account": "y", "post_id": "z"},
@@ -100,8 +100,8 @@ def plain(entries: list[Entry]) -> list[tuple[str, Any]]:
 def test_it_decodes_as_ever(most_names: int, log: list[bytes]) -> None:
     """The same entries, and the same complaints, also where a field has more names than it keeps."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vocabulary, "MOST_NAMES", most_names)
-        known = Vocabulary()
+        patch.setattr(interning, "MOST_NAMES", most_names)
+        known = InterningDecoder()
         for data in [*TAUGHT[: 2 * len(log)], *log, *log]:
             entries, bad = known.decode(data)
             expected, expected_bad = decode_record(data)
@@ -115,7 +115,7 @@ def interaction(**fields: Any) -> bytes:
     return json.dumps([event | fields]).encode()
 
 
-def decoded(known: Vocabulary, data: bytes) -> Interaction:
+def decoded(known: InterningDecoder, data: bytes) -> Interaction:
     [entry], bad = known.decode(data)
     assert isinstance(entry, Interaction)
     assert bad == []
@@ -125,7 +125,7 @@ def decoded(known: Vocabulary, data: bytes) -> Interaction:
 @pytest.mark.parametrize("field", FIELDS)
 def test_what_is_odd_is_judged_as_ever(field: str) -> None:
     """Each odd value in an event whose other names are all known."""
-    known = Vocabulary()
+    known = InterningDecoder()
     for data in TAUGHT:
         known.decode(data)
     for value in ODD:
@@ -138,7 +138,7 @@ def test_what_is_odd_is_judged_as_ever(field: str) -> None:
 
 def test_names_are_one_object_each() -> None:
     """That is what it is for; a name that comes later is learned, too."""
-    known = Vocabulary()
+    known = InterningDecoder()
     fields = {"post_id": "p1", "campaign": "fuxi-ceremony-2026", "hashtags": ["gansuheritage"]}
     for post_id in ("p1", "p1", "p2", "p2"):
         data = interaction(**fields | {"post_id": post_id}, actor={"id": "x", "country": "CN"})
@@ -157,18 +157,18 @@ def test_names_are_one_object_each() -> None:
 
 def test_fields_stay_in_the_order_of_the_log() -> None:
     """Rows of both decoders are columns of one table."""
-    known = Vocabulary()
+    known = InterningDecoder()
     known.decode(interaction())
     assert decoded(known, interaction()).__struct_fields__ == Interaction.__struct_fields__
 
 
 def test_a_field_with_too_many_names_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """A hashtag for each event would make a new decoder again and again, and never one that fits."""
-    monkeypatch.setattr(vocabulary, "MOST_NAMES", 20)
+    monkeypatch.setattr(interning, "MOST_NAMES", 20)
     made = []
-    decoder = vocabulary._decoder
-    monkeypatch.setattr(vocabulary, "_decoder", lambda names: made.append(1) or decoder(names))
-    known = Vocabulary()
+    make = interning._decoder
+    monkeypatch.setattr(interning, "_decoder", lambda names: made.append(1) or make(names))
+    known = InterningDecoder()
     for number in range(1_000):
         entry = decoded(known, interaction(hashtags=[f"tag{number}"]))
         assert entry.hashtags == (f"tag{number}",)

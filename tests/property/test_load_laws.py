@@ -17,7 +17,7 @@ from fanpulse.load.parsing.rules import parse_rules
 from fanpulse.load.parsing.tables import TableMapper
 from schemas.codec import decode_one
 from schemas.events import MODELS
-from schemas.reasons import Refusal
+from schemas.reasons import Rejection
 
 GOOD = {
     "event_id": "e1", "occurred_at": "2026-06-22T09:30:00Z", "platform": "twitter", "account": "GansuTravel",
@@ -61,11 +61,11 @@ def test_what_we_find_wrong_ingest_refuses(kind: str, data: st.DataObject) -> No
     assert b"\n" not in found.line
     assert json.loads(found.line)["kind"] == kind
     verdict = decode_one(found.line)
-    if found.refusals:
-        assert isinstance(verdict, Refusal)
+    if found.rejections:
+        assert isinstance(verdict, Rejection)
         assert verdict.field.split(".")[0] in {*columns, *(name.split(".")[0] for name in columns)}
     if not odd:
-        assert not isinstance(verdict, Refusal)
+        assert not isinstance(verdict, Rejection)
 
 
 @given(tables, st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]), st.sampled_from(["\n", "\r\n"]))

@@ -10,14 +10,14 @@ from unittest.mock import patch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import services.aggregate.counting.pre_aggregator as tally
+import services.aggregate.counting.pre_aggregator as pre_aggregator
 from schemas.totals import COUNTED_SCOPES
-from services.aggregate.counting.dedup import Horizon
+from services.aggregate.counting.dedup import DedupWindow
 from services.aggregate.counting.partition_state import PartitionState
 from services.aggregate.counting.windows import WINDOWS
 
 START = 1_782_120_600_000  # 2026-06-22T09:30:00Z
-HORIZON = Horizon(generation_events=7, generations=2, generation_ms=3_000_000)
+DEDUP_WINDOW = DedupWindow(segment_events=7, segments=2, segment_ms=3_000_000)
 ACTIONS = ["like", "unlike", "repost", "read"]
 
 events = st.fixed_dictionaries(
@@ -49,16 +49,16 @@ logs = st.lists(st.lists(st.one_of(events, events, events, ticks), min_size=1, m
 
 def concrete(log: list[list[dict[str, Any]]]) -> list[list[dict[str, Any]]]:
     """The drawn log with absolute times."""
-    present, records = START, []
+    stream_time, records = START, []
     for record in log:
         entries = []
         for drawn in record:
             entry = dict(drawn)
             if entry["kind"] == "clock":
-                present += entry.pop("step_ms")
-                entry["present"] = present
+                stream_time += entry.pop("step_ms")
+                entry["stream_time"] = stream_time
             else:
-                entry["occurred_at"] = present - entry.pop("ago_ms")
+                entry["occurred_at"] = stream_time - entry.pop("ago_ms")
             entries.append(entry)
         records.append(entries)
     return records
@@ -66,34 +66,34 @@ def concrete(log: list[list[dict[str, Any]]]) -> list[list[dict[str, Any]]]:
 
 def counted(records: list[list[dict[str, Any]]]) -> list[tuple[dict[str, Any], int]]:
     """(event, present when it was met) of each event that is no duplicate: the rule, spelled out."""
-    last_generation: dict[str, int] = {}
-    sequence, present, kept = 0, 0, []
-    generation, first, began = 0, 0, 0
+    last_segment: dict[str, int] = {}
+    ordinal, stream_time, kept = 0, 0, []
+    segment, first, began = 0, 0, 0
     for entry in (entry for record in records for entry in record):
         if entry["kind"] == "clock":
-            if entry["present"] > present:
-                present = entry["present"]
-                if began and present - began >= HORIZON.generation_ms:
-                    generation, first, began = generation + 1, sequence, present
-                began = began or present
+            if entry["stream_time"] > stream_time:
+                stream_time = entry["stream_time"]
+                if began and stream_time - began >= DEDUP_WINDOW.segment_ms:
+                    segment, first, began = segment + 1, ordinal, stream_time
+                began = began or stream_time
             continue
-        if sequence == first + HORIZON.generation_events:
-            generation, first, began = generation + 1, sequence, present
-        sequence += 1
-        before = last_generation.get(entry["event_id"])
-        last_generation[entry["event_id"]] = generation
-        if before is None or generation - before > HORIZON.generations:
-            kept.append((entry, present))
+        if ordinal == first + DEDUP_WINDOW.segment_events:
+            segment, first, began = segment + 1, ordinal, stream_time
+        ordinal += 1
+        before = last_segment.get(entry["event_id"])
+        last_segment[entry["event_id"]] = segment
+        if before is None or segment - before > DEDUP_WINDOW.segments:
+            kept.append((entry, stream_time))
     return kept
 
 
 def run(
     records: list[list[dict[str, Any]]], state: PartitionState | None = None, first: int = 0
 ) -> PartitionState:
-    state = state or PartitionState(0, HORIZON)
+    state = state or PartitionState(0, DEDUP_WINDOW)
     for offset, record in enumerate(records, first):
         assert state.apply(offset, json.dumps(record).encode()) == []
-    state.fold()
+    state.flush()
     return state
 
 
@@ -152,9 +152,9 @@ def test_rolling_counts_equal_a_recount(log: list[list[dict[str, Any]]]) -> None
     """Each window's count is that of the events in [end - length, end) that met a bucket still held."""
     records = concrete(log)
     state = run(records)
-    present = state.present_ms
+    stream_time = state.stream_time_ms
     for window, (width, length) in WINDOWS.items():
-        end = (present // width + 1) * width if present else 0
+        end = (stream_time // width + 1) * width if stream_time else 0
         expected: Counter[tuple[Any, ...]] = Counter()
         for entry, then in counted(records):
             at = entry["occurred_at"]
@@ -178,8 +178,8 @@ def test_rolling_counts_equal_a_recount(log: list[list[dict[str, Any]]]) -> None
 def test_restored_state_is_the_live_state(log: list[list[dict[str, Any]]], restarts: list[int]) -> None:
     """Storing, restoring and reading on at any points gives the same state and the same stored entries."""
     records = concrete(log)
-    live, live_stored = PartitionState(0, HORIZON), {}
-    state, kept = PartitionState(0, HORIZON), {}
+    live, live_stored = PartitionState(0, DEDUP_WINDOW), {}
+    state, kept = PartitionState(0, DEDUP_WINDOW), {}
     for offset, record in enumerate(records):
         data = json.dumps(record).encode()
         live.apply(offset, data)
@@ -187,16 +187,16 @@ def test_restored_state_is_the_live_state(log: list[list[dict[str, Any]]], resta
         stored(live, live_stored)
         if offset in restarts:
             stored(state, kept)
-            state = PartitionState(0, HORIZON)
+            state = PartitionState(0, DEDUP_WINDOW)
             for start in state.restore(kept)[:1]:
                 for again in range(start.offset, state.offset + 1):
-                    state.remember(again, json.dumps(records[again]).encode())
-            for key in [key for key in kept if b"position" in key]:
-                assert json.loads(kept[key])["sequence"] == state.dedup.sequence
+                    state.rebuild_dedup(again, json.dumps(records[again]).encode())
+            for key in [key for key in kept if b"checkpoint" in key]:
+                assert json.loads(kept[key])["ordinal"] == state.dedup.ordinal
     stored(live, live_stored)
     stored(state, kept)
-    state.fold()
-    assert state.position() == live.position()
+    state.flush()
+    assert state.checkpoint() == live.checkpoint()
     for window in WINDOWS:
         assert rolling(state, window) == rolling(live, window), window
     assert content(kept) == content(live_stored)
@@ -208,7 +208,7 @@ def test_what_is_summed_up_in_small_steps_is_the_same(log: list[list[dict[str, A
     """Counts that are folded early, and plans that are made early or forgotten, change nothing."""
     records = concrete(log)
     usual = run(records)
-    with patch.multiple(tally, _MOST_PLANS=6, _MOST_GROUPS=5, _MOST_WITHOUT_PLAN=2, _FEW_GROUPS=3):
+    with patch.multiple(pre_aggregator, _MAX_TARGETS=6, _MAX_GROUPS=5, _MAX_WITHOUT_TARGETS=2, _FEW_GROUPS=3):
         small = run(records)
     assert content(stored(small, {})) == content(stored(usual, {}))
     for window in WINDOWS:
@@ -225,25 +225,25 @@ def test_what_was_read_ahead_is_what_would_be_read_later(
     early, later = sorted(places[:2])
     live = run(records[: early + 1])
     kept = stored(live, {})
-    ahead = PartitionState(0, HORIZON)
-    for start in ahead.restore_position(kept)[:1]:
+    ahead = PartitionState(0, DEDUP_WINDOW)
+    for start in ahead.restore_checkpoint(kept)[:1]:
         for offset in range(start.offset, min(start.offset + places[2], ahead.offset + 1)):
-            ahead.remember(offset, json.dumps(records[offset]).encode())
+            ahead.rebuild_dedup(offset, json.dumps(records[offset]).encode())
     for offset, record in enumerate(records[: later + 1]):
         live.apply(offset, json.dumps(record).encode())
     stored(live, kept)
-    state = PartitionState(0, HORIZON)
+    state = PartitionState(0, DEDUP_WINDOW)
     starts = state.restore(kept)
-    following = ahead.remembered_offset + 1
+    following = ahead.rebuilt_offset + 1
     if starts and following > starts[0].offset:
-        state.read_again(starts, ahead.dedup.sequence, ahead.dedup)
+        state.prepare_replay(starts, ahead.dedup.ordinal, ahead.dedup)
     begin = max([following, *(start.offset for start in starts[:1])])
     for offset in range(begin, state.offset + 1):
-        state.remember(offset, json.dumps(records[offset]).encode())
+        state.rebuild_dedup(offset, json.dumps(records[offset]).encode())
     for offset, record in enumerate(records):
         for each in (live, state):
             each.apply(offset, json.dumps(record).encode())
-    assert state.position() == live.position()
+    assert state.checkpoint() == live.checkpoint()
     assert len(state.dedup) == len(live.dedup)
 
 
@@ -258,5 +258,5 @@ def test_a_record_counts_once(log: list[list[dict[str, Any]]]) -> None:
     for offset, record in enumerate(records):
         state.apply(offset, json.dumps(record).encode())
     again = state.take_changes()
-    assert [key for key, _ in again] == [b'["position"]']
-    assert not records or before[b'["position"]'] == again[0][1]
+    assert [key for key, _ in again] == [b'["checkpoint"]']
+    assert not records or before[b'["checkpoint"]'] == again[0][1]

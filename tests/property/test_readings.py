@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.totals import Key, encode_key
-from services.aggregate.counting.dedup import Horizon
+from services.aggregate.counting.dedup import DedupWindow
 from services.aggregate.counting.partition_state import PartitionState
-from services.aggregate.counting.readings import Course, Readings
+from services.aggregate.counting.readings import CounterHistory, Readings
 
 METRICS = ["followers", "reads", "likes", "comments", "reposts", "viewers"]
-GROSS = ("gained", "lost", "falls", "corrections", "resets", "late")
+GROSS = ("gained", "lost", "falls", "downward_adjustments", "resets", "late")
 
 values = st.one_of(st.integers(0, 400), st.integers(0, 40_000), st.integers(0, 10**12))
 readings = st.lists(
@@ -33,8 +33,8 @@ def taken(log: list[tuple[str, int, int]], into: Readings | None = None) -> Read
     return into
 
 
-def counts(course: Course) -> dict[str, int]:
-    return {name: getattr(course, name) for name in GROSS}
+def counts(history: CounterHistory) -> dict[str, int]:
+    return {name: getattr(history, name) for name in GROSS}
 
 
 @given(st.lists(st.tuples(st.sampled_from(METRICS), values, st.integers(1, 30)), max_size=60))
@@ -44,21 +44,23 @@ def test_every_step_is_accounted_for(log: list[tuple[str, int, int]]) -> None:
     the value is the one that the platform reported last; the baseline of a count stays."""
     state = Readings()
     reported: dict[str, tuple[int, int]] = {}
-    before: dict[str, Course] = {}
+    before: dict[str, CounterHistory] = {}
     for metric, value, at_ms in log:
         state.take(key(metric), value, at_ms)
         if at_ms >= reported.get(metric, (0, 0))[0]:
             reported[metric] = (at_ms, value)
-        course = state.courses[key(metric)]
-        assert (course.at_ms, course.value) == reported[metric]
-        assert course.value == course.first + course.gained - course.lost + course.reset_by
+        history = state.histories[key(metric)]
+        assert (history.at_ms, history.value) == reported[metric]
+        assert history.value == history.first + history.gained - history.lost + history.reset_by
         old = before.get(metric)
         if old is not None:
-            assert all(counts(course)[name] >= counts(old)[name] for name in GROSS)
-            assert metric == "viewers" or course.first == old.first
-        before[metric] = Course(**{name: getattr(course, name) for name in Course.__struct_fields__})
-    for name in ("corrections", "resets", "late"):
-        assert getattr(state, name) == sum(getattr(course, name) for course in state.courses.values())
+            assert all(counts(history)[name] >= counts(old)[name] for name in GROSS)
+            assert metric == "viewers" or history.first == old.first
+        before[metric] = CounterHistory(
+            **{name: getattr(history, name) for name in CounterHistory.__struct_fields__}
+        )
+    for name in ("downward_adjustments", "resets", "late"):
+        assert getattr(state, name) == sum(getattr(history, name) for history in state.histories.values())
 
 
 @given(readings)
@@ -73,9 +75,9 @@ def test_late_readings_change_nothing_but_their_counter(log: list[tuple[str, int
             kept.append((metric, value, at_ms))
     found, without = taken(log), taken(kept)
     assert found.late == len(log) - len(kept)
-    for course in found.courses.values():
-        course.late = 0
-    assert found.courses == without.courses
+    for history in found.histories.values():
+        history.late = 0
+    assert found.histories == without.histories
 
 
 @given(readings, st.sets(st.integers(0, 60), max_size=5))
@@ -94,8 +96,12 @@ def test_a_restart_at_any_reading_changes_nothing(
             for name, entry in stored.items():
                 state.restore(name, entry | {"offset": number})
     live = taken(log)
-    assert state.courses == live.courses
-    assert (state.corrections, state.resets, state.late) == (live.corrections, live.resets, live.late)
+    assert state.histories == live.histories
+    assert (state.downward_adjustments, state.resets, state.late) == (
+        live.downward_adjustments,
+        live.resets,
+        live.late,
+    )
 
 
 @given(readings)
@@ -103,13 +109,13 @@ def test_a_restart_at_any_reading_changes_nothing(
 def test_lost_is_made_of_falls_and_corrections_only(log: list[tuple[str, int, int]]) -> None:
     """Something is lost if and only if a fall or a correction was counted, each of its own kind of metric; a
     gauge never moves anything."""
-    courses = taken(log).courses
-    for name, course in courses.items():
-        assert (course.lost > 0) == (course.falls + course.corrections > 0)
-        assert course.lost >= course.falls + course.corrections
-        assert course.corrections == 0 or name[-1] == "reads"
-        assert course.falls == 0 or name[-1] != "reads"
-        assert name[-1] != "viewers" or (course.gained, course.lost, course.reset_by) == (0, 0, 0)
+    histories = taken(log).histories
+    for name, history in histories.items():
+        assert (history.lost > 0) == (history.falls + history.downward_adjustments > 0)
+        assert history.lost >= history.falls + history.downward_adjustments
+        assert history.downward_adjustments == 0 or name[-1] == "reads"
+        assert history.falls == 0 or name[-1] != "reads"
+        assert name[-1] != "viewers" or (history.gained, history.lost, history.reset_by) == (0, 0, 0)
 
 
 def event(number: int, metric: str, value: int, at_ms: int) -> bytes:
@@ -128,22 +134,22 @@ def test_a_partition_stores_and_restores_its_courses(
     log: list[tuple[str, int, int]], restarts: set[int]
 ) -> None:
     """Through the records of engagement.totals.v1, with repeated events left out: as live, and as stored."""
-    horizon = Horizon(generation_events=1000, generations=2)
+    dedup_window = DedupWindow(segment_events=1000, segments=2)
     stored: dict[bytes, bytes | None] = {}
-    state, live = PartitionState(0, horizon), PartitionState(0, horizon)
+    state, live = PartitionState(0, dedup_window), PartitionState(0, dedup_window)
     for number, each in enumerate(log):
         for into in (state, live):
             into.apply(number, event(number, *each))
         if number in restarts:
             stored.update(state.take_changes())
-            state = PartitionState(0, horizon)
+            state = PartitionState(0, dedup_window)
             state.restore({name: value for name, value in stored.items() if value is not None})
             for again in range(number + 1):
-                state.remember(again, event(again, *log[again]))
+                state.rebuild_dedup(again, event(again, *log[again]))
     stored.update(state.take_changes())
-    assert state.readings.courses == live.readings.courses
+    assert state.readings.histories == live.readings.histories
     once = [each for number, each in enumerate(log) if number % 3 != 2]
-    assert live.readings.courses == taken(once).courses
-    for name, course in live.readings.courses.items():
+    assert live.readings.histories == taken(once).histories
+    for name, history in live.readings.histories.items():
         entry = json.loads(stored[encode_key(name)] or b"")
-        assert {field: entry.get(field, 0) for field in GROSS} == counts(course)
+        assert {field: entry.get(field, 0) for field in GROSS} == counts(history)

@@ -30,15 +30,15 @@ ACCOUNTS = [
 ]
 TAGS = ["fuxiceremony", "伏羲大典", "linxiaapricot", "gansuheritage"]
 INTERACTIONS = ("like", "comment", "repost", "quote", "share", "mention")
-COURSE = ("gained", "lost", "falls", "corrections", "resets", "reset_by", "late", "before_reset")
+HISTORY = ("gained", "lost", "falls", "downward_adjustments", "resets", "reset_by", "late", "before_reset")
 
 
 @dataclass
 class Stream:
-    """A namespace in memory. ``horizon`` is (generation_events, generations[, generation_ms])."""
+    """A namespace in memory. ``dedup_window`` is (segment_events, generations[, segment_ms])."""
 
     partitions: int = 2
-    horizon: tuple[int, ...] = (1000, 2)
+    dedup_window: tuple[int, ...] = (1000, 2)
     log: dict[int, list[Record]] = field(default_factory=dict)
     alerts: list[dict[str, Any]] = field(default_factory=list)
     #: Entries that replace or remove (None) those that were counted: (partition, key) -> value.
@@ -64,7 +64,7 @@ class Stream:
         for partition, records in self.log.items():
             counted = records[: self.counted_records.get(partition, len(records))]
             entries = {json.dumps(list(key), separators=(",", ":"), ensure_ascii=False): value
-                       for key, value in count(partition, counted, self.horizon).items()}  # fmt: skip
+                       for key, value in count(partition, counted, self.dedup_window).items()}  # fmt: skip
             entries |= {key: value for (at, key), value in self.forged.items() if at == partition}  # type: ignore[misc]
             found += [
                 Record(
@@ -97,7 +97,7 @@ class Stream:
         merged: dict[str, int] = {}
         for partition, records in self.log.items():
             counted = records[: self.counted_records.get(partition, len(records))]
-            entry = count(partition, counted, self.horizon).get(key, {})
+            entry = count(partition, counted, self.dedup_window).get(key, {})
             for action, number in entry.get("actions", {}).items():
                 merged[action] = merged.get(action, 0) + number
         return merged
@@ -116,7 +116,7 @@ class Stream:
             "metric": metric,
             "occurred_at": START_MS,
             "decided_at": START_MS,
-            "drivers": [],
+            "top_contributors": [],
             "as_of": self.as_of(),
             "text": "a milestone",
             "threshold": threshold,
@@ -161,13 +161,13 @@ class FakeReader:
 
 
 def count(
-    partition: int, records: list[Record], horizon: tuple[int, ...]
+    partition: int, records: list[Record], dedup_window: tuple[int, ...]
 ) -> dict[tuple[Any, ...], dict[str, Any]]:
     """The totals entries of one partition, by key."""
     entries: dict[tuple[Any, ...], dict[str, Any]] = {}
-    sequence = counted = duplicates = refused = present = watermark = 0
-    generation = first = began = 0
-    generation_ms = horizon[2] if len(horizon) > 2 else 7 * 86_400_000
+    ordinal = counted = duplicates = rejected = stream_time = max_event_time = 0
+    segment = first = began = 0
+    segment_ms = dedup_window[2] if len(dedup_window) > 2 else 7 * 86_400_000
     last_met: dict[str, int] = {}
     key: tuple[Any, ...]
 
@@ -181,31 +181,31 @@ def count(
         try:
             content = json.loads(record.value or b"")
         except ValueError:
-            refused += 1
+            rejected += 1
             continue
         for event in content if isinstance(content, list) else [content]:
             kind = event.get("kind") if isinstance(event, dict) else None
             if kind == "clock":
-                if event["present"] > present:
-                    present = event["present"]
-                    if began and present - began >= generation_ms:
-                        generation, first, began = generation + 1, sequence, present
-                    began = began or present
+                if event["stream_time"] > stream_time:
+                    stream_time = event["stream_time"]
+                    if began and stream_time - began >= segment_ms:
+                        segment, first, began = segment + 1, ordinal, stream_time
+                    began = began or stream_time
                 continue
             if kind not in ("interaction", "post", "reading", "broadcast"):
-                refused += 1
+                rejected += 1
                 continue
-            if sequence == first + horizon[0]:
-                generation, first, began = generation + 1, sequence, present
-            sequence += 1
+            if ordinal == first + dedup_window[0]:
+                segment, first, began = segment + 1, ordinal, stream_time
+            ordinal += 1
             known = last_met.get(event["event_id"])
-            last_met[event["event_id"]] = generation
-            if known is not None and generation - known <= horizon[1]:
+            last_met[event["event_id"]] = segment
+            if known is not None and segment - known <= dedup_window[1]:
                 duplicates += 1
                 continue
             counted += 1
             at = event["occurred_at"]
-            watermark = max(watermark, at)
+            max_event_time = max(max_event_time, at)
             if kind == "reading":
                 subject = event["account"]
                 if event.get("broadcast_id"):
@@ -223,29 +223,29 @@ def count(
                 number = event.get("quantity", 1) if kind == "interaction" else 1
                 for key in _keys(event, kind):
                     add(key, action, number, at)
-                if event.get("broadcast_id") and present < at // 60_000 * 60_000 + 65_000:
+                if event.get("broadcast_id") and stream_time < at // 60_000 * 60_000 + 65_000:
                     minute = ("minute", event["broadcast_id"], at // 60_000 * 60_000)
                     actions = entries.setdefault(minute, {"actions": {}})["actions"]
                     actions[action] = actions.get(action, 0) + number
     for key, entry in entries.items():
         if key[0] == "minute":
-            entry["closed"] = present >= key[2] + 65_000
+            entry["closed"] = stream_time >= key[2] + 65_000
         if key[0] == "post":
             entry.setdefault("account", "")
         entry["offset"] = len(records) - 1
     if records:
-        entries["position",] = {
-            "partition": partition, "offset": len(records) - 1, "present_ms": present,
-            "watermark_ms": watermark,
-            "counted": counted, "duplicates": duplicates, "late": 0, "refused": refused, "sequence": sequence,
-            "generation_events": horizon[0], "generations": horizon[1], "generation_ms": generation_ms,
+        entries["checkpoint",] = {
+            "partition": partition, "offset": len(records) - 1, "stream_time_ms": stream_time,
+            "max_event_time_ms": max_event_time,
+            "counted": counted, "duplicates": duplicates, "late": 0, "rejected": rejected, "ordinal": ordinal,
+            "segment_events": dedup_window[0], "segments": dedup_window[1], "segment_ms": segment_ms,
         }  # fmt: skip
     return entries
 
 
 def read(entries: dict[tuple[Any, ...], dict[str, Any]], key: tuple[Any, ...], value: int, at: int) -> None:
     """The next reading of a figure, as the rules of readings read."""
-    entry = entries.setdefault(key, {"value": value, "at_ms": at, "first": value} | dict.fromkeys(COURSE, 0))
+    entry = entries.setdefault(key, {"value": value, "at_ms": at, "first": value} | dict.fromkeys(HISTORY, 0))
     old = entry["value"]
     if at < entry["at_ms"]:
         entry["late"] += 1
@@ -268,7 +268,7 @@ def read(entries: dict[tuple[Any, ...], dict[str, Any]], key: tuple[Any, ...], v
     if not entry["before_reset"]:
         entry["gained"] += max(0, value - old)
         entry["lost"] += max(0, old - value)
-        entry["corrections" if key[-1] == "reads" else "falls"] += value < old
+        entry["downward_adjustments" if key[-1] == "reads" else "falls"] += value < old
 
 
 def _keys(event: dict[str, Any], kind: str) -> list[tuple[Any, ...]]:
@@ -329,12 +329,12 @@ def random_stream(
     seed: int,
     events: int = 2000,
     partitions: int = 3,
-    horizon: tuple[int, ...] = (1000, 2),
+    dedup_window: tuple[int, ...] = (1000, 2),
     *,
     started_once: bool = False,
 ) -> Stream:
     """A stream of every kind of entry: batches, single objects, clocks, garbage and repeated ids."""
-    draw, stream, number, at = random.Random(seed), Stream(partitions, horizon), 0, START_MS
+    draw, stream, number, at = random.Random(seed), Stream(partitions, dedup_window), 0, START_MS
     while number < events:
         partition = draw.randrange(partitions)
         batch = []
@@ -353,10 +353,10 @@ def random_stream(
                 stream.append(partition_of(event, partitions), event, at)  # each series in one partition
             else:
                 batch.append(event)
-        batch = batch or [{"kind": "clock", "v": 1, "present": at, "source": "event"}]
+        batch = batch or [{"kind": "clock", "v": 1, "stream_time": at, "source": "event"}]
         if draw.random() < 0.3:
             batch.insert(
-                draw.randrange(len(batch)), {"kind": "clock", "v": 1, "present": at, "source": "event"}
+                draw.randrange(len(batch)), {"kind": "clock", "v": 1, "stream_time": at, "source": "event"}
             )
         stream.append(partition, batch if len(batch) > 1 or draw.random() < 0.5 else batch[0], at)
         if draw.random() < 0.05:

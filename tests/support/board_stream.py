@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from fanpulse.board.model import Board
-from fanpulse.simulate.matrix import ALIASES, START_MS
 from fanpulse.simulate.noise import ACCEPTED, DUPLICATE, Item
+from fanpulse.simulate.organisation import ALIASES, START_MS
 from schemas.events import SUBMISSION
 from schemas.hashtags import AliasTable
-from services.aggregate.counting.dedup import Horizon
+from services.aggregate.counting.dedup import DedupWindow
 from services.aggregate.counting.partition_state import PartitionState
 
 Event = dict[str, Any]
@@ -51,7 +51,7 @@ class Publisher:
 
     def __init__(self, board: Board, partitions: int = 3, tap: Callable[[Event], None] | None = None) -> None:
         self._board = board
-        self._states = [PartitionState(number, Horizon(250_000, 2)) for number in range(partitions)]
+        self._states = [PartitionState(number, DedupWindow(250_000, 2)) for number in range(partitions)]
         self._waiting: list[list[Event]] = [[] for _ in range(partitions)]
         self._offset = 0
         self._tap = tap
@@ -69,9 +69,9 @@ class Publisher:
                 flushed_ms = now_ms
         self.flush(now_ms)
 
-    def flush(self, present_ms: int) -> None:
+    def flush(self, stream_time_ms: int) -> None:
         """A clock to every partition, and everything that changed to the board."""
-        clock = {"kind": "clock", "v": 1, "present": present_ms, "source": "event"}
+        clock = {"kind": "clock", "v": 1, "stream_time": stream_time_ms, "source": "event"}
         for number, state in enumerate(self._states):
             state.apply(self._offset, json.dumps([*self._waiting[number], clock]).encode())
             self._waiting[number] = []

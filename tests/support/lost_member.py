@@ -16,7 +16,7 @@ _look = HealthChecks.group_membership
 
 def _lose_membership(self: HealthChecks) -> str | None:
     task = getattr(getattr(self._consumer(), "_coordinator", None), "_coordination_task", None)
-    if task is not None and self._ownership.owned and not task.done():
+    if task is not None and self._partition_manager.owned and not task.done():
         task.get_loop().call_soon_threadsafe(task.cancel)
     return _look(self)
 

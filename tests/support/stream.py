@@ -46,7 +46,7 @@ def records(seed: int, count: int, events: int = 50, partitions: int = 4) -> Ite
             batch.append(event)
         yield partition, json.dumps(batch).encode()
         if number % 5 == 0:
-            clock = {"kind": "clock", "v": 1, "present": now, "source": "event"}
+            clock = {"kind": "clock", "v": 1, "stream_time": now, "source": "event"}
             for each in range(partitions):
                 yield each, json.dumps([clock]).encode()
 
@@ -98,11 +98,11 @@ async def published(settings: Settings) -> Figures:
     return figures
 
 
-async def positions(settings: Settings) -> dict[int, dict[str, Any]]:
+async def checkpoints(settings: Settings) -> dict[int, dict[str, Any]]:
     """The position entry of each partition."""
     found = {}
     for record in await read_topic(settings, qualified(settings.namespace, TOTALS.name)):
-        if record.key == b'["position"]' and record.value is not None:
+        if record.key == b'["checkpoint"]' and record.value is not None:
             found[record.partition] = json.loads(record.value)
     return found
 
@@ -111,5 +111,5 @@ async def counted_all(settings: Settings) -> bool:
     """Whether the totals stand at the end of the log."""
     log = await read_topic(settings, qualified(settings.namespace, EVENTS.name))
     ends = {record.partition: record.offset for record in log}
-    found = await positions(settings)
+    found = await checkpoints(settings)
     return all(found.get(p, {"offset": -1})["offset"] >= end for p, end in ends.items())

@@ -45,26 +45,26 @@ def minute(broadcast_id: str, start_ms: int, likes: int, *, closed: bool = True)
     return entry(("minute", broadcast_id, start_ms), actions={"like": likes}, closed=closed)
 
 
-def position(partition: int, offset: int, present_ms: int = START_MS) -> Change:
+def checkpoint(partition: int, offset: int, stream_time_ms: int = START_MS) -> Change:
     """The entry that ends a transaction."""
     return entry(
-        ("position",),
+        ("checkpoint",),
         partition=partition,
         offset=offset,
-        present_ms=present_ms,
-        watermark_ms=present_ms,
+        stream_time_ms=stream_time_ms,
+        max_event_time_ms=stream_time_ms,
         counted=0,
         duplicates=0,
         late=0,
-        refused=0,
-        sequence=0,
-        generation_events=250_000,
-        generations=2,
+        rejected=0,
+        ordinal=0,
+        segment_events=250_000,
+        segments=2,
     )
 
 
 def transaction(
-    partition: int, offset: int, entries: Iterable[Change], present_ms: int = START_MS
+    partition: int, offset: int, entries: Iterable[Change], stream_time_ms: int = START_MS
 ) -> list[Change]:
     """Entries and the position that they belong to."""
-    return [*entries, position(partition, offset, present_ms)]
+    return [*entries, checkpoint(partition, offset, stream_time_ms)]

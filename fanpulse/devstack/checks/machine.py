@@ -15,7 +15,7 @@ from pathlib import Path
 from fanpulse.devstack import jars, monitoring
 from fanpulse.devstack.checks.finding import Finding, fail, ok, warn
 from fanpulse.devstack.ports import Ports
-from fanpulse.devstack.state_paths import Places
+from fanpulse.devstack.state_paths import StatePaths
 from services.runtime.settings import CONFIG_DEFAULT, CONFIG_VARIABLE, Settings
 from services.supervise.addresses import is_free
 
@@ -137,8 +137,8 @@ def ports(settings: Settings, *, up: bool) -> Finding:
     if taken:
         advice = "end what listens there, or set another port, 0 for a free one"
         return fail("ports", f"taken: {', '.join(taken)}", advice)
-    places = Places.of(settings)
-    remembered = Ports(places.ports).remembered() | Ports(places.kafka / "ports.json").remembered()
+    state_paths = StatePaths.of(settings)
+    remembered = Ports(state_paths.ports).remembered() | Ports(state_paths.kafka / "ports.json").remembered()
     moved = [name for name, port in remembered.items() if not is_free(port)]
     if moved:
         return ok("ports", f"another one will be chosen for {', '.join(moved)}")

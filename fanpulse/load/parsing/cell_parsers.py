@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
-from fanpulse.load.parsing.fields import Shape
+from fanpulse.load.parsing.fields import FieldType
 from schemas.fields import EPOCH
 from schemas.reasons import Reason
 
@@ -125,11 +125,11 @@ class Times:
         return int(number)
 
 
-def converter(shape: Shape, times: Times) -> Converter:
+def converter(field_type: FieldType, times: Times) -> Converter:
     """The function that makes a value of that shape of a cell that is not empty."""
-    if shape is Shape.TIME:
+    if field_type is FieldType.TIME:
         return times.read
-    return _CONVERTERS[shape]
+    return _CONVERTERS[field_type]
 
 
 def is_absent(value: Any) -> bool:
@@ -242,10 +242,10 @@ def _shown(value: Any) -> str:
     return repr(text if len(text) <= 40 else text[:39] + "…")
 
 
-_CONVERTERS: dict[Shape, Converter] = {
-    Shape.TEXT: read_text,
-    Shape.ID: read_id,
-    Shape.INTEGER: read_integer,
-    Shape.BOOLEAN: read_boolean,
-    Shape.HASHTAGS: read_hashtags,
+_CONVERTERS: dict[FieldType, Converter] = {
+    FieldType.TEXT: read_text,
+    FieldType.ID: read_id,
+    FieldType.INTEGER: read_integer,
+    FieldType.BOOLEAN: read_boolean,
+    FieldType.HASHTAGS: read_hashtags,
 }

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from fanpulse.load.parsing.lines import Line, Lines, Row
-from schemas.reasons import Reason, Refusal
+from schemas.reasons import Reason, Rejection
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SEPARATORS = ",;\t|"
@@ -53,14 +53,14 @@ class Delimited:
             except StopIteration:
                 return
             except csv.Error as error:
-                yield self._give_up(first, str(error))
+                yield self._fail(first, str(error))
                 continue
             if len(cells) != width:
                 if not any(cells) or all(not line.data.strip() for line in texts.given):
                     continue
                 # Only as many empty cells more as the header has: any other one hints at a shifted row.
                 if len(cells) != self._header_cells or any(cells[width:]):
-                    yield self._give_up(first, f"{len(cells)} cells where the header has {width}")
+                    yield self._fail(first, f"{len(cells)} cells where the header has {width}")
                     continue
                 del cells[width:]
             if texts.problem:
@@ -69,11 +69,11 @@ class Delimited:
             elif any(cells):
                 yield Row(first, cells, lines.offset, lines.number)  # type: ignore[arg-type]
 
-    def _give_up(self, first: int, detail: str) -> Row:
+    def _fail(self, first: int, detail: str) -> Row:
         """The first line of a row that is none; the lines that it drew in are read again."""
         line, *more = self._texts.given
         self._lines.take_back(more)
-        problem = Refusal("", Reason.NOT_JSON, f"malformed CSV: {detail}")
+        problem = Rejection("", Reason.NOT_JSON, f"malformed CSV: {detail}")
         if self._texts.problem and not more:
             problem = self._texts.problem
         return Row(first, _one_line(line.data.strip()), self._lines.offset, self._lines.number, problem)
@@ -117,7 +117,7 @@ class _Texts:
     def __init__(self, lines: Lines) -> None:
         self._lines = lines
         self.given: list[Line] = []
-        self.problem: Refusal | None = None
+        self.problem: Rejection | None = None
 
     def begin(self) -> None:
         """A new row begins."""
@@ -131,14 +131,14 @@ class _Texts:
         line = next(self._lines)
         self.given.append(line)
         if line.cut:
-            self.problem = Refusal("", Reason.TOO_LARGE, f"a line of {line.size:,} bytes")
+            self.problem = Rejection("", Reason.TOO_LARGE, f"a line of {line.size:,} bytes")
         try:
             return line.data.decode()
         except UnicodeDecodeError as error:
             if not line.cut:
                 byte, place = line.data[error.start], error.start + 1
                 detail = f"byte 0x{byte:02x} at place {place} of line {self._lines.number}"
-                self.problem = Refusal("", Reason.NOT_UTF8, detail)
+                self.problem = Rejection("", Reason.NOT_UTF8, detail)
             return line.data.decode(errors="replace")
 
 

@@ -22,7 +22,7 @@ from schemas.events import MODELS
 _NOT_COLUMNS = frozenset({"kind", "v"})
 
 
-class Shape(Enum):
+class FieldType(Enum):
     """How the text of a cell becomes the value of a field."""
 
     TEXT = "text"
@@ -38,7 +38,7 @@ class Field:
     """A field of an event. ``path`` is dotted (``actor.id``); ``check`` is pydantic's own rule for it."""
 
     path: str
-    shape: Shape
+    field_type: FieldType
     required: bool
     check: TypeAdapter[Any]
 
@@ -77,7 +77,7 @@ def _walk(model: type[BaseModel], prefix: str, required: bool) -> Iterable[Field
         if isinstance(plain, type) and issubclass(plain, BaseModel):
             yield from _walk(plain, f"{path}.", needed)
         else:
-            yield Field(path, _shape(path, plain), needed, _check(info))
+            yield Field(path, _field_type(path, plain), needed, _check(info))
 
 
 def _check(info: FieldInfo) -> TypeAdapter[Any]:
@@ -97,17 +97,17 @@ def _plain(annotation: Any) -> Any:
     return annotation
 
 
-def _shape(path: str, plain: Any) -> Shape:
+def _field_type(path: str, plain: Any) -> FieldType:
     if plain == (int, str):
-        return Shape.TIME
+        return FieldType.TIME
     if plain is bool:
-        return Shape.BOOLEAN
+        return FieldType.BOOLEAN
     if plain is int:
-        return Shape.INTEGER
+        return FieldType.INTEGER
     if get_origin(plain) is tuple:
-        return Shape.HASHTAGS
+        return FieldType.HASHTAGS
     if plain is str:
-        return Shape.ID if path.endswith("id") else Shape.TEXT
+        return FieldType.ID if path.endswith("id") else FieldType.TEXT
     if get_origin(plain) is Literal:
-        return Shape.TEXT
+        return FieldType.TEXT
     raise TypeError(f"{path}: a column cannot hold {plain}")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from fanpulse.load.parsing.lines import Lines, Row
-from schemas.reasons import Reason, Refusal
+from schemas.reasons import Reason, Rejection
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -26,7 +26,7 @@ class JsonLines:
             data = line.data.removeprefix(_BYTE_ORDER_MARK) if lines.number == 1 else line.data
             data = data.strip()
             if line.cut:
-                problem = Refusal("", Reason.TOO_LARGE, f"a line of {line.size:,} bytes")
+                problem = Rejection("", Reason.TOO_LARGE, f"a line of {line.size:,} bytes")
                 yield Row(lines.number, _one_line(data), lines.offset, lines.number, problem)
             elif data:
                 yield Row(lines.number, _one_line(data), lines.offset, lines.number)

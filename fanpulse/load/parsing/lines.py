@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import BinaryIO, NamedTuple
 
-from schemas.reasons import Refusal
+from schemas.reasons import Rejection
 
 #: A longer line is no row: it is cut, and what is left of it is passed over.
 MAX_LINE_BYTES = 2**20
@@ -26,7 +26,7 @@ class Row(NamedTuple):
     value: list[object] | bytes
     end: int
     lines: int
-    problem: Refusal | None = None
+    problem: Rejection | None = None
 
 
 class Line(NamedTuple):

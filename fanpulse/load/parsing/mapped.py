@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from schemas.reasons import Refusal
+from schemas.reasons import Rejection
 
 
 class Mapped(NamedTuple):
     """``line`` is JSON without a line break (or what stood there, if it is none); ``event`` is what it says.
 
-    ``refusals`` are what we know to be wrong with it; ingest decides, and keeps it as a dead letter.
+    ``rejections`` are what we know to be wrong with it; ingest decides, and keeps it as a dead letter.
     """
 
     line: bytes
     event: dict[str, Any] | None = None
-    refusals: tuple[Refusal, ...] = ()
+    rejections: tuple[Rejection, ...] = ()
 
 
 def place(event: dict[str, Any], path: str, value: Any) -> None:

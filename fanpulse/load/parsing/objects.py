@@ -19,7 +19,7 @@ from fanpulse.load.parsing.identity import object_row_id
 from fanpulse.load.parsing.mapped import Mapped, place
 from fanpulse.load.parsing.rules import Rules
 from schemas.events import MODELS
-from schemas.reasons import Refusal
+from schemas.reasons import Rejection
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -34,7 +34,9 @@ class ObjectMapper:
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
         self.times: Times = rules.times()
-        self._readers = {path: converter(known.shape, self.times) for path, known in all_fields().items()}
+        self._readers = {
+            path: converter(known.field_type, self.times) for path, known in all_fields().items()
+        }
         self._ignored: dict[str, None] = {}
         #: Maps whose key no row has had so far: a misspelt one shows here.
         self.unused_maps = dict(rules.maps)
@@ -78,17 +80,17 @@ class ObjectMapper:
         if "kind" in maps:
             _take(event, maps.pop("kind"))
             event = {"kind": kind, **event}
-        refusals: list[Refusal] = []
+        rejections: list[Rejection] = []
         taken = {path: _take(event, name) for path, name in maps.items()}
         for path, value in taken.items():
-            self._read(event, path, value, refusals)
-        return self._finish(event, sets, row, refusals)
+            self._read(event, path, value, rejections)
+        return self._finish(event, sets, row, rejections)
 
     def _map_foreign(self, line: bytes, row: dict[str, Any], kind: str) -> Mapped:
         if _has_repeated_keys(line, row):
             return Mapped(line)
         event: dict[str, Any] = {"kind": kind}
-        refusals: list[Refusal] = []
+        rejections: list[Rejection] = []
         used: set[str] = set()
         for path in fields_of(kind):
             name = self._rules.maps.get(path, path)
@@ -96,18 +98,18 @@ class ObjectMapper:
                 value = _look_up(row, name)
                 if value is not _NOTHING:
                     self._note_used((path,))
-                self._read(event, path, value, refusals)
+                self._read(event, path, value, rejections)
                 used.add(name if name in row else name.partition(".")[0])
         if len(self._ignored) < _MOST_IGNORED:
             self._ignored.update(dict.fromkeys(name for name in row if name not in used))
-        return self._finish(event, dict(self._rules.sets), row, refusals)
+        return self._finish(event, dict(self._rules.sets), row, rejections)
 
     def _note_used(self, paths: Iterable[str]) -> None:
         if self.unused_maps:
             for path in paths:
                 self.unused_maps.pop(path, None)
 
-    def _read(self, event: dict[str, Any], path: str, value: Any, refusals: list[Refusal]) -> None:
+    def _read(self, event: dict[str, Any], path: str, value: Any, rejections: list[Rejection]) -> None:
         if isinstance(value, str):
             value = value.strip()
         if value is _NOTHING or is_absent(value):
@@ -116,18 +118,18 @@ class ObjectMapper:
             value = self._readers[path](value)
         except CellError as error:
             value = error.value
-            refusals.append(Refusal(path, error.reason, error.detail))
+            rejections.append(Rejection(path, error.reason, error.detail))
         place(event, path, value)
 
     @staticmethod
     def _finish(
-        event: dict[str, Any], sets: dict[str, Any], row: dict[str, Any], refusals: list[Refusal]
+        event: dict[str, Any], sets: dict[str, Any], row: dict[str, Any], rejections: list[Rejection]
     ) -> Mapped:
         for path, value in sets.items():
             place(event, path, value)
         if event.get("event_id") is None:
             event["event_id"] = object_row_id(event, row)
-        return Mapped(_encode(event), event, tuple(refusals))
+        return Mapped(_encode(event), event, tuple(rejections))
 
 
 def _look_up(row: dict[str, Any], name: str) -> Any:

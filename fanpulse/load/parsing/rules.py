@@ -94,7 +94,7 @@ def _instead(name: str, names: Iterable[str], problem: str = "no such kind") -> 
 def _value(known: Field, text: str, time_unit: TimeUnit, zone: str) -> Any:
     """The value of a --set, by pydantic's own rule for the field, since it would be wrong in every row."""
     try:
-        value = converter(known.shape, Times(time_unit, zone))(text)
+        value = converter(known.field_type, Times(time_unit, zone))(text)
         known.check.validate_python(value)
     except CellError as error:
         raise RulesError(f"--set {known.path}={text}: {error.detail}") from None

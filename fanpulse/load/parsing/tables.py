@@ -15,13 +15,13 @@ from fanpulse.load.parsing.identity import table_row_id
 from fanpulse.load.parsing.mapped import Mapped, place
 from fanpulse.load.parsing.rules import Rules, RulesError
 from schemas.events import MODELS
-from schemas.reasons import Refusal
+from schemas.reasons import Rejection
 
 _encode = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _ColumnPlan:
     """How rows of one kind are read: steps are (path, column index, converter), nested paths apart."""
 
     constants: dict[str, Any]
@@ -45,7 +45,7 @@ class TableMapper:
         self._used: set[int] = set()
         self._kind_index = self._kind_column()
         kinds = MODELS if self._kind_index is not None else (rules.kind,)
-        self._plans = {kind: self._plan(kind) for kind in kinds if kind}
+        self._targets = {kind: self._plan(kind) for kind in kinds if kind}
         for path, column in rules.maps.items():
             self._find_mapped(path, column)
         if self._kind_index is None:
@@ -62,12 +62,12 @@ class TableMapper:
         if self._kind_index is not None and not is_absent(cells[self._kind_index]):
             named = str(cells[self._kind_index]).strip()
             kind = named if named in MODELS or not kind else kind
-        plan = self._plans.get(kind or "")
+        plan = self._targets.get(kind or "")
         if plan is None:  # ingest refuses a kind that it does not know, and keeps the whole row
             row = dict(zip(self._columns, cells, strict=True))
             return Mapped(_encode(row | ({"kind": kind} if kind else {})))
         event = {"kind": kind, **plan.constants}
-        refusals: list[Refusal] = []
+        rejections: list[Rejection] = []
         for path, index, read in plan.steps:
             cell = cells[index]
             if cell.__class__ is str:
@@ -80,16 +80,16 @@ class TableMapper:
                 event[path] = read(cell)
             except CellError as error:
                 event[path] = error.value
-                refusals.append(Refusal(path, error.reason, error.detail))
+                rejections.append(Rejection(path, error.reason, error.detail))
         if plan.nested or plan.nested_constants:
-            self._map_nested(plan, cells, event, refusals)
+            self._map_nested(plan, cells, event, rejections)
         if "event_id" not in event:
             event["event_id"] = self._row_id(event, cells)
-        return Mapped(_encode(event), event, tuple(refusals))
+        return Mapped(_encode(event), event, tuple(rejections))
 
     @staticmethod
     def _map_nested(
-        plan: _Plan, cells: Sequence[Any], event: dict[str, Any], refusals: list[Refusal]
+        plan: _ColumnPlan, cells: Sequence[Any], event: dict[str, Any], rejections: list[Rejection]
     ) -> None:
         for path, value in plan.nested_constants.items():
             place(event, path, value)
@@ -103,7 +103,7 @@ class TableMapper:
                 place(event, path, read(cell))
             except CellError as error:
                 place(event, path, error.value)
-                refusals.append(Refusal(path, error.reason, error.detail))
+                rejections.append(Rejection(path, error.reason, error.detail))
 
     def _kind_column(self) -> int | None:
         if "kind" in self._rules.maps:
@@ -115,7 +115,7 @@ class TableMapper:
             self._used.add(index)
         return index
 
-    def _plan(self, kind: str) -> _Plan:
+    def _plan(self, kind: str) -> _ColumnPlan:
         fields = fields_of(kind)
         sets = {path: value for path, value in self._rules.sets.items() if path in fields}
         steps = []
@@ -125,8 +125,8 @@ class TableMapper:
             column = self._rules.maps.get(path)
             index = self._find_mapped(path, column) if column else self._find_named(path)
             if index is not None:
-                steps.append((path, index, converter(known.shape, self.times)))
-        return _Plan(
+                steps.append((path, index, converter(known.field_type, self.times)))
+        return _ColumnPlan(
             {path: value for path, value in sets.items() if "." not in path},
             {path: value for path, value in sets.items() if "." in path},
             tuple(step for step in steps if "." not in step[0]),
@@ -158,7 +158,7 @@ class TableMapper:
     def _check_required(self) -> None:
         """Refuse a table that has no column at all for a field that every event needs."""
         kind = self._rules.kind or ""
-        plan = self._plans[kind]
+        plan = self._targets[kind]
         given = {path for path, _, _ in plan.steps} | set(plan.constants)
         lacking = [
             path

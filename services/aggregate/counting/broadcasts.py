@@ -22,7 +22,7 @@ class Broadcasts:
     closed: set[tuple[str, int]] = field(default_factory=set)
     dirty: set[Key] = field(default_factory=set)
     gone: set[Key] = field(default_factory=set)
-    present_ms: int = 0
+    stream_time_ms: int = 0
 
     def enter(self, broadcast_id: str, account: str, phase: str, at_ms: int, title: str | None) -> None:
         """A broadcast enters a phase; the last word of the log counts."""
@@ -36,20 +36,20 @@ class Broadcasts:
     def count(self, broadcast_id: str, action: str, count: int, at_ms: int) -> None:
         """Count into the minute of the event, unless it is closed."""
         start_ms = at_ms - at_ms % MINUTE_MS
-        if start_ms + MINUTE_MS + GRACE_MS <= self.present_ms:
+        if start_ms + MINUTE_MS + GRACE_MS <= self.stream_time_ms:
             return
         actions = self.minutes.setdefault((broadcast_id, start_ms), {})
         actions[action] = actions.get(action, 0) + count
         self.dirty.add(("minute", broadcast_id, start_ms))
 
-    def advance(self, present_ms: int) -> None:
+    def advance(self, stream_time_ms: int) -> None:
         """Close what the present has passed; give up what is long past."""
-        self.present_ms = present_ms
+        self.stream_time_ms = stream_time_ms
         for name in self.minutes.keys() - self.closed:
-            if name[1] + MINUTE_MS + GRACE_MS <= present_ms:
+            if name[1] + MINUTE_MS + GRACE_MS <= stream_time_ms:
                 self.closed.add(name)
                 self.dirty.add(("minute", *name))
-        for name in [name for name in self.closed if name[1] + KEEP_MS <= present_ms]:
+        for name in [name for name in self.closed if name[1] + KEEP_MS <= stream_time_ms]:
             del self.minutes[name]
             self.closed.discard(name)
             self.dirty.discard(("minute", *name))

@@ -78,7 +78,7 @@ class Clock(msgspec.Struct, tag_field="kind", tag="clock", kw_only=True, gc=Fals
     """The present, told by ingest."""
 
     v: Literal[1] = 1
-    present: Milliseconds
+    stream_time: Milliseconds
 
 
 Event = Interaction | Post | Reading | Broadcast

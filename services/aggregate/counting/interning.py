@@ -45,13 +45,13 @@ _FIELDS = (*_get, "hashtags", "country")
 _actor = attrgetter("actor")
 
 
-class Vocabulary:
+class InterningDecoder:
     """The names in the interactions of a partition, and the decoder that knows them."""
 
     def __init__(self, shared: Callable[[str], str] = str) -> None:
         """``shared`` gives, of equal strings, always the same one."""
         self._shared = shared
-        self._known: Names = {field: set() for field in _FIELDS}
+        self._to_come: Names = {field: set() for field in _FIELDS}
         self._new: Names = {field: set() for field in _FIELDS}
         self._misses = 0
         self._decode: Decode | None = None
@@ -70,20 +70,20 @@ class Vocabulary:
     def _learn(self, events: list[Interaction]) -> None:
         missed = False
         for field, names in _names_in(events).items():
-            if field in self._known and not names <= self._known[field]:
-                self._new[field].update(map(self._shared, names - self._known[field]))
+            if field in self._to_come and not names <= self._to_come[field]:
+                self._new[field].update(map(self._shared, names - self._to_come[field]))
                 missed = True
         self._misses += missed
-        if self._misses > sum(map(len, self._known.values())) // NAMES_PER_MISS:
+        if self._misses > sum(map(len, self._to_come.values())) // NAMES_PER_MISS:
             self._renew()
 
     def _renew(self) -> None:
         for field, names in self._new.items():
-            self._known[field] |= names
-        self._known = {field: names for field, names in self._known.items() if len(names) <= MOST_NAMES}
-        self._new = {field: set() for field in self._known}
+            self._to_come[field] |= names
+        self._to_come = {field: names for field, names in self._to_come.items() if len(names) <= MOST_NAMES}
+        self._new = {field: set() for field in self._to_come}
         self._misses = 0
-        self._decode = _decoder(self._known)
+        self._decode = _decoder(self._to_come)
 
 
 def _names_in(events: list[Interaction]) -> Names:

@@ -2,7 +2,8 @@
 
 ``apply`` takes records in log order; ``take_changes`` gives what has to be stored since the last call, as
 records of engagement.totals.v1, the position last; ``restore`` takes those records in again. After
-``restore`` of everything stored and ``remember`` of the ids of the tail, the state is that which was stored.
+``restore`` of everything stored and ``rebuild_dedup`` of the ids of the tail, the state is that which was
+stored.
 """
 
 from __future__ import annotations
@@ -30,40 +31,47 @@ from services.aggregate.counting.decode import (
     Reading,
     event_ids,
 )
-from services.aggregate.counting.dedup import Deduplicator, GenerationStart, Horizon
-from services.aggregate.counting.interning import Vocabulary
-from services.aggregate.counting.pre_aggregator import EVENT_ID, OCCURRED_AT, Row, Tally, columns_of, rows_of
+from services.aggregate.counting.dedup import Deduplicator, DedupWindow, SegmentStart
+from services.aggregate.counting.interning import InterningDecoder
+from services.aggregate.counting.pre_aggregator import (
+    EVENT_ID,
+    OCCURRED_AT,
+    PreAggregator,
+    Row,
+    columns_of,
+    rows_of,
+)
 from services.aggregate.counting.readings import Readings
 from services.aggregate.counting.windows import Windows
 
 Change = tuple[bytes, bytes | None]
 
 
-class HorizonChangedError(ValueError):
+class DedupWindowChangedError(ValueError):
     """The stream was counted under another duplicate rule than the settings give."""
 
 
 class PartitionState:
     """Counts, windows and remembered ids of one source partition."""
 
-    def __init__(self, partition: int, horizon: Horizon) -> None:
+    def __init__(self, partition: int, dedup_window: DedupWindow) -> None:
         self.partition = partition
-        self.horizon = horizon
+        self.dedup_window = dedup_window
         self.offset = -1
-        self.present_ms = 0
-        self.watermark_ms = 0
-        self.counted = self.duplicates = self.late = self.refused = 0
-        self.dedup = Deduplicator(horizon)
+        self.stream_time_ms = 0
+        self.max_event_time_ms = 0
+        self.counted = self.duplicates = self.late = self.rejected = 0
+        self.dedup = Deduplicator(dedup_window)
         self.counters = Counters()
         self.windows = Windows()
         self.broadcasts = Broadcasts()
         self.readings = Readings()
-        self._tally = Tally(self.counters, self.windows, self.broadcasts)
+        self._pre_aggregator = PreAggregator(self.counters, self.windows, self.broadcasts)
         self._buckets = BucketStore()
-        self._vocabulary = Vocabulary(self._tally.shared)
+        self._decoder = InterningDecoder(self._pre_aggregator.shared)
         self.stored_offset = -1  # what the last `take_changes` or `restore` stands at
-        self.stored_sequence = 0
-        self.remembered_offset = -1  # of the last record that `remember` was given
+        self.stored_ordinal = 0
+        self.rebuilt_offset = -1  # of the last record that `rebuild_dedup` was given
 
     # -- counting ---------------------------------------------------------------------------------------
 
@@ -74,14 +82,14 @@ class PartitionState:
         """
         if offset <= self.offset:
             return []
-        entries, bad = self._vocabulary.decode(data)
+        entries, bad = self._decoder.decode(data)
         self.dedup.begin_record(offset)
         kinds = set(map(type, entries))
         if Clock not in kinds:
             self._count(cast(list[Event], entries), kinds)
         else:
             self._count_between_clocks(entries)
-        self.refused += len(bad)
+        self.rejected += len(bad)
         self.offset = offset
         return bad
 
@@ -91,18 +99,18 @@ class PartitionState:
             if isinstance(entry, Clock):
                 self._count(events, set(map(type, events)))
                 events = []
-                self._tick(entry.present)
+                self._tick(entry.stream_time)
             else:
                 events.append(entry)
         self._count(events, set(map(type, events)))
 
-    def _tick(self, present_ms: int) -> None:
-        if present_ms > self.present_ms:
-            self.fold()
-            self.present_ms = present_ms
-            self.dedup.advance(present_ms)
-            self.windows.advance(present_ms)
-            self.broadcasts.advance(present_ms)
+    def _tick(self, stream_time_ms: int) -> None:
+        if stream_time_ms > self.stream_time_ms:
+            self.flush()
+            self.stream_time_ms = stream_time_ms
+            self.dedup.advance(stream_time_ms)
+            self.windows.advance(stream_time_ms)
+            self.broadcasts.advance(stream_time_ms)
 
     def _count(self, events: list[Event], kinds: set[type[Entry]]) -> None:
         """Count events between two clock records; ``kinds`` are those among them."""
@@ -124,16 +132,16 @@ class PartitionState:
     def _count_interactions(self, events: Sequence[Interaction]) -> Sequence[int]:
         rows = rows_of(events)
         self._leave_out_duplicates(rows, list(map(itemgetter(EVENT_ID), rows)))
-        return self._tally_rows(rows)
+        return self._pre_aggregate(rows)
 
-    def _tally_rows(self, rows: list[Row]) -> Sequence[int]:
+    def _pre_aggregate(self, rows: list[Row]) -> Sequence[int]:
         """Count interactions, none of them a duplicate; their times."""
         if not rows:
             return ()
         columns = columns_of(rows)
         times: Sequence[int] = columns[OCCURRED_AT]
-        self.watermark_ms = max(self.watermark_ms, max(times))
-        self._tally.add(columns)
+        self.max_event_time_ms = max(self.max_event_time_ms, max(times))
+        self._pre_aggregator.add(columns)
         return times
 
     def _count_each(self, events: list[Event]) -> Sequence[int]:
@@ -145,14 +153,14 @@ class PartitionState:
                 case Interaction():
                     interactions.append(event)
                 case Post():
-                    self._tally.add_post(event)
+                    self._pre_aggregator.add_post(event)
                     times.append(event.occurred_at)
                 case Reading():
                     self._read(event)
                 case Broadcast():
                     self._enter(event)
-            self.watermark_ms = max(self.watermark_ms, event.occurred_at)
-        return [*times, *self._tally_rows(rows_of(interactions))]
+            self.max_event_time_ms = max(self.max_event_time_ms, event.occurred_at)
+        return [*times, *self._pre_aggregate(rows_of(interactions))]
 
     def _read(self, event: Reading) -> None:
         subject = subject_of(event.account, event.post_id, event.broadcast_id)
@@ -161,9 +169,9 @@ class PartitionState:
     def _enter(self, event: Broadcast) -> None:
         self.broadcasts.enter(event.broadcast_id, event.account, event.phase, event.occurred_at, event.title)
 
-    def fold(self) -> None:
+    def flush(self) -> None:
         """Bring what has been tallied into the state; the counts are up to date only after this."""
-        self._tally.fold()
+        self._pre_aggregator.flush()
 
     # -- storing ----------------------------------------------------------------------------------------
 
@@ -179,21 +187,21 @@ class PartitionState:
     def changes(self) -> Iterator[Change]:
         """The same one by one, for who has to do other things in between. To be taken to its end, and nothing
         may be counted meanwhile."""
-        self.fold()
+        self.flush()
         for key, entry in self._changed_entries():
             yield encode_key(key), encode_value({**entry, "offset": self.offset})
         yield from [(encode_key(key), None) for key in sorted(self.broadcasts.gone)]
         changed, gone = self.windows.take_changes()
         yield from self._buckets.records(changed, gone, self.counters, self.offset)
         self.broadcasts.dirty, self.broadcasts.gone = set(), set()
-        self.stored_offset, self.stored_sequence = self.offset, self.dedup.sequence
-        yield encode_key(("position",)), encode_value(self.position())
+        self.stored_offset, self.stored_ordinal = self.offset, self.dedup.ordinal
+        yield encode_key(("checkpoint",)), encode_value(self.checkpoint())
 
     def _changed_entries(self) -> Iterable[tuple[Key, dict[str, Any]]]:
         entered = {key for key in self.broadcasts.dirty if key[0] == "broadcast"}
         for key, entry in self.counters.dirty_entries():
             if key[0] == "post":
-                entry["account"] = self._tally.post_accounts[str(key[1]), str(key[2])]
+                entry["account"] = self._pre_aggregator.post_accounts[str(key[1]), str(key[2])]
             elif key[0] == "broadcast":
                 entered.add(key)
                 continue
@@ -206,77 +214,86 @@ class PartitionState:
             if key[0] == "minute":
                 yield key, self.broadcasts.minute_entry(str(key[1]), int(key[2]))
 
-    def position(self) -> dict[str, Any]:
+    def checkpoint(self) -> dict[str, Any]:
         """The entry that says how far this partition has been counted (schemas.totals.Position)."""
         return {
             "partition": self.partition,
             "offset": self.offset,
-            "present_ms": self.present_ms,
-            "watermark_ms": self.watermark_ms,
+            "stream_time_ms": self.stream_time_ms,
+            "max_event_time_ms": self.max_event_time_ms,
             "counted": self.counted,
             "duplicates": self.duplicates,
             "late": self.late,
-            "refused": self.refused,
-            "sequence": self.dedup.sequence,
-            **asdict(self.horizon),
-            "generation_starts": [asdict(start) for start in self.dedup.starts],
+            "rejected": self.rejected,
+            "ordinal": self.dedup.ordinal,
+            **asdict(self.dedup_window),
+            "segment_starts": [asdict(start) for start in self.dedup.starts],
         }
 
     # -- restoring --------------------------------------------------------------------------------------
 
-    def restore(self, stored: dict[bytes, bytes]) -> list[GenerationStart]:
-        """Take in what is stored; returns where to read the log again for the ids (``remember``).
+    def restore(self, stored: dict[bytes, bytes]) -> list[SegmentStart]:
+        """Take in what is stored; returns where to read the log again for the ids (``rebuild_dedup``).
 
-        Raises HorizonChangedError.
+        Raises DedupWindowChangedError.
         """
-        starts = self.restore_position(stored)
+        starts = self.restore_checkpoint(stored)
         if starts:
-            self.windows.advance(self.present_ms)
+            self.windows.advance(self.stream_time_ms)
             for key_bytes, value_bytes in stored.items():
                 self._restore_entry(decode_key(key_bytes), decode_value(value_bytes))
-            self.broadcasts.present_ms = self.present_ms
+            self.broadcasts.stream_time_ms = self.stream_time_ms
         return starts
 
-    def restore_position(self, stored: dict[bytes, bytes]) -> list[GenerationStart]:
+    def restore_checkpoint(self, stored: dict[bytes, bytes]) -> list[SegmentStart]:
         """Take in only how far this partition had been counted; nothing may be counted after it.
 
-        Raises HorizonChangedError.
+        Raises DedupWindowChangedError.
         """
-        position = stored.get(encode_key(("position",)))
-        if position is None:
+        checkpoint = stored.get(encode_key(("checkpoint",)))
+        if checkpoint is None:
             return []
-        found = msgspec.json.decode(position)
-        horizon = Horizon(
-            found["generation_events"],
-            found["generations"],
-            found.get("generation_ms", self.horizon.generation_ms),
+        found = msgspec.json.decode(checkpoint)
+        dedup_window = DedupWindow(
+            found["segment_events"],
+            found["segments"],
+            found.get("segment_ms", self.dedup_window.segment_ms),
         )
-        if horizon != self.horizon:
-            raise HorizonChangedError(
-                "aggregate.dedup_generation_events, dedup_generations and dedup_generation_seconds are "
-                f"{self.horizon}, but this stream was counted with {horizon}; set these, or use another "
-                "namespace"
+        if dedup_window != self.dedup_window:
+            raise DedupWindowChangedError(
+                "aggregate.dedup_segment_events, dedup_segments and dedup_segment_seconds are "
+                f"{self.dedup_window}, but this stream was counted with {dedup_window}; "
+                "set these, or use another namespace"
             )
-        for name in ("offset", "present_ms", "watermark_ms", "counted", "duplicates", "late", "refused"):
+        for name in (
+            "offset",
+            "stream_time_ms",
+            "max_event_time_ms",
+            "counted",
+            "duplicates",
+            "late",
+            "rejected",
+        ):
             setattr(self, name, found[name])
-        self.stored_offset, self.stored_sequence = self.offset, found["sequence"]
-        starts = [_start(start, horizon) for start in found["generation_starts"]]
-        self.read_again(starts, starts[0].sequence)
+        self.stored_offset, self.stored_ordinal = self.offset, found["ordinal"]
+        starts = [_start(start, dedup_window) for start in found["segment_starts"]]
+        self.prepare_replay(starts, starts[0].ordinal)
         return starts
 
-    def read_again(
-        self, starts: list[GenerationStart], sequence: int, read: Deduplicator | None = None
+    def prepare_replay(
+        self, starts: list[SegmentStart], ordinal: int, read: Deduplicator | None = None
     ) -> None:
-        """Get ready to ``remember``, from a record on before which ``sequence`` events were met; ``read`` has
+        """Get ready to ``rebuild_dedup``, from a record on before which ``ordinal`` events were met;
+        ``read`` has
         remembered those before it."""
-        self.dedup = Deduplicator.resume(self.horizon, starts, self.present_ms, sequence, read)
+        self.dedup = Deduplicator.resume(self.dedup_window, starts, self.stream_time_ms, ordinal, read)
 
     def _restore_entry(self, key: Key, entry: dict[str, Any]) -> None:
         scope, *subject = map(str, key)
         if scope in COUNTED_SCOPES:
             self.counters.restore((scope, *subject), entry)
             if scope == "post":
-                self._tally.post_accounts[subject[0], subject[1]] = entry["account"]
+                self._pre_aggregator.post_accounts[subject[0], subject[1]] = entry["account"]
             elif scope == "broadcast":
                 self.broadcasts.restore_about(subject[0], entry)
         elif scope == "reading":
@@ -286,15 +303,15 @@ class PartitionState:
         elif scope == "bucket":
             self._buckets.restore(key, entry, self.counters, self.windows)
 
-    def remember(self, offset: int, data: bytes | None) -> None:
+    def rebuild_dedup(self, offset: int, data: bytes | None) -> None:
         """Take in the ids of a record that had been counted before the restart."""
         self.dedup.begin_record(offset)
         # What was refused is counted since the stream began: nothing means that every entry is good.
-        self.dedup.remember(event_ids(data, all_good=self.refused == 0))
-        self.remembered_offset = offset
+        self.dedup.rebuild_dedup(event_ids(data, all_good=self.rejected == 0))
+        self.rebuilt_offset = offset
 
 
-def _start(stored: dict[str, int], horizon: Horizon) -> GenerationStart:
+def _start(stored: dict[str, int], dedup_window: DedupWindow) -> SegmentStart:
     """A stored start; early ones tell only what follows from a rule without time."""
-    first = stored["generation"] * horizon.generation_events
-    return GenerationStart(**{"first": first, "began_ms": 0} | stored)
+    first = stored["segment"] * dedup_window.segment_events
+    return SegmentStart(**{"first": first, "began_ms": 0} | stored)

@@ -43,11 +43,11 @@ _what = itemgetter(*map(_FIELDS.index, _WHAT))
 _without_second, _second = itemgetter(slice(0, -1)), itemgetter(-1)
 
 #: Plans are remembered up to this many; a stream that has more pays for making them again.
-_MOST_PLANS = 100_000
+_MAX_TARGETS = 100_000
 #: To fold so many groups takes some 10 ms, in which nothing else is done.
-_MOST_GROUPS = 4_000
+_MAX_GROUPS = 4_000
 #: To make plans for so many takes as long. In a stream of ever new ones that is not left to the fold.
-_MOST_WITHOUT_PLAN = 250
+_MAX_WITHOUT_TARGETS = 250
 #: From so many groups on it is not worth waiting for events to fall into them, if few have.
 _FEW_GROUPS, _FEW_EVENTS_PER_GROUP = 1_000, 1.2
 
@@ -63,10 +63,10 @@ def columns_of(rows: Sequence[Row]) -> Columns:
     return tuple(zip(*rows, strict=True))
 
 
-class Plan(msgspec.Struct, eq=False, gc=False):  # of which there may be many, and no cycles
+class UpdateTargets(msgspec.Struct, eq=False, gc=False):  # of which there may be many, and no cycles
     """What one event of a kind changes, as integers of ``Counters``; within a fold, how many there were."""
 
-    rolling: int  # place in ``Tally._rolling`` of the names that have windows
+    rolling: int  # place in ``PreAggregator._rolling`` of the names that have windows
     others: tuple[int, ...]  # names without
     subjects: tuple[int, ...]
     broadcast_id: str | None
@@ -75,33 +75,33 @@ class Plan(msgspec.Struct, eq=False, gc=False):  # of which there may be many, a
     newest_second: int = 0
 
 
-class _Plans(dict[What, Plan]):
+class _TargetsByKey(dict[What, UpdateTargets]):
     """Plans by what they are for, made when they are asked for."""
 
-    def __init__(self, make: Callable[[What], Plan]) -> None:
+    def __init__(self, make: Callable[[What], UpdateTargets]) -> None:
         super().__init__()
         self._make = make
 
-    def __missing__(self, what: What) -> Plan:
+    def __missing__(self, what: What) -> UpdateTargets:
         return self._make(what)
 
 
-class Tally:
-    """Counts of interactions and posts since the last ``fold``."""
+class PreAggregator:
+    """Counts of interactions and posts since the last ``flush``."""
 
     def __init__(self, counters: Counters, windows: Windows, broadcasts: Broadcasts) -> None:
         self.post_accounts: dict[tuple[str, str], str] = {}  # of (platform, post_id), as its first event says
         self._counters = counters
         self._windows = windows
         self._broadcasts = broadcasts
-        self._plans = _Plans(self._new_plan)
-        self._plan_like: dict[tuple[Any, ...], Plan] = {}  # with any action, by the rest of What
+        self._targets = _TargetsByKey(self._new_targets)
+        self._targets_like: dict[tuple[Any, ...], UpdateTargets] = {}  # with any action, by the rest of What
         self._parts: dict[Any, Any] = {}
         self._rolling: list[tuple[int, ...]] = []  # distinct ones; far fewer than plans
-        self._place_of: dict[tuple[int, ...], int] = {}
+        self._index_of: dict[tuple[int, ...], int] = {}
         self._groups: Counter[Group] = Counter()
         self._added = 0
-        self._planned: list[Plan] = []  # of the first groups, in their order
+        self._found_targets: list[UpdateTargets] = []  # of the first groups, in their order
         self._expects_new = False
         self._actors: Counter[tuple[LogActor | None, str]] = Counter()
 
@@ -119,10 +119,10 @@ class Tally:
                 self._actors[actor, action] += more - 1
         self._added += len(seconds)
         groups = len(self._groups)
-        if self._expects_new and groups - len(self._planned) > _MOST_WITHOUT_PLAN:
-            self._plan_groups()
-        if groups > _MOST_GROUPS or _FEW_GROUPS < groups > self._added / _FEW_EVENTS_PER_GROUP:
-            self.fold()
+        if self._expects_new and groups - len(self._found_targets) > _MAX_WITHOUT_TARGETS:
+            self._look_up_targets()
+        if groups > _MAX_GROUPS or _FEW_GROUPS < groups > self._added / _FEW_EVENTS_PER_GROUP:
+            self.flush()
 
     def add_post(self, post: Post) -> None:
         """Count a post, no duplicate: something that its account does, and nothing that is done to it."""
@@ -132,60 +132,60 @@ class Tally:
         )  # fmt: skip
         self._groups[group] += 1
 
-    def fold(self) -> None:
+    def flush(self) -> None:
         """Bring all that was added into counters, windows and minutes of broadcasts."""
-        self._plan_groups()
+        self._look_up_targets()
         groups, self._groups, self._added = self._groups, Counter(), 0
-        plans, self._planned = self._planned, []
+        target_list, self._found_targets = self._found_targets, []
         rolling: defaultdict[tuple[int, int], int] = defaultdict(int)
-        for plan, second, count in zip(plans, map(_second, groups), groups.values(), strict=True):
-            plan.count += count
-            rolling[second, plan.rolling] += count
-            if second > plan.newest_second:
-                plan.newest_second = second
-            if plan.broadcast_id:
-                self._broadcasts.count(plan.broadcast_id, plan.action, count, second * 1000)
-        self._fold_plans(set(plans))
-        self._fold_rolling(rolling)
-        self._fold_actors()
-        if len(self._plans) > _MOST_PLANS:
-            self._plans.clear()
-            self._plan_like.clear()
+        for targets, second, count in zip(target_list, map(_second, groups), groups.values(), strict=True):
+            targets.count += count
+            rolling[second, targets.rolling] += count
+            if second > targets.newest_second:
+                targets.newest_second = second
+            if targets.broadcast_id:
+                self._broadcasts.count(targets.broadcast_id, targets.action, count, second * 1000)
+        self._flush_targets(set(target_list))
+        self._flush_rolling(rolling)
+        self._flush_actors()
+        if len(self._targets) > _MAX_TARGETS:
+            self._targets.clear()
+            self._targets_like.clear()
             self._parts.clear()
             self._rolling.clear()
-            self._place_of.clear()
+            self._index_of.clear()
 
-    def _plan_groups(self) -> None:
+    def _look_up_targets(self) -> None:
         """Look up the plans of groups that have none yet."""
-        known = len(self._plans)
-        whats = map(_without_second, islice(self._groups, len(self._planned), None))
-        self._planned += map(self._plans.__getitem__, whats)
-        self._expects_new = len(self._plans) - known > _MOST_WITHOUT_PLAN // 2
+        known = len(self._targets)
+        whats = map(_without_second, islice(self._groups, len(self._found_targets), None))
+        self._found_targets += map(self._targets.__getitem__, whats)
+        self._expects_new = len(self._targets) - known > _MAX_WITHOUT_TARGETS // 2
 
-    def _fold_plans(self, plans: set[Plan]) -> None:
+    def _flush_targets(self, target_list: set[UpdateTargets]) -> None:
         counts, last_seconds = self._counters.counts, self._counters.last_seconds
         dirty = self._counters.dirty
-        for plan in plans:
-            count, plan.count = plan.count, 0
-            for number in plan.others:
+        for targets in target_list:
+            count, targets.count = targets.count, 0
+            for number in targets.others:
                 counts[number] += count
-            for subject in plan.subjects:
-                if plan.newest_second > last_seconds[subject]:
-                    last_seconds[subject] = plan.newest_second
-            dirty.update(plan.subjects)
+            for subject in targets.subjects:
+                if targets.newest_second > last_seconds[subject]:
+                    last_seconds[subject] = targets.newest_second
+            dirty.update(targets.subjects)
 
-    def _fold_rolling(self, rolling: dict[tuple[int, int], int]) -> None:
+    def _flush_rolling(self, rolling: dict[tuple[int, int], int]) -> None:
         by_second: defaultdict[int, defaultdict[int, int]] = defaultdict(lambda: defaultdict(int))
-        for (second, place), count in rolling.items():
+        for (second, index), count in rolling.items():
             found = by_second[second]
-            for number in self._rolling[place]:
+            for number in self._rolling[index]:
                 found[number] += count
         for second, found in by_second.items():
             for number, count in found.items():
                 self._counters.counts[number] += count
             self._windows.add(second * 1000, found)
 
-    def _fold_actors(self) -> None:
+    def _flush_actors(self) -> None:
         actors, self._actors = self._actors, Counter()
         for (actor, action), count in actors.items():
             if actor is not None and actor.country:
@@ -197,30 +197,30 @@ class Tally:
         self._counters.counts[self._counters.number((*subject, action))] += count
         self._counters.dirty.add(self._counters.subject_number(subject))
 
-    def _new_plan(self, what: What) -> Plan:
+    def _new_targets(self, what: What) -> UpdateTargets:
         # Plans that have texts in common share them, so that to compare them touches less memory.
         what = cast(What, tuple(map(self.shared, what)))
         concerned, action = what[:2] + what[3:], what[2]
-        like = self._plan_like.get(concerned)
+        like = self._targets_like.get(concerned)
         if like is None:
-            plan = self._plan_like[concerned] = self._first_plan(*concerned, action=action)
+            targets = self._targets_like[concerned] = self._first_targets(*concerned, action=action)
         else:
-            plan = Plan(
-                rolling=self._place(self._with_action(self._rolling[like.rolling], action)),
+            targets = UpdateTargets(
+                rolling=self._index(self._with_action(self._rolling[like.rolling], action)),
                 others=self._with_action(like.others, action),
                 subjects=like.subjects,
                 broadcast_id=like.broadcast_id,
                 action=action,
             )
-        self._plans[what] = plan
-        return plan
+        self._targets[what] = targets
+        return targets
 
     def _with_action(self, numbers: tuple[int, ...], action: str) -> tuple[int, ...]:
         """The integers of the same subjects with another action."""
         name, number = self._counters.name, self._counters.number
         return tuple([number((*name(each)[:-1], action)) for each in numbers])
 
-    def _first_plan(
+    def _first_targets(
         self,
         platform: str,
         account: str,
@@ -231,7 +231,7 @@ class Tally:
         post_format: str | None,
         *,
         action: str,
-    ) -> Plan:
+    ) -> UpdateTargets:
         own: list[Name] = [("account", platform, account)]
         own += [("hashtag", tag) for tag in dict.fromkeys(hashtags or ())]
         others: list[Name] = []
@@ -246,8 +246,8 @@ class Tally:
             self.post_accounts.setdefault((platform, post_id), account)
         number = self._counters.number
         rolling = [number((*name, action)) for each in own for name in (each, (each[0], ALL))]
-        return Plan(
-            rolling=self._place(tuple(rolling)),
+        return UpdateTargets(
+            rolling=self._index(tuple(rolling)),
             others=tuple([number((*name, action)) for name in others]),
             subjects=tuple(map(self._counters.subject_number, own + others)),
             broadcast_id=broadcast_id,
@@ -260,9 +260,9 @@ class Tally:
             part = tuple(map(self.shared, part))
         return self._parts.setdefault(part, part)
 
-    def _place(self, numbers: tuple[int, ...]) -> int:
-        place = self._place_of.get(numbers)
-        if place is None:
-            place = self._place_of[numbers] = len(self._rolling)
+    def _index(self, numbers: tuple[int, ...]) -> int:
+        index = self._index_of.get(numbers)
+        if index is None:
+            index = self._index_of[numbers] = len(self._rolling)
             self._rolling.append(numbers)
-        return place
+        return index

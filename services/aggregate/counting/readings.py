@@ -41,7 +41,7 @@ from schemas.totals import Key
 RESET_LEAST = 100
 
 
-class Course(msgspec.Struct, gc=False):
+class CounterHistory(msgspec.Struct, gc=False):
     """A cumulative figure: where it stands, and how it came there from the first reading on."""
 
     value: int
@@ -50,7 +50,7 @@ class Course(msgspec.Struct, gc=False):
     gained: int = 0
     lost: int = 0
     falls: int = 0
-    corrections: int = 0
+    downward_adjustments: int = 0
     resets: int = 0
     reset_by: int = 0  # sum of the jumps of resets, with sign
     late: int = 0
@@ -67,56 +67,56 @@ class Readings:
     """The courses of all figures of a partition, and how often its platforms corrected and reset them."""
 
     def __init__(self) -> None:
-        self.courses: dict[Key, Course] = {}
-        self.corrections = self.resets = self.late = 0
+        self.histories: dict[Key, CounterHistory] = {}
+        self.downward_adjustments = self.resets = self.late = 0
         self._dirty: set[Key] = set()
 
     def take(self, key: Key, value: int, at_ms: int) -> None:
         """Take in the next reading of the log; ``key`` is that of its entry, the metric last."""
         self._dirty.add(key)
-        course = self.courses.get(key)
-        if course is None:
-            self.courses[key] = Course(value, at_ms, value)
-        elif at_ms < course.at_ms:
-            course.late += 1
+        history = self.histories.get(key)
+        if history is None:
+            self.histories[key] = CounterHistory(value, at_ms, value)
+        elif at_ms < history.at_ms:
+            history.late += 1
             self.late += 1
         else:
-            course.at_ms = at_ms
+            history.at_ms = at_ms
             if key[-1] in GAUGES:
-                course.value = course.first = value
-            elif value != course.value:
-                self._move(course, value, irrevocable=key[-1] in IRREVOCABLE)
+                history.value = history.first = value
+            elif value != history.value:
+                self._move(history, value, irrevocable=key[-1] in IRREVOCABLE)
 
-    def _move(self, course: Course, value: int, *, irrevocable: bool) -> None:
+    def _move(self, history: CounterHistory, value: int, *, irrevocable: bool) -> None:
         """Account for a change of the figure."""
-        old, hidden = course.value, course.before_reset
-        course.value, course.before_reset = value, 0
+        old, hidden = history.value, history.before_reset
+        history.value, history.before_reset = value, 0
         if is_reset(old, value):
-            course.before_reset = old
-            course.reset_by += value - old
-            course.resets += 1
+            history.before_reset = old
+            history.reset_by += value - old
+            history.resets += 1
             self.resets += 1
             return
         if hidden and value > old and 2 * value >= hidden:
-            course.reset_by += hidden - old
-            course.resets += 1
+            history.reset_by += hidden - old
+            history.resets += 1
             self.resets += 1
             old = hidden
         if value >= old:
-            course.gained += value - old
+            history.gained += value - old
             return
-        course.lost += old - value
+        history.lost += old - value
         if irrevocable:
-            course.corrections += 1
-            self.corrections += 1
+            history.downward_adjustments += 1
+            self.downward_adjustments += 1
         else:
-            course.falls += 1
+            history.falls += 1
 
     def take_changes(self) -> Iterator[tuple[Key, dict[str, Any]]]:
         """(key, entry to store) of each figure that had a reading since the last call."""
         dirty, self._dirty = self._dirty, set()
         for key in dirty:
-            yield key, _entry(self.courses[key])
+            yield key, _entry(self.histories[key])
 
     def restore(self, key: Key, entry: dict[str, Any]) -> None:
         """Take in a stored entry.
@@ -127,16 +127,16 @@ class Readings:
         if "first" not in entry:
             self._dirty.add(key)
             entry = entry | {"first": entry["value"], "since": entry["offset"]}
-        course = self.courses[key] = msgspec.convert(entry, Course)
-        self.corrections += course.corrections
-        self.resets += course.resets
-        self.late += course.late
+        history = self.histories[key] = msgspec.convert(entry, CounterHistory)
+        self.downward_adjustments += history.downward_adjustments
+        self.resets += history.resets
+        self.late += history.late
 
 
-def _entry(course: Course) -> dict[str, Any]:
-    entry = msgspec.structs.asdict(course)
-    if not course.before_reset:
+def _entry(history: CounterHistory) -> dict[str, Any]:
+    entry = msgspec.structs.asdict(history)
+    if not history.before_reset:
         del entry["before_reset"]
-    if course.since < 0:
+    if history.since < 0:
         del entry["since"]
     return entry

@@ -51,9 +51,9 @@ class Level:
                 if start_ms >= self.end_ms - length_ms:
                     _add(sums, counts)
 
-    def advance(self, present_ms: int) -> list[int]:
+    def advance(self, stream_time_ms: int) -> list[int]:
         """Move on to a later present; returns the starts of the buckets given up."""
-        old_end, end = self.end_ms, (present_ms // self.width_ms + 1) * self.width_ms
+        old_end, end = self.end_ms, (stream_time_ms // self.width_ms + 1) * self.width_ms
         if end <= old_end:
             return []
         self.end_ms = end
@@ -115,20 +115,20 @@ class Windows:
 
     def add(self, at_ms: int, counts: Counts) -> None:
         """Count events of one time; if it is too late for every bucket, nothing changes."""
-        home = True
+        finest = True
         for level in self._levels:
             if at_ms >= level.floor_ms:
                 start_ms = at_ms - at_ms % level.width_ms
                 level.add(start_ms, counts)
-                if home:
+                if finest:
                     self._dirty.add((level.width_ms, start_ms))
-                    home = False
+                    finest = False
 
-    def advance(self, present_ms: int) -> None:
+    def advance(self, stream_time_ms: int) -> None:
         """Move on to a later present; an earlier one changes nothing."""
         coarser_levels = (self.minutes, self.tens, None)
         for level, coarser in zip(self._levels, coarser_levels, strict=True):
-            for start_ms in level.advance(present_ms):
+            for start_ms in level.advance(stream_time_ms):
                 self._dirty.discard((level.width_ms, start_ms))
                 self._gone.add((level.width_ms, start_ms))
                 if coarser is not None:

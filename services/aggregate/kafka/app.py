@@ -21,8 +21,8 @@ from aiokafka.errors import IllegalStateError
 
 from schemas.topics import EVENTS, qualified
 from services.aggregate.kafka.checkpoint_store import group_id
-from services.aggregate.kafka.consumer import POLL_RECORDS, HandfulTransport
-from services.aggregate.kafka.partition_manager import Ownership
+from services.aggregate.kafka.consumer import POLL_RECORDS, PollBatchTransport
+from services.aggregate.kafka.partition_manager import PartitionManager
 from services.runtime.kafka import ssl_context
 from services.runtime.settings import KafkaSettings, Settings
 
@@ -35,8 +35,8 @@ END_SECONDS = 10.0
 STREAM_BUFFER = 1
 #: How long records are counted without a break, and how many turns of the loop others get then. A scrape
 #: takes several, from the connection to the last byte of the answer.
-TURN_SECONDS = 0.005
-TURNS = 4
+TIME_SLICE_SECONDS = 0.005
+YIELDS = 4
 
 
 class _App(faust.App):  # type: ignore[misc]
@@ -48,9 +48,9 @@ class HealthChecks:
     """What the watchdog asks about an application. Reads Faust's and aiokafka's inner state: they tell it
     in no other way (and the integration tests run against the versions that are pinned)."""
 
-    def __init__(self, app: faust.App, ownership: Ownership, topic: str) -> None:
+    def __init__(self, app: faust.App, partition_manager: PartitionManager, topic: str) -> None:
         self._app = app
-        self._ownership = ownership
+        self._partition_manager = partition_manager
         self._topic = topic
 
     def _consumer(self) -> Any:
@@ -70,21 +70,21 @@ class HealthChecks:
         """A rebalance must end."""
         return "a rebalance does not end" if self._app.rebalancing else None
 
-    def ownership(self) -> str | None:
+    def partition_manager(self) -> str | None:
         """What is assigned must be owned: it is not after another worker has fenced us by mistake."""
         assigned = {tp.partition for tp in self._app.consumer.assignment() if tp.topic == self._topic}
-        missing = sorted(assigned - self._ownership.owned.keys())
+        missing = sorted(assigned - self._partition_manager.owned.keys())
         return f"partitions {missing} are assigned but not owned" if missing else None
 
     def work(self) -> tuple[int, int]:
         """(records waiting, records counted) of the partitions owned."""
-        owned = self._ownership.owned.values()
+        owned = self._partition_manager.owned.values()
         waiting = sum(max(0, (each.highwater() or 0) - each.state.offset - 1) for each in owned)
         return waiting, sum(each.state.offset for each in owned)
 
     def storing(self) -> tuple[int, int]:
         """(records counted and not stored, records stored) of the partitions owned."""
-        states = [each.state for each in self._ownership.owned.values()]
+        states = [each.state for each in self._partition_manager.owned.values()]
         return sum(s.offset - s.stored_offset for s in states), sum(s.stored_offset for s in states)
 
 
@@ -104,7 +104,7 @@ async def _fetch_from(consumer: Any, partition: Any, offset: int) -> None:
         await consumer.seek_wait({partition: offset})
 
 
-def give_up_process(reason: str, error: BaseException | None = None) -> None:
+def exit_process(reason: str, error: BaseException | None = None) -> None:
     """End the process at once: what is in memory is not stored, what is stored is right."""
     log.critical("aggregator ends itself", reason=reason, exc_info=error)
     os._exit(EXIT_FAILED)
@@ -116,7 +116,7 @@ def _end_within(seconds: float) -> None:
     Faust waits for ever for a consumer that broke off while it was being stopped. The status is that of a
     failure, since what began the end may have been one.
     """
-    timer = threading.Timer(seconds, give_up_process, [f"Faust has not ended within {seconds:.0f} s"])
+    timer = threading.Timer(seconds, exit_process, [f"Faust has not ended within {seconds:.0f} s"])
     timer.daemon = True
     timer.start()
 
@@ -137,8 +137,11 @@ def credentials(kafka: KafkaSettings) -> Any:
     )
 
 
-def create_app(settings: Settings, ownership: Ownership, taken_over: Callable[[], None]) -> faust.App:
-    """The application, its agent registered. ``taken_over`` is called after each change of ownership."""
+def create_app(
+    settings: Settings, partition_manager: PartitionManager, partitions_assigned: Callable[[], None]
+) -> faust.App:
+    """The application, its agent registered. ``partitions_assigned`` is called after each change of
+    ownership."""
     assert settings.kafka.bootstrap is not None
     session = settings.aggregate.session_timeout_seconds
     app = _App(
@@ -168,40 +171,46 @@ def create_app(settings: Settings, ownership: Ownership, taken_over: Callable[[]
         broker_commit_livelock_soft_timeout=10**9,
     )
     app.finalize()
-    app.transport = HandfulTransport(app.conf.broker_consumer, app)
+    app.transport = PollBatchTransport(app.conf.broker_consumer, app)
     events = app.topic(
         qualified(settings.namespace, EVENTS.name),
         value_type=bytes,
         value_serializer="raw",
         key_serializer="raw",
     )
-    _register(app, events, settings, ownership, taken_over)
+    _register(app, events, settings, partition_manager, partitions_assigned)
     return app
 
 
-async def _count(records: list[Any], ownership: Ownership) -> None:
+async def _count(records: list[Any], partition_manager: PartitionManager) -> None:
     """Count the records of a message; scrapes and other tasks get a turn in between."""
-    until = time.perf_counter() + TURN_SECONDS
+    until = time.perf_counter() + TIME_SLICE_SECONDS
     for record in records:
-        if not await ownership.count(record.partition, record.offset, record.timestamp / 1000, record.value):
+        if not await partition_manager.count(
+            record.partition, record.offset, record.timestamp / 1000, record.value
+        ):
             return  # these were fetched before a rebalance; they come again, to whoever owns them
         if time.perf_counter() > until:
-            for _ in range(TURNS):
+            for _ in range(YIELDS):
                 await asyncio.sleep(0)
-            until = time.perf_counter() + TURN_SECONDS
+            until = time.perf_counter() + TIME_SLICE_SECONDS
 
 
 def _register(
-    app: faust.App, events: Any, settings: Settings, ownership: Ownership, taken_over: Callable[[], None]
+    app: faust.App,
+    events: Any,
+    settings: Settings,
+    partition_manager: PartitionManager,
+    partitions_assigned: Callable[[], None],
 ) -> None:
     topic = events.get_topic_name()
 
     async def count(stream: Any) -> None:
         async for event in stream.noack().events():
             try:
-                await _count(event.message.value, ownership)
+                await _count(event.message.value, partition_manager)
             except Exception as error:  # noqa: BLE001 # Faust would acknowledge the event and go on without it
-                give_up_process("counting failed", error)
+                exit_process("counting failed", error)
 
     app.agent(events, name="count", concurrency=1)(count)
 
@@ -209,21 +218,21 @@ def _register(
         consumer = app.consumer
         mine = [tp for tp in consumer.assignment() if tp.topic == topic]
         try:
-            await ownership.take_over(tp.partition for tp in mine)
-            taken_over()
+            await partition_manager.on_assigned(tp.partition for tp in mine)
+            partitions_assigned()
         except Exception as error:  # noqa: BLE001 # Faust would resume the stream on an empty state
-            give_up_process(f"partitions could not be taken over: {error}", error)
+            exit_process(f"partitions could not be taken over: {error}", error)
         for tp in mine:
-            if tp.partition in ownership.owned:
-                owned = ownership.owned[tp.partition]
+            if tp.partition in partition_manager.owned:
+                owned = partition_manager.owned[tp.partition]
                 owned.highwater = partial(_highwater, consumer, tp)
                 owned.fetch_from = partial(_fetch_from, consumer, tp)
 
     async def revoked(*_: Any, **__: Any) -> None:
-        await _or_end(ownership.give_up(), "partitions could not be given up")
+        await _or_end(partition_manager.on_revoked(), "partitions could not be given up")
 
     async def ending(*_: Any, **__: Any) -> None:
-        await _or_end(ownership.close(), "partitions could not be given up")
+        await _or_end(partition_manager.close(), "partitions could not be given up")
         _end_within(END_SECONDS)
 
     app.on_rebalance_complete.connect(assigned, weak=False)
@@ -234,7 +243,7 @@ def _register(
         interval = settings.aggregate.flush_interval_ms / 1000
         while not app.should_stop:
             await asyncio.sleep(interval)
-            await _or_end(ownership.flush(), "storing failed")
+            await _or_end(partition_manager.flush(), "storing failed")
 
     app.task(flush_loop)
 
@@ -243,4 +252,4 @@ async def _or_end(work: Any, reason: str) -> None:
     try:
         await work
     except Exception as error:  # noqa: BLE001 # whatever it is, the state in memory can no longer be trusted
-        give_up_process(f"{reason}: {error}", error)
+        exit_process(f"{reason}: {error}", error)

@@ -34,7 +34,7 @@ def group_id(settings: Settings) -> str:
     return qualified(settings.namespace, GROUP)
 
 
-class PartitionStore:
+class CheckpointStore:
     """Writes the state of one source partition, as its only writer."""
 
     def __init__(self, settings: Settings, partition: int) -> None:

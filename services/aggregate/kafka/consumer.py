@@ -35,7 +35,7 @@ Polled = dict[Any, list[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Ahead:
+class _Prefetch:
     """What is being fetched before it is asked for."""
 
     task: asyncio.Task[tuple[object, Polled]]
@@ -61,7 +61,7 @@ class ConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
     logger = logging.getLogger("faust.transport.consumer")
     #: How many to take next time: POLL_BYTES of records like the last ones.
     _most_records = LEAST_POLL_RECORDS
-    _ahead: _Ahead | None = None
+    _prefetch: _Prefetch | None = None
 
     def _create_worker_consumer(self, transport: Transport) -> Any:
         consumer = super()._create_worker_consumer(transport)
@@ -77,15 +77,15 @@ class ConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
     ) -> Polled:
         if not self.consumer.flow_active:
             return {}
-        ahead, self._ahead = self._ahead, None
-        if ahead is not None and ahead.is_void(_assignment(consumer)):
+        prefetch, self._prefetch = self._prefetch, None
+        if prefetch is not None and prefetch.is_void(_assignment(consumer)):
             # The position is again what was committed: these will be fetched again, by whoever owns them.
-            ahead.drop()
-            ahead = None
-        _, found = await (ahead.task if ahead else self._consume(consumer, active_partitions, timeout))
+            prefetch.drop()
+            prefetch = None
+        _, found = await (prefetch.task if prefetch else self._consume(consumer, active_partitions, timeout))
         if found:
             poll = self._consume(consumer, active_partitions, timeout)
-            self._ahead = _Ahead(asyncio.create_task(poll), _assignment(consumer))
+            self._prefetch = _Prefetch(asyncio.create_task(poll), _assignment(consumer))
         for partition in [each for each in found if active_partitions and each not in active_partitions]:
             consumer.seek(partition, found.pop(partition)[0].value[0].offset)  # paused since; Faust drops it
         return found
@@ -121,8 +121,8 @@ class ConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
 
     async def on_thread_stop(self) -> None:
         """Called when the consumer is to end."""
-        if self._ahead is not None:
-            self._ahead.drop()
+        if self._prefetch is not None:
+            self._prefetch.drop()
         await super().on_thread_stop()
 
 
@@ -152,7 +152,7 @@ class _Consumer(Consumer):  # type: ignore[misc]
         """
 
 
-class HandfulTransport(Transport):  # type: ignore[misc]
+class PollBatchTransport(Transport):  # type: ignore[misc]
     """Faust's transport over aiokafka, with this consumer."""
 
     Consumer = _Consumer

@@ -16,16 +16,16 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from services.aggregate.counting.dedup import Horizon
+from services.aggregate.counting.dedup import DedupWindow
 from services.aggregate.counting.partition_state import Change, PartitionState
 from services.aggregate.kafka.checkpoint_store import (
+    CheckpointStore,
     FencedError,
-    PartitionStore,
     first_offset,
 )
 from services.aggregate.kafka.dead_letters import dead_letter
-from services.aggregate.kafka.self_metrics import Instruments
-from services.aggregate.kafka.warm_up import ReadAhead, load_states
+from services.aggregate.kafka.self_metrics import SelfMetrics
+from services.aggregate.kafka.warm_up import WarmUp, load_states
 from services.runtime.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -39,36 +39,36 @@ async def _fetch_nothing(_: int) -> None:
 
 
 @dataclass
-class Owned:
+class OwnedPartition:
     """A partition of ours."""
 
     state: PartitionState
-    store: PartitionStore
-    letters: list[bytes] = field(default_factory=list)
-    still: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while nothing may be counted
-    leaving: bool = False  # nothing more is counted before it is given up
+    store: CheckpointStore
+    dead_letters: list[bytes] = field(default_factory=list)
+    quiesce_lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while nothing may be counted
+    draining: bool = False  # nothing more is counted before it is given up
     applied_at: float = 0.0  # epoch seconds of the last record counted, as the broker keeps them
     highwater: Callable[[], int | None] = lambda: None
     fetch_from: Callable[[int], Awaitable[None]] = _fetch_nothing  # has an offset fetched next
 
 
-class Ownership:
+class PartitionManager:
     """The partitions of this worker."""
 
-    def __init__(self, settings: Settings, instruments: Instruments) -> None:
+    def __init__(self, settings: Settings, self_metrics: SelfMetrics) -> None:
         self._settings = settings
-        self._instruments = instruments
-        self._horizon = Horizon(
-            settings.aggregate.dedup_generation_events,
-            settings.aggregate.dedup_generations,
-            settings.aggregate.dedup_generation_seconds * 1000,
+        self._self_metrics = self_metrics
+        self._dedup_window = DedupWindow(
+            settings.aggregate.dedup_segment_events,
+            settings.aggregate.dedup_segments,
+            settings.aggregate.dedup_segment_seconds * 1000,
         )
-        self._read_ahead = ReadAhead(settings, self._horizon)
+        self._warm_up = WarmUp(settings, self._dedup_window)
         self._epoch = 0  # counts the times everything was revoked
-        self._taking_over = asyncio.Lock()
+        self._assigning = asyncio.Lock()
         self._storing = asyncio.Lock()  # one flush at a time, and none beside the end of ownership
-        self._putting_together = asyncio.Lock()  # one partition at a time: turns stay short
-        self.owned: dict[int, Owned] = {}
+        self._collecting = asyncio.Lock()  # one partition at a time: turns stay short
+        self.owned: dict[int, OwnedPartition] = {}
         self.ready = False
 
     @property
@@ -76,26 +76,26 @@ class Ownership:
         """States of the partitions owned, by partition."""
         return [self.owned[partition].state for partition in sorted(self.owned)]
 
-    def expect(self) -> None:
+    def start_warm_up(self) -> None:
         """Partitions will be taken over soon: begin to read what that needs."""
-        self._read_ahead.start()
+        self._warm_up.start()
 
-    async def take_over(self, partitions: Iterable[int]) -> None:
+    async def on_assigned(self, partitions: Iterable[int]) -> None:
         """Fence, then load. If a rebalance revokes them meanwhile, all is dropped again."""
         wanted, epoch, started = sorted(partitions), self._epoch, time.monotonic()
-        async with self._taking_over:
-            stores = {partition: PartitionStore(self._settings, partition) for partition in wanted}
+        async with self._assigning:
+            stores = {partition: CheckpointStore(self._settings, partition) for partition in wanted}
             try:
                 await asyncio.gather(*(store.fence() for store in stores.values()))
-                ahead = await self._read_ahead.take()
-                states = await load_states(self._settings, self._horizon, wanted, ahead)
+                ahead = await self._warm_up.take()
+                states = await load_states(self._settings, self._dedup_window, wanted, ahead)
             finally:
                 if epoch != self._epoch or sys.exc_info()[0]:
                     await asyncio.gather(*(store.close() for store in stores.values()))
             if epoch != self._epoch:
                 log.info("assignment is out of date, dropped", partitions=wanted)
                 return
-            self.owned = {p: Owned(states[p], stores[p]) for p in wanted}
+            self.owned = {p: OwnedPartition(states[p], stores[p]) for p in wanted}
             self.ready = True
         log.info(
             "partitions taken over",
@@ -110,28 +110,28 @@ class Ownership:
         Returns whether those that follow it in the log may be counted now.
         """
         owned = self.owned.get(partition)
-        if owned is None or owned.leaving:
+        if owned is None or owned.draining:
             return False
         if offset <= owned.state.offset:
             return True
         if offset != owned.state.offset + 1 and not await self._is_next(
             partition, owned.state.offset, offset
         ):
-            self._instruments.stale_records.inc()
+            self._self_metrics.stale_records.inc()
             log.warning("stale record left out", partition=partition, offset=offset, after=owned.state.offset)
             # Most often the rebalance has done so already. If not, all that follow would be stale, too.
-            if self.owned.get(partition) is owned and not owned.leaving:
+            if self.owned.get(partition) is owned and not owned.draining:
                 await owned.fetch_from(owned.state.offset + 1)
             return False
-        async with owned.still:
-            if self.owned.get(partition) is not owned or owned.leaving:
+        async with owned.quiesce_lock:
+            if self.owned.get(partition) is not owned or owned.draining:
                 return False
             started = time.perf_counter()
             bad = owned.state.apply(offset, data)
-            self._instruments.processing.observe(time.perf_counter() - started)
+            self._self_metrics.processing.observe(time.perf_counter() - started)
             owned.applied_at = timestamp
             for entry in bad:
-                owned.letters.append(dead_letter(entry, partition, offset, time.time()))
+                owned.dead_letters.append(dead_letter(entry, partition, offset, time.time()))
                 log.warning("log entry refused", partition=partition, offset=offset, index=entry.index)
         return True
 
@@ -151,17 +151,17 @@ class Ownership:
     async def _flush_all(self) -> None:
         await asyncio.gather(*(self._flush(partition, owned) for partition, owned in self.owned.items()))
 
-    async def _flush(self, partition: int, owned: Owned) -> None:
+    async def _flush(self, partition: int, owned: OwnedPartition) -> None:
         if not owned.state.changed:
             return
         started = time.perf_counter()
         try:
-            async with self._putting_together, owned.still:
+            async with self._collecting, owned.quiesce_lock:
                 changes = await _in_steps(owned.state.changes())
-                letters, owned.letters = owned.letters, []
-            await owned.store.commit(changes, owned.state.stored_offset + 1, letters)
+                dead_letters, owned.dead_letters = owned.dead_letters, []
+            await owned.store.commit(changes, owned.state.stored_offset + 1, dead_letters)
         except FencedError:
-            self._instruments.fenced.inc()
+            self._self_metrics.fenced.inc()
             log.warning("fenced: another worker owns the partition", partition=partition)
             self._drop(partition, owned)
             await owned.store.close()
@@ -170,18 +170,18 @@ class Ownership:
             self._drop(partition, owned)
             raise
         else:
-            self._instruments.flush.observe(time.perf_counter() - started)
-            self._instruments.stored_entries.inc(len(changes))
+            self._self_metrics.flush.observe(time.perf_counter() - started)
+            self._self_metrics.stored_entries.inc(len(changes))
 
-    def _drop(self, partition: int, owned: Owned) -> None:
+    def _drop(self, partition: int, owned: OwnedPartition) -> None:
         if self.owned.get(partition) is owned:
             del self.owned[partition]
 
-    async def give_up(self) -> None:
+    async def on_revoked(self) -> None:
         """Store and forget all partitions. What is still handed on of them meanwhile is not counted."""
         self._epoch += 1
         for owned in self.owned.values():
-            owned.leaving = True
+            owned.draining = True
         async with self._storing:
             await self._flush_all()
             given_up, self.owned = self.owned, {}
@@ -192,8 +192,8 @@ class Ownership:
 
     async def close(self) -> None:
         """Give up all partitions, and expect none any more."""
-        await self._read_ahead.take()
-        await self.give_up()
+        await self._warm_up.take()
+        await self.on_revoked()
 
 
 async def _in_steps(changes: Iterator[Change]) -> list[Change]:

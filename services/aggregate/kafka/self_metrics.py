@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
-class Instruments:
+class SelfMetrics:
     """Counters and histograms, registered once."""
 
     def __init__(self, registry: CollectorRegistry) -> None:

@@ -13,7 +13,7 @@ import structlog
 
 from schemas.topics import TOTALS, qualified
 from services.aggregate.counting.decode import event_ids
-from services.aggregate.counting.dedup import GenerationStart, Horizon
+from services.aggregate.counting.dedup import DedupWindow, SegmentStart
 from services.aggregate.counting.partition_state import PartitionState
 from services.aggregate.kafka.checkpoint_store import StoredEntries, committed_offsets, log_begins, tail
 from services.runtime.settings import Settings
@@ -22,10 +22,10 @@ from services.runtime.topic_scan import open_reader
 log = structlog.get_logger(__name__)
 
 #: Bounds of what is read ahead, since a worker among many will own only a part of it.
-MOST_BYTES_AHEAD = 256 * 2**20
-MOST_EVENTS_AHEAD = 4_000_000
+MAX_WARM_UP_BYTES = 256 * 2**20
+MAX_WARM_UP_EVENTS = 4_000_000
 #: What is older is not used: a removal of an entry is told by the broker for a day (`delete.retention.ms`).
-AHEAD_SECONDS = 3600.0
+WARM_UP_MAX_AGE_SECONDS = 3600.0
 
 
 class InconsistentStoreError(RuntimeError):
@@ -33,7 +33,7 @@ class InconsistentStoreError(RuntimeError):
 
 
 @dataclass
-class Ahead:
+class WarmedUp:
     """What has been read of the store and the log before the partitions were owned.
 
     Nothing of it changes but by what is written later, so whoever has become the owner reads on from here.
@@ -41,25 +41,27 @@ class Ahead:
 
     stored: StoredEntries = field(default_factory=StoredEntries)
     #: By partition: states without counts, which remember ids, maybe not yet up to their position.
-    met: dict[int, PartitionState] = field(default_factory=dict)
+    dedup_states: dict[int, PartitionState] = field(default_factory=dict)
 
     def keep(self, partitions: list[int]) -> None:
         """Forget other partitions."""
         self.stored.keep(partitions)
-        self.met = {partition: state for partition, state in self.met.items() if partition in partitions}
+        self.dedup_states = {
+            partition: state for partition, state in self.dedup_states.items() if partition in partitions
+        }
 
 
-class ReadAhead:
+class WarmUp:
     """Reads while the worker waits for its group to give it partitions.
 
     After a kill -9 that takes as long as the session of the dead worker lasts, and reading all that a worker
     needs takes nearly as long.
     """
 
-    def __init__(self, settings: Settings, horizon: Horizon) -> None:
+    def __init__(self, settings: Settings, dedup_window: DedupWindow) -> None:
         self._settings = settings
-        self._horizon = horizon
-        self._ahead = Ahead()
+        self._dedup_window = dedup_window
+        self._warmed_up = WarmedUp()
         self._task: asyncio.Task[None] | None = None
         self._begun = time.monotonic()
 
@@ -68,64 +70,64 @@ class ReadAhead:
         self._begun = time.monotonic()
         self._task = asyncio.ensure_future(self._run())
 
-    async def take(self) -> Ahead:
+    async def take(self) -> WarmedUp:
         """Stop reading; what was read, once."""
         task, self._task = self._task, None
         while task is not None and not task.done():
             task.cancel()  # again: a consumer that is being closed swallows it
             await asyncio.wait([task], timeout=0.2)
-        ahead, self._ahead = self._ahead, Ahead()
-        return ahead if time.monotonic() - self._begun < AHEAD_SECONDS else Ahead()
+        warmed_up, self._warmed_up = self._warmed_up, WarmedUp()
+        return warmed_up if time.monotonic() - self._begun < WARM_UP_MAX_AGE_SECONDS else WarmedUp()
 
     async def _run(self) -> None:
         try:
             with _without_collector():
-                await self._read(self._ahead)
+                await self._read(self._warmed_up)
         except Exception as error:  # noqa: BLE001 # it was only for speed; loading meets the same and tells of it
             log.warning("reading ahead has ended early", error=str(error))
-            self._ahead = Ahead()
+            self._warmed_up = WarmedUp()
 
-    async def _read(self, ahead: Ahead) -> None:
+    async def _read(self, warmed_up: WarmedUp) -> None:
         async with open_reader(self._settings) as reader:
             spans = await reader.spans(qualified(self._settings.namespace, TOTALS.name))
         partitions = [span.partition for span in spans]
-        await ahead.stored.read_on(self._settings, partitions, MOST_BYTES_AHEAD)
+        await warmed_up.stored.read_on(self._settings, partitions, MAX_WARM_UP_BYTES)
         starts, events = {}, 0
         for partition in partitions:
-            state = PartitionState(partition, self._horizon)
-            found = state.restore_position(ahead.stored.of(partition))
-            if found and events + state.stored_sequence - found[0].sequence <= MOST_EVENTS_AHEAD:
-                events += state.stored_sequence - found[0].sequence
-                ahead.met[partition], starts[partition] = state, found
-        await _remember(self._settings, ahead.met, starts, {})
+            state = PartitionState(partition, self._dedup_window)
+            found = state.restore_checkpoint(warmed_up.stored.of(partition))
+            if found and events + state.stored_ordinal - found[0].ordinal <= MAX_WARM_UP_EVENTS:
+                events += state.stored_ordinal - found[0].ordinal
+                warmed_up.dedup_states[partition], starts[partition] = state, found
+        await _rebuild_dedup(self._settings, warmed_up.dedup_states, starts, {})
 
 
 async def load_states(
-    settings: Settings, horizon: Horizon, partitions: list[int], ahead: Ahead | None = None
+    settings: Settings, dedup_window: DedupWindow, partitions: list[int], warmed_up: WarmedUp | None = None
 ) -> dict[int, PartitionState]:
     """The states of source partitions whose earlier owners have been fenced.
 
-    Raises HorizonChangedError and InconsistentStoreError.
+    Raises DedupWindowChangedError and InconsistentStoreError.
     """
-    ahead = ahead or Ahead()
-    ahead.keep(partitions)
+    warmed_up = warmed_up or WarmedUp()
+    warmed_up.keep(partitions)
     with _without_collector():
-        await ahead.stored.read_on(settings, partitions)
-        states = {partition: PartitionState(partition, horizon) for partition in partitions}
-        starts: dict[int, list[GenerationStart]] = {}
+        await warmed_up.stored.read_on(settings, partitions)
+        states = {partition: PartitionState(partition, dedup_window) for partition in partitions}
+        starts: dict[int, list[SegmentStart]] = {}
         for partition, state in states.items():
-            found = state.restore(ahead.stored.of(partition))
+            found = state.restore(warmed_up.stored.of(partition))
             if found:
                 starts[partition] = found
-        ahead.stored.keep(())
+        warmed_up.stored.keep(())
         await _require_offsets(settings, states)
-        await _remember(settings, {p: states[p] for p in starts}, starts, ahead.met)
+        await _rebuild_dedup(settings, {p: states[p] for p in starts}, starts, warmed_up.dedup_states)
     for partition in starts:
         state = states[partition]
-        if state.dedup.sequence != state.stored_sequence:
+        if state.dedup.ordinal != state.stored_ordinal:
             raise InconsistentStoreError(
-                f"partition {partition}: {state.stored_sequence} events had been met up to offset "
-                f"{state.offset}, but the log now gives {state.dedup.sequence}"
+                f"partition {partition}: {state.stored_ordinal} events had been met up to offset "
+                f"{state.offset}, but the log now gives {state.dedup.ordinal}"
             )
     return states
 
@@ -142,29 +144,29 @@ async def _require_offsets(settings: Settings, states: dict[int, PartitionState]
             )
 
 
-async def _remember(
+async def _rebuild_dedup(
     settings: Settings,
     states: dict[int, PartitionState],
-    starts: dict[int, list[GenerationStart]],
-    ahead: dict[int, PartitionState],
+    starts: dict[int, list[SegmentStart]],
+    warmed_up: dict[int, PartitionState],
 ) -> None:
     """Read the log again for the ids, from what was read ahead, else from where the generations begin."""
     begins = await log_begins(settings)
     ends = {partition: state.offset + 1 for partition, state in states.items()}
     read_from = {partition: found[0].offset for partition, found in starts.items()}
-    for partition, read in ahead.items():
-        following = read.remembered_offset + 1
+    for partition, read in warmed_up.items():
+        following = read.rebuilt_offset + 1
         if partition in states and begins[partition] <= following > read_from[partition]:
             state = states[partition]
-            state.read_again(starts[partition], read.dedup.sequence, read.dedup)
+            state.prepare_replay(starts[partition], read.dedup.ordinal, read.dedup)
             read_from[partition] = following
     cut = {p: begins[p] for p, offset in read_from.items() if offset < begins[p]}
     for partition, left in (await _events_left(settings, cut, ends)).items():
         # The number of the first event left is that of the last one less the events in between.
-        states[partition].read_again(starts[partition], states[partition].stored_sequence - left)
+        states[partition].prepare_replay(starts[partition], states[partition].stored_ordinal - left)
     async for batch in tail(settings, read_from | cut, ends):
         for record in batch:
-            states[record.partition].remember(record.offset, record.value)
+            states[record.partition].rebuild_dedup(record.offset, record.value)
 
 
 async def _events_left(settings: Settings, begins: dict[int, int], ends: dict[int, int]) -> dict[int, int]:

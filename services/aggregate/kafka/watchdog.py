@@ -16,37 +16,38 @@ Check = Callable[[], str | None]
 
 @dataclass
 class Watchdog:
-    """Runs checks with a given clock (seconds); ``bite`` gets the reason, once one has failed too long."""
+    """Runs checks with a given clock (seconds); ``on_failure`` gets the reason, once one has failed too
+    long."""
 
     checks: Mapping[str, tuple[Check, float]]
-    bite: Callable[[str], None]
+    on_failure: Callable[[str], None]
     clock: Callable[[], float]
     _since: dict[str, float] = field(default_factory=dict)
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Run every check once."""
         now = self.clock()
         for name, (check, patience_seconds) in self.checks.items():
-            trouble = check()
-            if trouble is None:
+            problem = check()
+            if problem is None:
                 self._since.pop(name, None)
             elif now - self._since.setdefault(name, now) >= patience_seconds:
-                self.bite(f"{trouble} for {now - self._since[name]:.0f} s")
+                self.on_failure(f"{problem} for {now - self._since[name]:.0f} s")
 
 
 @dataclass
 class Progress:
     """Whether something that should move does: give it the work left and a mark that moves with work done.
 
-    ``trouble`` is what to say with the work left before it.
+    ``problem`` is what to say with the work left before it.
     """
 
     read: Callable[[], tuple[int, int]]
-    trouble: str = "records wait and none is counted"
+    problem: str = "records wait and none is counted"
     _mark: int | None = None
 
     def check(self) -> str | None:
         """Trouble if work is left and the mark is where it was at the last look."""
         left, mark = self.read()
         moved, self._mark = mark != self._mark, mark
-        return f"{left} {self.trouble}" if left and not moved else None
+        return f"{left} {self.problem}" if left and not moved else None

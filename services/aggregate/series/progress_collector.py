@@ -21,30 +21,30 @@ from services.aggregate.counting.partition_state import PartitionState
 from services.aggregate.series.selected_series import Selection
 
 if TYPE_CHECKING:
-    from services.aggregate.kafka.partition_manager import Owned, Ownership
+    from services.aggregate.kafka.partition_manager import OwnedPartition, PartitionManager
 
 
-class CountsCollector(Collector):
+class ProgressCollector(Collector):
     """Readings, broadcasts and progress of the partitions owned."""
 
     def __init__(
         self,
-        ownership: Ownership,
+        partition_manager: PartitionManager,
         accounts: Selection,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._ownership = ownership
+        self._partition_manager = partition_manager
         self._accounts = accounts
         self._now = now
 
     def collect(self) -> Iterable[Metric]:
         """All metric families."""
-        states = self._ownership.states
+        states = self._partition_manager.states
         for state in states:
-            state.fold()
+            state.flush()
         yield from _readings(states, self._accounts.keys)
         yield from _broadcasts(states)
-        yield from _progress(list(self._ownership.owned.values()), self._now())
+        yield from _progress(list(self._partition_manager.owned.values()), self._now())
 
 
 def _readings(states: list[PartitionState], accounts: list[Key]) -> Iterator[Metric]:
@@ -66,14 +66,16 @@ def _readings(states: list[PartitionState], accounts: list[Key]) -> Iterator[Met
     )
     for (_, platform, account), metric in product(accounts, METRICS):
         key: Key = ("reading", platform, account, metric)
-        found = [(state.readings.courses[key], state) for state in states if key in state.readings.courses]
+        found = [
+            (state.readings.histories[key], state) for state in states if key in state.readings.histories
+        ]
         names = [str(platform), str(account), metric]
         if found:  # in one partition, unless the log was written by others than ingest
             newest.add_metric(names, max(found, key=lambda each: each[0].at_ms)[0].value)
         if metric not in GAUGES:
-            for course, state in found:
-                gained.add_metric([*names, str(state.partition)], course.gained)
-                lost.add_metric([*names, str(state.partition)], course.lost)
+            for history, state in found:
+                gained.add_metric([*names, str(state.partition)], history.gained)
+                lost.add_metric([*names, str(state.partition)], history.lost)
     yield from (newest, gained, lost)
 
 
@@ -100,15 +102,15 @@ def _broadcasts(states: list[PartitionState]) -> Iterator[Metric]:
     yield phase
 
 
-def _progress(owned: list[Owned], now: float) -> Iterator[Metric]:
+def _progress(owned: list[OwnedPartition], now: float) -> Iterator[Metric]:
     def gauge(name: str, documentation: str) -> GaugeMetricFamily:
         return GaugeMetricFamily(name, documentation, labels=["partition"])
 
     def counter(name: str, documentation: str) -> CounterMetricFamily:
         return CounterMetricFamily(name, documentation, labels=["partition"])
 
-    present = gauge("fanpulse_aggregate_present_timestamp_seconds", "Newest clock record of the log.")
-    watermark = gauge("fanpulse_aggregate_watermark_timestamp_seconds", "Newest event time met.")
+    stream_time = gauge("fanpulse_aggregate_stream_timestamp_seconds", "Newest clock record of the log.")
+    max_event_time = gauge("fanpulse_aggregate_max_event_timestamp_seconds", "Newest event time met.")
     offset = gauge("fanpulse_aggregate_offset", "Offset of the last record counted; -1 before the first.")
     lag = gauge("fanpulse_aggregate_lag_records", "Records of the log that are not counted yet.")
     behind = gauge("fanpulse_aggregate_lag_seconds", "Age of the last record counted, while there is lag.")
@@ -116,15 +118,17 @@ def _progress(owned: list[Owned], now: float) -> Iterator[Metric]:
     counted = counter("fanpulse_events_counted", "Events that count.")
     duplicates = counter("fanpulse_duplicate_events", "Events left out: their id was met before.")
     late = counter("fanpulse_late_events", "Events that count in totals, too late for every window.")
-    refused = counter("fanpulse_refused_entries", "Entries of the log that are no events.")
-    corrections = counter("fanpulse_reading_corrections", "Readings in which what nobody can take back fell.")
+    rejected = counter("fanpulse_rejected_entries", "Entries of the log that are no events.")
+    downward_adjustments = counter(
+        "fanpulse_reading_downward_adjustments", "Readings in which what nobody can take back fell."
+    )
     resets = counter("fanpulse_reading_resets", "Readings that jumped to another count, or back from one.")
     overtaken = counter("fanpulse_late_readings", "Readings left out: older than the newest of the figure.")
     for each in owned:
         state, partition = each.state, [str(each.state.partition)]
         waiting = max(0, (each.highwater() or 0) - state.offset - 1)
-        present.add_metric(partition, state.present_ms / 1000)
-        watermark.add_metric(partition, state.watermark_ms / 1000)
+        stream_time.add_metric(partition, state.stream_time_ms / 1000)
+        max_event_time.add_metric(partition, state.max_event_time_ms / 1000)
         offset.add_metric(partition, state.offset)
         lag.add_metric(partition, waiting)
         behind.add_metric(partition, max(0.0, now - each.applied_at) if waiting else 0.0)
@@ -132,9 +136,20 @@ def _progress(owned: list[Owned], now: float) -> Iterator[Metric]:
         counted.add_metric(partition, state.counted)
         duplicates.add_metric(partition, state.duplicates)
         late.add_metric(partition, state.late)
-        refused.add_metric(partition, state.refused)
-        corrections.add_metric(partition, state.readings.corrections)
+        rejected.add_metric(partition, state.rejected)
+        downward_adjustments.add_metric(partition, state.readings.downward_adjustments)
         resets.add_metric(partition, state.readings.resets)
         overtaken.add_metric(partition, state.readings.late)
-    yield from (present, watermark, offset, lag, behind, remembered, counted, duplicates, late, refused)
-    yield from (corrections, resets, overtaken)
+    yield from (
+        stream_time,
+        max_event_time,
+        offset,
+        lag,
+        behind,
+        remembered,
+        counted,
+        duplicates,
+        late,
+        rejected,
+    )
+    yield from (downward_adjustments, resets, overtaken)

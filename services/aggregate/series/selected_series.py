@@ -28,29 +28,29 @@ class Selection:
     def __init__(self, scope: str, tracked: Iterable[Key], top: int) -> None:
         self.scope = scope
         self.top = top
-        self.chosen: frozenset[Name] = frozenset()
+        self.selected: frozenset[Name] = frozenset()
         self._tracked = frozenset(tracked)
 
     @property
     def keys(self) -> list[Key]:
         """Tracked and chosen subjects, sorted."""
-        return sorted(self._tracked | {(self.scope, *name) for name in self.chosen})
+        return sorted(self._tracked | {(self.scope, *name) for name in self.selected})
 
     @property
     def full(self) -> bool:
         """Whether further subjects would have to replace others."""
-        return len(self.chosen) >= self.top
+        return len(self.selected) >= self.top
 
     def follow(self, names: Iterable[Name]) -> None:
         """Take over a choice."""
-        self.chosen = frozenset(names)
+        self.selected = frozenset(names)
 
     def candidates(self, state: PartitionState) -> Steps[dict[Name, Score]]:
         """Those of a partition that have to be known for a choice, in steps."""
         limit = self.top * CANDIDATES_PER_SERIES + len(self._tracked) if self.top else 0
-        return candidates(state, self.scope, limit, self.chosen)
+        return candidates(state, self.scope, limit, self.selected)
 
-    def choose(self, partials: Iterable[Mapping[Name, Score]]) -> frozenset[Name]:
+    def select(self, partials: Iterable[Mapping[Name, Score]]) -> frozenset[Name]:
         """What to choose by the candidates of each partition, given what is chosen now. Changes nothing."""
         sums: dict[Name, tuple[float, float]] = {}
         for partial in partials:
@@ -58,7 +58,7 @@ class Selection:
                 if (self.scope, *name) not in self._tracked:
                     recent, total = sums.get(name, (0.0, 0.0))
                     sums[name] = (recent + score.recent, total + score.total)
-        for name in self.chosen & sums.keys():
+        for name in self.selected & sums.keys():
             recent, total = sums[name]
             sums[name] = (recent * HYSTERESIS, total * HYSTERESIS)
         return frozenset(heapq.nlargest(self.top, sums, key=lambda name: (sums[name], name)))
@@ -67,9 +67,9 @@ class Selection:
         """Choose by what these states hold now, and follow that; in one go."""
         partials = []
         for state in states:
-            state.fold()
+            state.flush()
             partials.append(finish(self.candidates(state)))
-        self.follow(self.choose(partials))
+        self.follow(self.select(partials))
 
 
 def finish(steps: Steps[dict[Name, Score]]) -> dict[Name, Score]:

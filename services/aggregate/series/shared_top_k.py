@@ -25,16 +25,16 @@ from schemas.selection import (
     Score,
     SelectionKey,
     candidates_key,
-    choice_key,
     decode_candidates,
-    decode_choice,
     decode_key,
+    decode_selected,
     encode_candidates,
-    encode_choice,
     encode_key,
+    encode_selected,
+    selected_key,
 )
 from schemas.topics import SELECTION, qualified
-from services.aggregate.kafka.partition_manager import Ownership
+from services.aggregate.kafka.partition_manager import PartitionManager
 from services.aggregate.series.selected_series import Selection
 from services.aggregate.series.top_k_candidates import Steps
 from services.runtime.kafka import caught_up, make_consumer, make_producer
@@ -45,14 +45,14 @@ log = structlog.get_logger(__name__)
 #: How often it is looked whether something is due.
 ROUND_SECONDS = 0.5
 #: How often a choice that is full is made anew, and counts of candidates are written.
-CHOOSE_SECONDS = 5.0
+SELECT_SECONDS = 5.0
 #: To choose may take this part of a worker's time; with very many subjects it is done less often.
 SHARE_OF_TIME = 0.05
 #: Whose owner chooses.
 DECIDING_PARTITION = 0
 
 
-class SelectionLog:
+class SelectionTopic:
     """The topic: what it says now, and a way to write to it."""
 
     def __init__(self, settings: Settings, selections: Iterable[Selection]) -> None:
@@ -108,22 +108,24 @@ class SelectionLog:
     def _take(self, key_bytes: bytes, value: bytes) -> None:
         try:
             key = decode_key(key_bytes)
-            if key[:1] == ("choice",) and key[1] in self._selections:
-                self._selections[str(key[1])].follow(decode_choice(value))
+            if key[:1] == ("selected",) and key[1] in self._selections:
+                self._selections[str(key[1])].follow(decode_selected(value))
         except (msgspec.DecodeError, IndexError) as error:
             log.warning("a record of the common selection cannot be read", error=str(error))
         else:
             self.values[key] = value
 
 
-class CommonSelection:
+class SharedTopK:
     """This worker's part in choosing."""
 
-    def __init__(self, settings: Settings, ownership: Ownership, selections: Iterable[Selection]) -> None:
-        self._ownership = ownership
+    def __init__(
+        self, settings: Settings, partition_manager: PartitionManager, selections: Iterable[Selection]
+    ) -> None:
+        self._partition_manager = partition_manager
         self._selections = list(selections)
-        self._log = SelectionLog(settings, self._selections)
-        self._taken_over = asyncio.Event()
+        self._log = SelectionTopic(settings, self._selections)
+        self._partitions_assigned = asyncio.Event()
         self._due: dict[str, float] = {}
         self._written_at: dict[SelectionKey, float] = {}
 
@@ -131,10 +133,10 @@ class CommonSelection:
         """Take over the choice that holds. Raises KafkaError."""
         await self._log.start()
 
-    def taken_over(self) -> None:
+    def partitions_assigned(self) -> None:
         """Partitions have been taken over: choose at once."""
         self._due.clear()
-        self._taken_over.set()
+        self._partitions_assigned.set()
 
     async def run(self) -> None:
         """Read, write and choose, until cancelled."""
@@ -142,34 +144,34 @@ class CommonSelection:
         try:
             while True:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._taken_over.wait(), ROUND_SECONDS)
-                self._taken_over.clear()
+                    await asyncio.wait_for(self._partitions_assigned.wait(), ROUND_SECONDS)
+                self._partitions_assigned.clear()
                 if follow.done():
                     follow.result()
                 for selection in self._selections:
-                    await self._choose_if_due(selection)
+                    await self._select_if_due(selection)
         finally:
             follow.cancel()
             await self._log.stop()
 
-    async def _choose_if_due(self, selection: Selection) -> None:
+    async def _select_if_due(self, selection: Selection) -> None:
         started = time.monotonic()
         if started < self._due.get(selection.scope, 0.0):
             return
         self._due[selection.scope] = started + ROUND_SECONDS
         own: dict[int, dict[Name, Score]] = {}
         busy_seconds = 0.0
-        for partition, owned in list(self._ownership.owned.items()):
+        for partition, owned in list(self._partition_manager.owned.items()):
             own[partition], seconds = await _in_steps(selection.candidates(owned.state))
             busy_seconds += seconds
-        if not own.keys() <= self._ownership.owned.keys():
+        if not own.keys() <= self._partition_manager.owned.keys():
             return  # a rebalance came in between; the next owners look at them
         if selection.full:
-            wait = max(CHOOSE_SECONDS, busy_seconds / SHARE_OF_TIME)
+            wait = max(SELECT_SECONDS, busy_seconds / SHARE_OF_TIME)
             self._due[selection.scope] = started + wait
         try:
             await self._write_candidates(selection.scope, own)
-            await self._choose(selection, own)
+            await self._select(selection, own)
         except KafkaError as error:
             log.warning("the common selection cannot be written", scope=selection.scope, error=str(error))
 
@@ -181,26 +183,26 @@ class CommonSelection:
             if value == before or not (scores or before):
                 continue
             now = time.monotonic()
-            if now < self._written_at.get(key, 0.0) + CHOOSE_SECONDS and _same_names(scores, before):
+            if now < self._written_at.get(key, 0.0) + SELECT_SECONDS and _same_names(scores, before):
                 continue
             self._written_at[key] = now
             await self._log.write(key, value)
 
-    async def _choose(self, selection: Selection, own: dict[int, dict[Name, Score]]) -> None:
-        decided = self._log.values.get(choice_key(selection.scope))
+    async def _select(self, selection: Selection, own: dict[int, dict[Name, Score]]) -> None:
+        decided = self._log.values.get(selected_key(selection.scope))
         if DECIDING_PARTITION in own:
             others = [
                 decode_candidates(value)
                 for key, value in self._log.values.items()
                 if key[:2] == ("candidates", selection.scope) and key[2] not in own
             ]
-            choice = selection.choose([*own.values(), *others])
-            value = encode_choice(choice)
-            if value != decided and (decided or choice):
+            selected = selection.select([*own.values(), *others])
+            value = encode_selected(selected)
+            if value != decided and (decided or selected):
                 # It is followed when it is read: what has once been shown is there after a restart.
-                await self._log.write(choice_key(selection.scope), value)
+                await self._log.write(selected_key(selection.scope), value)
         elif not decided:
-            selection.follow(selection.choose(own.values()))
+            selection.follow(selection.select(own.values()))
 
 
 async def _in_steps(steps: Steps[dict[Name, Score]]) -> tuple[dict[Name, Score], float]:

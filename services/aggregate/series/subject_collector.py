@@ -20,7 +20,7 @@ from services.aggregate.series.selected_series import Selection
 from services.runtime.metrics import Family, Series, SeriesCollector
 
 if TYPE_CHECKING:
-    from services.aggregate.kafka.partition_manager import Ownership
+    from services.aggregate.kafka.partition_manager import PartitionManager
 
 OTHER = "_other"
 
@@ -34,11 +34,13 @@ class _Action:
     windows: list[Series]
 
 
-class SubjectsCollector(SeriesCollector):
+class SubjectCollector(SeriesCollector):
     """Counts of one scope: "account" with the labels platform and account, or "hashtag"."""
 
-    def __init__(self, ownership: Ownership, selection: Selection, labels: tuple[str, ...]) -> None:
-        self._ownership = ownership
+    def __init__(
+        self, partition_manager: PartitionManager, selection: Selection, labels: tuple[str, ...]
+    ) -> None:
+        self._partition_manager = partition_manager
         self._selection = selection
         self._labels = labels
         self._total_name = f"fanpulse_{selection.scope}_events"
@@ -60,8 +62,8 @@ class SubjectsCollector(SeriesCollector):
             f"Events per {scope} and action in a rolling window of event time that ends at the present.",
             "gauge",
         )
-        for state in self._ownership.states:
-            state.fold()
+        for state in self._partition_manager.states:
+            state.flush()
             self._add(state, keys, total, rolling)
         yield total
         yield rolling

@@ -1,7 +1,7 @@
 """What the totals say, at points where every figure belongs to one stated offset of the log.
 
 The aggregator writes the changed entries of a source partition and its source offset in one transaction,
-the ``position`` entry last. So a partition's entries are held back until the position that they belong to
+the ``checkpoint`` entry last. So a partition's entries are held back until the position that they belong to
 has come, and are then taken in together: a figure of ``Figures`` is always that of a recount of the log up
 to ``as_of``. Pure: records in, figures out.
 """
@@ -19,7 +19,7 @@ from schemas.events import INTERACTIONS
 from schemas.totals import Key, TotalsView, decode_key, decode_value
 from services.alerts.deciding.rules import INTERACTIONS_METRIC, READING_PREFIX
 
-MATRIX: Key = ("matrix",)
+ALL_ACCOUNTS: Key = ("all_accounts",)
 MINUTE_MS = 60_000
 #: How long after its end a minute takes events, as the aggregator counts.
 GRACE_MS = 5_000
@@ -28,16 +28,16 @@ GRACE_MS = 5_000
 #: over: it can be much.
 _KEY_LENGTHS = {
     "account": 3, "hashtag": 2, "campaign": 2, "post": 3, "reading": 4,
-    "broadcast": 2, "minute": 3, "position": 1,
+    "broadcast": 2, "minute": 3, "checkpoint": 1,
 }  # fmt: skip
 #: Of these, the ones whose entries are many, and seldom looked at.
-_PACKED = frozenset({"account", "hashtag", "campaign", "post", "reading"})
+_ENCODED = frozenset({"account", "hashtag", "campaign", "post", "reading"})
 #: Scopes whose figures are kept up by what an entry changes: of readings and counts, over accounts.
-_SUMMED = frozenset({"matrix", "platform", "account"})
-_POSITION: Key = ("position",)
+_SUMMED = frozenset({"all_accounts", "platform", "account"})
+_CHECKPOINT: Key = ("checkpoint",)
 
 
-def amount(counts: dict[str, int], metric: str) -> int:
+def metric_value(counts: dict[str, int], metric: str) -> int:
     """The figure of a metric among the counts of a subject."""
     if metric == INTERACTIONS_METRIC:
         return sum(counts.get(action, 0) for action in INTERACTIONS)
@@ -59,7 +59,7 @@ class _Sum:
             self.last_ms[name] = at_ms
 
 
-class _PackedEntries:
+class _EncodedEntries:
     """Entries as they came, unpacked when they are looked at: a quarter of the memory of parsed ones."""
 
     def __init__(self, partitions: int) -> None:
@@ -73,24 +73,25 @@ class _PackedEntries:
         row[partition] = value or b""
 
     def get(self, key: Key, partition: int) -> dict[str, Any]:
-        packed = self._rows.get(key, self._empty)[partition]
-        return decode_value(packed) if packed else {}
+        encoded = self._rows.get(key, self._empty)[partition]
+        return decode_value(encoded) if encoded else {}
 
     def all(self, key: Key) -> Iterator[dict[str, Any]]:
-        return (decode_value(packed) for packed in self._rows.get(key, self._empty) if packed)
+        return (decode_value(encoded) for encoded in self._rows.get(key, self._empty) if encoded)
 
 
 class Figures:
     """Merged totals of every subject, with sums over accounts. ``partitions``: how many the totals have.
 
-    Subjects go by the keys of the totals; sums by ("platform", name) and ("matrix",). ``take_changed`` tells
+    Subjects go by the keys of the totals; sums by ("platform", name) and ("all_accounts",).
+    ``take_changed`` tells
     the subjects whose figures may have changed.
     """
 
     def __init__(self, partitions: int) -> None:
         self.partitions = partitions
         self._view = TotalsView()  # positions, broadcasts and minutes
-        self._packed = _PackedEntries(partitions)
+        self._encoded = _EncodedEntries(partitions)
         self._held: dict[int, list[tuple[Key, bytes, bytes | None]]] = {}
         self._sums: dict[Key, _Sum] = {}
         self._accounts: dict[Key, None] = {}  # in order of first appearance
@@ -116,7 +117,7 @@ class Figures:
             return 0
         held = self._held.setdefault(partition, [])
         held.append((name, key, value))
-        if name != _POSITION:
+        if name != _CHECKPOINT:
             return 0
         self._held[partition] = []
         return sum(not self._apply(partition, *record) for record in held)
@@ -125,7 +126,7 @@ class Figures:
         """Take in one record; whether it could be read."""
         scope = name[0]
         try:
-            if scope not in _PACKED:
+            if scope not in _ENCODED:
                 self._view.apply(partition, key, value)
                 self._note(name, value)
                 return True
@@ -133,12 +134,12 @@ class Figures:
         except msgspec.DecodeError:
             return False
         if scope == "account":
-            self._sum_actions(name, self._packed.get(name, partition), after)
+            self._sum_actions(name, self._encoded.get(name, partition), after)
         elif scope == "reading":
-            self._sum_reading(name, self._packed.get(name, partition), after)
+            self._sum_reading(name, self._encoded.get(name, partition), after)
         else:
             self._changed.add(name)
-        self._packed.put(name, partition, value)
+        self._encoded.put(name, partition, value)
         return True
 
     def _note(self, name: Key, value: bytes | None) -> None:
@@ -166,7 +167,7 @@ class Figures:
     def _sums_of(self, account: Key) -> Iterator[_Sum]:
         """The sums that an account is part of, marked as changed."""
         self._accounts.setdefault(account)
-        for key in (account, ("platform", account[1]), MATRIX):
+        for key in (account, ("platform", account[1]), ALL_ACCOUNTS):
             self._changed.add(key)
             yield self._sums.setdefault(key, _Sum())
 
@@ -182,7 +183,7 @@ class Figures:
         if subject[0] in _SUMMED:
             return self._sums[subject].counts if subject in self._sums else {}
         merged: dict[str, int] = {}
-        for entry in self._packed.all(subject):
+        for entry in self._encoded.all(subject):
             for action, count in entry.get("actions", {}).items():
                 merged[action] = merged.get(action, 0) + count
         return merged
@@ -192,15 +193,15 @@ class Figures:
         if subject[0] in _SUMMED:
             name = metric if metric.startswith(READING_PREFIX) else ""
             return self._sums[subject].last_ms.get(name, 0) if subject in self._sums else 0
-        return max((entry.get("last_ms", 0) for entry in self._packed.all(subject)), default=0)
+        return max((entry.get("last_ms", 0) for entry in self._encoded.all(subject)), default=0)
 
     def accounts(self, subject: Key) -> Iterator[Key]:
         """The accounts that a sum is over, also those with readings only."""
-        return (key for key in self._accounts if subject == MATRIX or key[1] == subject[1])
+        return (key for key in self._accounts if subject == ALL_ACCOUNTS or key[1] == subject[1])
 
     def account_of(self, post: Key) -> str | None:
         """The account whose post it is."""
-        return next((entry.get("account") for entry in self._packed.all(post)), None)
+        return next((entry.get("account") for entry in self._encoded.all(post)), None)
 
     def as_of(self) -> tuple[AsOf, ...]:
         """The offset of each source partition that all figures stand at."""
@@ -224,15 +225,15 @@ class Figures:
         """Start of the first minute with a count."""
         return self._broadcasts.get(broadcast_id)
 
-    def newest_present_ms(self) -> int:
+    def newest_stream_time_ms(self) -> int:
         """The latest present of any partition; 0 before the first."""
-        return max((position.present_ms for position in self._view.positions.values()), default=0)
+        return max((checkpoint.stream_time_ms for checkpoint in self._view.checkpoints.values()), default=0)
 
     def closed_through_ms(self) -> int:
         """Minutes that start at or before this are closed in every partition; negative if none is."""
-        if len(self._view.positions) < self.partitions:
+        if len(self._view.checkpoints) < self.partitions:
             return -1
-        return self._view.present_ms() - MINUTE_MS - GRACE_MS
+        return self._view.stream_time_ms() - MINUTE_MS - GRACE_MS
 
     def minute(self, broadcast_id: str, start_ms: int) -> dict[str, int] | None:
         """Counts of a minute once it is closed in every partition; None before."""

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
 
-from schemas.alerts import Driver, Milestone, alert_id
+from schemas.alerts import Contributor, Milestone, alert_id
 from schemas.events import INTERACTIONS
 from schemas.hashtags import AliasTable
 from schemas.totals import Key
-from services.alerts.deciding.figures import Figures, amount
+from services.alerts.deciding.figures import Figures, metric_value
 from services.alerts.deciding.rules import INTERACTIONS_METRIC, MilestoneRule
 from services.alerts.deciding.wording import milestone_text, subject_name
 
-TOP_DRIVERS = 3
+TOP_CONTRIBUTORS = 3
 
 
 class Milestones:
@@ -56,24 +56,24 @@ class Milestones:
         rules = self._rules.get(str(subject[0]), ())
         counts = figures.counts(subject) if rules else {}
         for index, rule in rules:
-            figure = amount(counts, rule.metric)
-            place = (index, subject)
-            threshold = self._next.get(place, rule.first)
+            figure = metric_value(counts, rule.metric)
+            series = (index, subject)
+            threshold = self._next.get(series, rule.first)
             if threshold is None or figure < threshold:
                 continue
-            if place not in self._next and not self._fits(figures, rule, subject):
-                self._next[place] = None
+            if series not in self._next and not self._matches(figures, rule, subject):
+                self._next[series] = None
                 continue
             thresholds = crossed.setdefault(rule.metric, {})
             while threshold is not None and threshold <= figure:
                 thresholds.setdefault(threshold, rule)
                 threshold = rule.after(threshold)
-            self._next[place] = threshold
+            self._next[series] = threshold
         return crossed
 
-    def _fits(self, figures: Figures, rule: MilestoneRule, subject: Key) -> bool:
+    def _matches(self, figures: Figures, rule: MilestoneRule, subject: Key) -> bool:
         account = figures.account_of(subject) if rule.scope == "post" else None
-        return rule.fits(_names(subject), account, self._aliases)
+        return rule.matches(_names(subject), account, self._aliases)
 
     def _milestones(
         self,
@@ -89,9 +89,9 @@ class Milestones:
         if not new:
             return []
         highest = max(crossed)
-        total = amount(figures.counts(subject), metric)
+        total = metric_value(figures.counts(subject), metric)
         at_ms = figures.last_ms(subject, metric)
-        drivers = _drivers(figures, subject, metric)
+        top_contributors = _top_contributors(figures, subject, metric)
         account = figures.account_of(subject) if scope == "post" else None
         name = subject_name(scope, names, account, self._aliases)
         as_of = figures.as_of()
@@ -104,9 +104,9 @@ class Milestones:
                 metric=metric,
                 occurred_at=at_ms,
                 decided_at=decided_at,
-                drivers=drivers,
+                top_contributors=top_contributors,
                 as_of=as_of,
-                text=milestone_text(name, metric, threshold, total, at_ms, drivers),
+                text=milestone_text(name, metric, threshold, total, at_ms, top_contributors),
                 threshold=threshold,
                 total=total,
                 superseded_by=ids[highest] if threshold != highest else None,
@@ -119,20 +119,20 @@ def _names(subject: Key) -> tuple[str, ...]:
     return tuple(map(str, subject[1:]))
 
 
-def action_drivers(counts: dict[str, int]) -> tuple[Driver, ...]:
+def top_actions(counts: dict[str, int]) -> tuple[Contributor, ...]:
     """The actions that most interactions were."""
     return _top((action, counts.get(action, 0)) for action in INTERACTIONS)
 
 
-def _drivers(figures: Figures, subject: Key, metric: str) -> tuple[Driver, ...]:
+def _top_contributors(figures: Figures, subject: Key, metric: str) -> tuple[Contributor, ...]:
     """What made the figure: accounts for sums over accounts, else actions; none for a single action."""
-    if subject[0] in ("matrix", "platform"):
+    if subject[0] in ("all_accounts", "platform"):
         accounts = ((f"{key[1]}:{key[2]}", figures.counts(key)) for key in figures.accounts(subject))
-        return _top((name, amount(counts, metric)) for name, counts in accounts)
-    return action_drivers(figures.counts(subject)) if metric == INTERACTIONS_METRIC else ()
+        return _top((name, metric_value(counts, metric)) for name, counts in accounts)
+    return top_actions(figures.counts(subject)) if metric == INTERACTIONS_METRIC else ()
 
 
-def _top(parts: Iterable[tuple[str, int]]) -> tuple[Driver, ...]:
+def _top(parts: Iterable[tuple[str, int]]) -> tuple[Contributor, ...]:
     """The largest parts, by count, then name."""
-    largest = sorted(((-count, name) for name, count in parts if count > 0))[:TOP_DRIVERS]
-    return tuple(Driver(name=name, count=-negative) for negative, name in largest)
+    largest = sorted(((-count, name) for name, count in parts if count > 0))[:TOP_CONTRIBUTORS]
+    return tuple(Contributor(name=name, count=-negative) for negative, name in largest)

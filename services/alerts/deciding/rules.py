@@ -18,16 +18,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from schemas.events import ACTIONS, POST_ACTION, Metric
 from schemas.hashtags import AliasTable, HashtagError, canonical
 
-Scope = Literal["matrix", "platform", "account", "post", "hashtag", "campaign"]
+Scope = Literal["all_accounts", "platform", "account", "post", "hashtag", "campaign"]
 
 INTERACTIONS_METRIC = "interactions"
 READING_PREFIX = "reading:"
 
 #: Scopes that have readings: an account has its own; a platform and the matrix have the sum over accounts.
-_READING_SCOPES: frozenset[str] = frozenset({"matrix", "platform", "account"})
+_READING_SCOPES: frozenset[str] = frozenset({"all_accounts", "platform", "account"})
 #: Which lists of ``match`` say something about a subject of the scope.
 _MATCHABLE: dict[str, frozenset[str]] = {
-    "matrix": frozenset(),
+    "all_accounts": frozenset(),
     "platform": frozenset({"platforms"}),
     "account": frozenset({"platforms", "accounts"}),
     "post": frozenset({"platforms", "accounts"}),
@@ -76,24 +76,24 @@ class Match(_Table):
         except HashtagError as error:
             raise ValueError(str(error)) from None
 
-    def fits_platform(self, platform: str) -> bool:
+    def matches_platform(self, platform: str) -> bool:
         """Whether subjects of this platform are meant."""
         return _any(self.platforms, platform)
 
-    def fits_account(self, platform: str | None, account: str) -> bool:
+    def matches_account(self, platform: str | None, account: str) -> bool:
         """Whether subjects of this account are meant; the platform may be unknown (broadcasts)."""
         names = (account,) if platform is None else (account, f"{platform}:{account}")
         return self.accounts is None or any(_any(self.accounts, name) for name in names)
 
-    def fits_hashtag(self, tag: str, aliases: AliasTable) -> bool:
+    def matches_hashtag(self, tag: str, aliases: AliasTable) -> bool:
         """Whether this canonical hashtag is meant, by itself or by a hashtag that counts as it."""
         return self.hashtags is None or _any(tuple(map(aliases.resolve, self.hashtags)), tag)
 
-    def fits_campaign(self, campaign: str) -> bool:
+    def matches_campaign(self, campaign: str) -> bool:
         """Whether this campaign is meant."""
         return _any(self.campaigns, campaign)
 
-    def fits_broadcast(self, broadcast_id: str) -> bool:
+    def matches_broadcast(self, broadcast_id: str) -> bool:
         """Whether this broadcast is meant."""
         return _any(self.broadcasts, broadcast_id)
 
@@ -139,10 +139,12 @@ class MilestoneRule(_Rule):
         return value
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Self:
+    def _matches_all(self) -> Self:
         self._check_match(self.scope)
         if self.metric.startswith(READING_PREFIX) and self.scope not in _READING_SCOPES:
-            raise ValueError(f"metric {self.metric} is of accounts: scope is account, platform or matrix")
+            raise ValueError(
+                f"metric {self.metric} is of accounts: scope is account, platform or all_accounts"
+            )
         if self.metric == POST_ACTION and self.scope == "post":
             raise ValueError("metric post is not counted for scope post")
         if (self.ladder is None) == (self.thresholds is None):
@@ -180,26 +182,26 @@ class MilestoneRule(_Rule):
     def after(self, value: int) -> int | None:
         """The lowest threshold above ``value``; None if there is none."""
         if self.thresholds is not None:
-            place = bisect_right(self.thresholds, value)
-            return self.thresholds[place] if place < len(self.thresholds) else None
+            index = bisect_right(self.thresholds, value)
+            return self.thresholds[index] if index < len(self.thresholds) else None
         assert self.from_ is not None
         least = max(value + 1, self.from_)
         power = 10 ** (len(str(least)) - 1)
         step = next((digit * power for digit in self._digits if digit * power >= least), 10 * power)
         return step if self.to is None or step <= self.to else None
 
-    def fits(self, subject: tuple[str, ...], account: str | None, aliases: AliasTable) -> bool:
+    def matches(self, subject: tuple[str, ...], account: str | None, aliases: AliasTable) -> bool:
         """Whether the rule is for a subject of its scope; ``account`` is whose post it is, if it is one."""
         match self.scope:
-            case "matrix":
+            case "all_accounts":
                 return True
             case "hashtag":
-                return self.match.fits_hashtag(subject[0], aliases)
+                return self.match.matches_hashtag(subject[0], aliases)
             case "campaign":
-                return self.match.fits_campaign(subject[0])
+                return self.match.matches_campaign(subject[0])
         platform = subject[0]
         handle = subject[1] if self.scope == "account" else account or ""
-        return self.match.fits_platform(platform) and self.match.fits_account(platform, handle)
+        return self.match.matches_platform(platform) and self.match.matches_account(platform, handle)
 
 
 class SpikeRule(_Rule):
@@ -225,15 +227,15 @@ class SpikeRule(_Rule):
         return value
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Self:
+    def _matches_all(self) -> Self:
         self._check_match("broadcast")
         if self.min_history > self.window_minutes:
             raise ValueError("min_history is at most window_minutes")
         return self
 
-    def fits(self, broadcast_id: str, account: str) -> bool:
+    def matches(self, broadcast_id: str, account: str) -> bool:
         """Whether the rule is for a broadcast. The first rule of the file that fits one is the one for it."""
-        return self.match.fits_broadcast(broadcast_id) and self.match.fits_account(None, account)
+        return self.match.matches_broadcast(broadcast_id) and self.match.matches_account(None, account)
 
 
 class Rules(_Table):
@@ -269,13 +271,13 @@ def _one_line(error: ValidationError, tables: dict[str, object]) -> str:
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         message = "unknown key"
-    place = list(first["loc"])
-    words = [str(place.pop(0))] if place else []
-    if place and isinstance(place[0], int):
-        number = place.pop(0)
+    index = list(first["loc"])
+    words = [str(index.pop(0))] if index else []
+    if index and isinstance(index[0], int):
+        number = index.pop(0)
         assert isinstance(number, int)
         words.append(_name_of(tables.get(words[0]), number))
-    key = ".".join(str(part) for part in place)
+    key = ".".join(str(part) for part in index)
     given = f" (it is {first['input']!r})" if key and not isinstance(first["input"], dict) else ""
     return ": ".join(part for part in (" ".join(words), f"{key}{given}", message) if part)
 

@@ -13,8 +13,8 @@ from statistics import median
 from typing import NamedTuple
 
 from schemas.alerts import AsOf, Spike, alert_id
-from services.alerts.deciding.figures import MINUTE_MS, Figures, amount
-from services.alerts.deciding.milestones import action_drivers
+from services.alerts.deciding.figures import MINUTE_MS, Figures, metric_value
+from services.alerts.deciding.milestones import top_actions
 from services.alerts.deciding.rules import INTERACTIONS_METRIC, SpikeRule
 from services.alerts.deciding.wording import spike_text
 
@@ -103,7 +103,7 @@ class Spikes:
         if series is None:
             return []
         found: list[Spike] = []
-        judged_from_ms = max(_floor(phases["started"]), figures.newest_present_ms() - OLDEST_MS)
+        judged_from_ms = max(_floor(phases["started"]), figures.newest_stream_time_ms() - OLDEST_MS)
         end_ms = min(through_ms, _live_until_ms(phases, through_ms))
         while series.next_ms <= end_ms:
             start_ms = series.next_ms
@@ -111,7 +111,7 @@ class Spikes:
             if counts is None:
                 break
             series.next_ms += MINUTE_MS
-            count = amount(counts, series.rule.metric)
+            count = metric_value(counts, series.rule.metric)
             burst = series.detector.push(count, live=start_ms >= judged_from_ms)
             number, last_ms = self._last.get(broadcast_id, (0, -1))
             if burst is not None and start_ms > last_ms:
@@ -124,12 +124,12 @@ class Spikes:
         self, figures: Figures, broadcast_id: str, phases: dict[str, int], account: str
     ) -> _Series | None:
         """The series of a broadcast that has started: from when it was first heard of, as far as needed."""
-        rule = next((rule for rule in self._rules if rule.fits(broadcast_id, account)), None)
+        rule = next((rule for rule in self._rules if rule.matches(broadcast_id, account)), None)
         if rule is None:
             return None
         first_ms = figures.first_minute_ms(broadcast_id)
         heard_ms = min(*phases.values(), phases["started"] if first_ms is None else first_ms)
-        judged_ms = max(phases["started"], figures.newest_present_ms() - OLDEST_MS)
+        judged_ms = max(phases["started"], figures.newest_stream_time_ms() - OLDEST_MS)
         needed_ms = judged_ms - rule.window_minutes * MINUTE_MS
         return _Series(Detector(rule), rule, _floor(max(heard_ms, needed_ms)))
 
@@ -151,7 +151,7 @@ def _spike(
     as_of: tuple[AsOf, ...],
     decided_at: int,
 ) -> Spike:
-    drivers = action_drivers(counts) if rule.metric == INTERACTIONS_METRIC else ()
+    top_contributors = top_actions(counts) if rule.metric == INTERACTIONS_METRIC else ()
     return Spike(
         id=alert_id("spike", name.broadcast_id, name.number),
         rule=rule.name,
@@ -160,9 +160,11 @@ def _spike(
         metric=rule.metric,
         occurred_at=name.start_ms,
         decided_at=decided_at,
-        drivers=drivers,
+        top_contributors=top_contributors,
         as_of=as_of,
-        text=spike_text(name.title, name.start_ms, burst.observed, burst.baseline, burst.minutes, drivers),
+        text=spike_text(
+            name.title, name.start_ms, burst.observed, burst.baseline, burst.minutes, top_contributors
+        ),
         number=name.number,
         observed=burst.observed,
         baseline=burst.baseline,

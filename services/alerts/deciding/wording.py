@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from schemas.alerts import Driver
+from schemas.alerts import Contributor
 from schemas.hashtags import AliasTable
 from services.alerts.deciding.rules import READING_PREFIX
 
@@ -79,26 +79,31 @@ def listing(parts: Iterable[str]) -> str:
 
 
 def milestone_text(
-    name: str, metric: str, threshold: int, total: int, at_ms: int, drivers: tuple[Driver, ...]
+    name: str, metric: str, threshold: int, total: int, at_ms: int, top_contributors: tuple[Contributor, ...]
 ) -> str:
     """E.g. Twitter @GansuTravel passed 10,000 likes (10,003) at 22 Jun 2026 09:41 UTC."""
     verb, figure = ("reached", "") if total == threshold else ("passed", f" ({total:,})")
     text = f"{name} {verb} {quantity(threshold, metric)}{figure} at {moment(at_ms)}"
-    return f"{text}; {_drivers(drivers, metric)}" if drivers else text
+    return f"{text}; {_top_contributors(top_contributors, metric)}" if top_contributors else text
 
 
-def _drivers(drivers: tuple[Driver, ...], metric: str) -> str:
+def _top_contributors(top_contributors: tuple[Contributor, ...], metric: str) -> str:
     """Actions by count, or accounts by their share of the metric."""
-    if all(":" not in driver.name for driver in drivers):
-        return listing(quantity(driver.count, driver.name) for driver in drivers)
-    names = (account_name(*driver.name.split(":", 1)) for driver in drivers)
-    counts = (driver.count for driver in drivers)
+    if all(":" not in contributor.name for contributor in top_contributors):
+        return listing(quantity(contributor.count, contributor.name) for contributor in top_contributors)
+    names = (account_name(*contributor.name.split(":", 1)) for contributor in top_contributors)
+    counts = (contributor.count for contributor in top_contributors)
     what = "most by" if metric.startswith(READING_PREFIX) else "most at"
     return f"{what} {listing(f'{name} ({count:,})' for name, count in zip(names, counts, strict=True))}"
 
 
 def spike_text(
-    title: str, at_ms: int, observed: int, baseline: float, minutes: int, drivers: tuple[Driver, ...]
+    title: str,
+    at_ms: int,
+    observed: int,
+    baseline: float,
+    minutes: int,
+    top_contributors: tuple[Contributor, ...],
 ) -> str:
     """E.g. ... 4.7x its normal rate (412 in the minute from 09:41 UTC vs 87 typical of the ...)."""
     typical = f"{baseline:,.1f}".removesuffix(".0")
@@ -108,4 +113,8 @@ def spike_text(
         f"({observed:,} in the minute from {clock_time(at_ms)} vs {typical} typical of the "
         f"{minutes} minutes before)"
     )
-    return f"{text}; {listing(quantity(d.count, d.name) for d in drivers)}" if drivers else text
+    return (
+        f"{text}; {listing(quantity(d.count, d.name) for d in top_contributors)}"
+        if top_contributors
+        else text
+    )

@@ -25,7 +25,7 @@ _COMMIT_AGAIN_SECONDS = 3600.0
 log = structlog.get_logger(__name__)
 
 
-class Courier:
+class Dispatcher:
     """Delivers what its channel has not had yet; a group per channel remembers how far it is.
 
     Each channel has its own courier, so one that is slow or dead delays no other, and nothing is ever
@@ -85,7 +85,7 @@ class Courier:
     async def _deliver(self, alert: Milestone | Spike) -> None:
         name = self._channel.name
         if isinstance(alert, Milestone) and alert.superseded_by is not None:
-            self._metrics.withheld.labels(name).inc()
+            self._metrics.suppressed.labels(name).inc()
             return
         try:
             await self._channel.deliver(alert)
@@ -98,7 +98,7 @@ class Courier:
     async def _commit(self) -> None:
         """Remember where the consumer stands: before the next alert."""
         partitions = self._consumer.assignment()
-        await self._consumer.commit({each: await self._consumer.position(each) for each in partitions})
+        await self._consumer.commit({each: await self._consumer.checkpoint(each) for each in partitions})
         self._committed_at = time.monotonic()
 
     async def close(self) -> None:

@@ -32,7 +32,7 @@ class FencedError(BrokerUnavailableError):
     """Another alerts service of the same namespace has taken over; this one must stop."""
 
 
-class Ledger:
+class AlertLog:
     """What has been decided, and the only way to decide more. ``ids``: every alert that is on record.
 
     ``last_spikes``: number and minute of the last spike on record, per broadcast. ``unreadable``: records

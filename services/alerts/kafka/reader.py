@@ -37,7 +37,7 @@ class TotalsReader:
         )
         self._partitions: list[TopicPartition] = []
         self._ends: dict[TopicPartition, int] = {}
-        self._positions: dict[TopicPartition, int] = {}
+        self._checkpoints: dict[TopicPartition, int] = {}
         self._reached_end = time.monotonic()
 
     async def __aenter__(self) -> Self:
@@ -48,8 +48,8 @@ class TotalsReader:
             self._partitions = await partitions_of(self._consumer, topic)
             self._consumer.assign(self._partitions)
             self._ends = await self._consumer.end_offsets(self._partitions)
-            self._positions = await self._consumer.beginning_offsets(self._partitions)
-            for partition, begin in self._positions.items():
+            self._checkpoints = await self._consumer.beginning_offsets(self._partitions)
+            for partition, begin in self._checkpoints.items():
                 self._consumer.seek(partition, begin)
         except KafkaError as error:
             await self._consumer.stop()
@@ -74,7 +74,7 @@ class TotalsReader:
         """The next records, perhaps none; waits at most POLL_MS for the first."""
         batches = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=MAX_RECORDS)
         for partition in self._partitions:
-            self._positions[partition] = await self._consumer.position(partition)
+            self._checkpoints[partition] = await self._consumer.checkpoint(partition)
             # What the broker said with its last answer; none yet: what it said at the start.
             stable = self._consumer.last_stable_offset(partition)
             self._ends[partition] = max(self._ends[partition], stable if stable is not None else -1)
@@ -91,7 +91,7 @@ class TotalsReader:
 
         By position, not by last record: a log may end in transaction markers.
         """
-        return sum(max(0, end - self._positions[partition]) for partition, end in self._ends.items())
+        return sum(max(0, end - self._checkpoints[partition]) for partition, end in self._ends.items())
 
     def lag_seconds(self) -> float:
         """Seconds since the end was last reached; 0 when it is reached now."""

@@ -22,7 +22,7 @@ class AsOf(msgspec.Struct, frozen=True):
     offset: _Int
 
 
-class Driver(msgspec.Struct, frozen=True):
+class Contributor(msgspec.Struct, frozen=True):
     """A part of a figure."""
 
     name: str
@@ -40,7 +40,7 @@ class _Alert(msgspec.Struct, tag_field="kind", frozen=True, kw_only=True):
     as_of: tuple[AsOf, ...]
     text: str
     v: Literal[1] = 1
-    drivers: tuple[Driver, ...] = ()
+    top_contributors: tuple[Contributor, ...] = ()
 
     @property
     def offsets(self) -> dict[int, int]:

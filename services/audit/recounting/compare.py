@@ -29,26 +29,26 @@ def compare_figures(engine: Engine) -> list[Difference]:
     return found
 
 
-def compare_positions(engine: Engine, manifest: Manifest) -> list[Difference]:
+def compare_checkpoints(engine: Engine, manifest: Manifest) -> list[Difference]:
     """Positions that are missing or that the log does not have, records that cannot be read, and gaps."""
     found = []
-    positions = dict(engine.rows("compare.positions"))
+    checkpoints = dict(engine.rows("compare.checkpoints"))
     events = dict(engine.rows("compare.events_by_partition"))
     for part in manifest.events.partitions:
-        offset, count = positions.get(part.partition), events.get(part.partition, 0)
+        offset, count = checkpoints.get(part.partition), events.get(part.partition, 0)
         if offset is None and count:
-            text = f"position of partition {part.partition}: it has {count:,} events, and none is counted"
-            found.append(_position("MISSING", text, part.partition, None, count))
+            text = f"checkpoint of partition {part.partition}: it has {count:,} events, and none is counted"
+            found.append(_checkpoint("MISSING", text, part.partition, None, count))
         elif offset is not None and offset >= part.end:
             text = (
-                f"position of partition {part.partition}: counted up to offset {offset:,}, "
+                f"checkpoint of partition {part.partition}: counted up to offset {offset:,}, "
                 f"but the log ends before {part.end:,}"
             )
-            found.append(_position("DIFFERS", text, part.partition, offset, part.end - 1))
+            found.append(_checkpoint("DIFFERS", text, part.partition, offset, part.end - 1))
     known = {part.partition for part in manifest.events.partitions}
-    for partition in sorted(set(positions) - known):
-        text = f"position of partition {partition}, which the log does not have"
-        found.append(_position("EXTRA", text, partition, positions[partition], None))
+    for partition in sorted(set(checkpoints) - known):
+        text = f"checkpoint of partition {partition}, which the log does not have"
+        found.append(_checkpoint("EXTRA", text, partition, checkpoints[partition], None))
     for partition, key in engine.rows("compare.unreadable"):
         name = f"record {key}" if key else "a record without a key"
         text = f"{name} of engagement.totals.v1 cannot be read {in_partitions([partition])}"
@@ -88,11 +88,11 @@ def find_gaps(engine: Engine) -> list[Difference]:
     ]
 
 
-def _position(
+def _checkpoint(
     word: str, text: str, partition: int, published: int | None, recounted: int | None
 ) -> Difference:
     return Difference(
-        "position", word, text, "position", (), "offset", published, recounted, partitions=(partition,)
+        "checkpoint", word, text, "checkpoint", (), "offset", published, recounted, partitions=(partition,)
     )
 
 
@@ -105,11 +105,11 @@ def _figure(row: dict[str, Any]) -> Difference:
     numbers = tuple(part["partition"] for part in parts)
     word = "MISSING" if published is None else "EXTRA" if recounted is None else "DIFFERS"
     subject = subject_of(row["s1"], row["s2"])
-    told = f"{_values(metric, published, recounted)} {_where(metric, parts)}"
+    shown = f"{_values(metric, published, recounted)} {_where(metric, parts)}"
     return Difference(
         kind="figure",
         word=word,
-        text=f"{_name(scope, subject, metric)}: {told}",
+        text=f"{_name(scope, subject, metric)}: {shown}",
         scope=scope,
         subject=subject,
         metric=metric,
@@ -139,11 +139,11 @@ def _whole(value: Any) -> int | None:
 
 def _values(metric: str, published: int | None, recounted: int | None) -> str:
     if _is_time(metric):
-        told = [value if value is None else moment(value) for value in (published, recounted)]
-        return f"published {told[0] or 'nothing'}, recounted {told[1] or 'nothing'}"
-    told = [value if value is None else f"{value:,}" for value in (published, recounted)]
+        shown = [value if value is None else moment(value) for value in (published, recounted)]
+        return f"published {shown[0] or 'nothing'}, recounted {shown[1] or 'nothing'}"
+    shown = [value if value is None else f"{value:,}" for value in (published, recounted)]
     return (
-        f"published {told[0] or 'nothing'}, recounted {told[1] or 'nothing'} "
+        f"published {shown[0] or 'nothing'}, recounted {shown[1] or 'nothing'} "
         f"({(published or 0) - (recounted or 0):+,})"
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-Kind = Literal["file", "position", "record", "figure", "milestone", "spike", "alert"]
+Kind = Literal["file", "checkpoint", "record", "figure", "milestone", "spike", "alert"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,8 +32,8 @@ _VARIABLES: dict[str, Any] = {
     "minute_ms": MINUTE_MS,
     "closing_ms": MINUTE_MS + GRACE_MS,
     "kept_ms": KEPT_MS,
-    # More entries than a record can hold: an address is pos * places + place.
-    "places": 2**24,
+    # More entries than a record can hold: an address is record_offset * entries_per_record + entry_index.
+    "entries_per_record": 2**24,
     "interactions": list(INTERACTIONS),
     "gauges": list(GAUGES),
     "irrevocable": list(IRREVOCABLE),

@@ -41,7 +41,7 @@ SCHEMA = pa.schema(
         ("value", pa.int64()),
         ("phase", pa.string()),
         ("title", pa.string()),
-        ("present_ms", pa.int64()),
+        ("stream_time_ms", pa.int64()),
         ("problem", pa.string()),
     ]
 )
@@ -102,7 +102,7 @@ class _Broadcast(_Event, tag="broadcast", kw_only=True):
 
 
 class _Clock(_Entry, tag="clock", kw_only=True):
-    present: _Positive
+    stream_time: _Positive
 
 
 class _Problem(_Entry, tag="", kw_only=True):
@@ -127,7 +127,7 @@ _ADDRESS = ("partition", "offset", "index", "record_timestamp_ms")
 #: Columns that are an attribute of the entries of some kinds, and its name.
 _ATTRIBUTES = {
     "occurred_at_ms": "occurred_at",
-    "present_ms": "present",
+    "stream_time_ms": "stream_time",
     **{
         name: name
         for name in (

@@ -7,7 +7,7 @@ class AuditError(RuntimeError):
     """An export cannot be written or read. The message is one line that says which file, and why."""
 
 
-class ExportRefusedError(AuditError):
+class ExportRejectedError(AuditError):
     """The folder holds something else, which an export would overwrite."""
 
 

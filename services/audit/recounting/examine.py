@@ -10,7 +10,7 @@ import duckdb
 
 from schemas.hashtags import AliasTable
 from services.audit.recounting.alerts import PublishedAlerts, read_alerts
-from services.audit.recounting.compare import compare_entries, compare_figures, compare_positions, find_gaps
+from services.audit.recounting.compare import compare_checkpoints, compare_entries, compare_figures, find_gaps
 from services.audit.recounting.differences import Difference
 from services.audit.recounting.engine import DEFAULT_MEMORY_MB, Engine, open_engine
 from services.audit.recounting.errors import DamagedExportError
@@ -64,8 +64,8 @@ def audit_export(
     except (DamagedExportError, duckdb.Error) as error:
         if not damage:
             raise
-        told = [f"{each.path} {each.text}" for each in damage] + [" ".join(str(error).split())]
-        return replace(blank, obstacle="; ".join(told), differences=tuple(map(_damaged, damage)))
+        shown = [f"{each.path} {each.text}" for each in damage] + [" ".join(str(error).split())]
+        return replace(blank, obstacle="; ".join(shown), differences=tuple(map(_damaged, damage)))
 
 
 class _Audit:
@@ -95,7 +95,7 @@ class _Audit:
         self._step("counting")
         recount(self._engine, self._event_files(), self._directory / TOTALS_FILE)
         self._step("comparing totals")
-        self._differences += compare_positions(self._engine, self._manifest)
+        self._differences += compare_checkpoints(self._engine, self._manifest)
         self._differences += compare_entries(self._engine, self._manifest)
         self._differences += find_gaps(self._engine)
         self._differences += compare_figures(self._engine)
@@ -107,7 +107,7 @@ class _Audit:
             counts=counts,
             as_of=tuple(
                 {"partition": partition, "offset": offset}
-                for partition, offset in self._engine.rows("compare.positions")
+                for partition, offset in self._engine.rows("compare.checkpoints")
             ),
             differences=tuple(self._differences),
             notes=tuple(self._notes),
@@ -115,7 +115,7 @@ class _Audit:
             spikes=tuple(spikes),
             awaited=self._awaited,
             window_totals=self._window_totals() if blank.window else (),
-            horizon=tuple(self._engine.dicts("compare.horizons")),
+            dedup_window=tuple(self._engine.dicts("compare.dedup_windows")),
         )
 
     def _event_files(self) -> list[Path]:
@@ -130,7 +130,7 @@ class _Audit:
         return events
 
     def _counts(self) -> Counts:
-        events, counted, duplicates, refused, figures = self._engine.rows("compare.counts")[0]
+        events, counted, duplicates, rejected, figures = self._engine.rows("compare.counts")[0]
         behind = self._engine.rows("compare.uncounted")
         uncounted = sum(count for _, count in behind)
         if uncounted:
@@ -142,10 +142,10 @@ class _Audit:
                 f"of {in_part:,} readings an older release kept the newest value only; what they gained and "
                 "lost by then is not published"
             )
-        rules = {row[1:] for row in self._engine.rows("compare.horizons")}
+        rules = {row[1:] for row in self._engine.rows("compare.dedup_windows")}
         if len(rules) > 1:
             self._notes.append("partitions were counted under different rules of duplicates")
-        return Counts(events, counted, duplicates, refused, uncounted, figures)
+        return Counts(events, counted, duplicates, rejected, uncounted, figures)
 
     def _window_totals(self) -> tuple[Total, ...]:
         rows = self._engine.rows(
@@ -170,17 +170,17 @@ class _Audit:
         return milestones, self._spikes(published, spikes)
 
     def _milestones(self, published: PublishedAlerts, expected: dict[str, Milestone]) -> list[Milestone]:
-        told = [each for each in published.milestones if self._window.holds(each.occurred_at)]
+        shown = [each for each in published.milestones if self._window.holds(each.occurred_at)]
         known = {each.id for each in published.milestones}
         ends = {part.partition: part.end for part in self._manifest.events.partitions}
         check = MilestoneCheck(self._engine, ends)
-        found = check.run(told, [each for name, each in expected.items() if name not in known])
+        found = check.run(shown, [each for name, each in expected.items() if name not in known])
         self._differences += check.differences
-        for each in found[len(told) :]:
+        for each in found[len(shown) :]:
             crossing = each.crossing
             if crossing is None or self._window.holds(crossing.occurred_at_ms):
                 self._missing(missing_milestone(each), crossing.recorded_at_ms if crossing else 0)
-        return found[: len(told)]
+        return found[: len(shown)]
 
     def _spikes(self, published: PublishedAlerts, check: SpikeCheck) -> list[Spike]:
         for each in published.spikes:
@@ -197,7 +197,7 @@ class _Audit:
                     "whether it had to be depends on when it was decided"
                 )
             else:
-                self._missing(missing_spike(spike), check.closed_at_stamp_ms(spike.start_ms))
+                self._missing(missing_spike(spike), check.closed_at_record_timestamp_ms(spike.start_ms))
         return expected
 
     def _missing(self, difference: Difference, since_ms: int) -> None:

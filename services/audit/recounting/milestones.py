@@ -78,7 +78,7 @@ def expected_milestones(
             accounts = _accounts_of_posts(engine)
         for s1, s2, value in figures:
             subject = subject_of(s1, s2)
-            if not rule.fits(subject, accounts.get(subject, ""), aliases):
+            if not rule.matches(subject, accounts.get(subject, ""), aliases):
                 continue
             for threshold in rule.thresholds(int(value)):
                 name = alert_id("milestone", rule.scope, *subject, rule.metric, threshold)
@@ -158,13 +158,15 @@ class MilestoneCheck:
         elif total < published.threshold:
             yield _differs(found, "DIFFERS", f"published total {total:,} is below the threshold")
         if newest_ms and published.occurred_at != newest_ms:
-            told = f"published time {moment(published.occurred_at)}, recounted {moment(newest_ms)}"
-            yield _differs(found, "DIFFERS", told)
-        for driver in published.drivers:
-            figure = parts.get(driver.name, 0)
-            if driver.count != figure:
-                how = f"published {driver.count:,}, recounted {figure:,} ({driver.count - figure:+,})"
-                yield _differs(found, "DIFFERS", f"driver {driver.name}: {how}")
+            shown = f"published time {moment(published.occurred_at)}, recounted {moment(newest_ms)}"
+            yield _differs(found, "DIFFERS", shown)
+        for contributor in published.top_contributors:
+            figure = parts.get(contributor.name, 0)
+            if contributor.count != figure:
+                how = (
+                    f"published {contributor.count:,}, recounted {figure:,} ({contributor.count - figure:+,})"
+                )
+                yield _differs(found, "DIFFERS", f"top contributor {contributor.name}: {how}")
 
 
 def missing_milestone(found: Milestone) -> Difference:

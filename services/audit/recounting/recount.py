@@ -6,15 +6,15 @@ is the audit's own. Afterwards the engine holds these tables:
 | table | rows |
 |---|---|
 | record | the records of the log, and how many entries came before each |
-| aside | the entries that are no events: clocks, and what cannot be read |
-| position | partition, last_offset, present_ms: up to where the published totals count |
-| horizon | partition, generation_events, generations, generation_ms: the rule of duplicates |
-| tick, generation | clock records that move the present; where each generation of events begins |
+| non_event | the entries that are no events: clocks, and what cannot be read |
+| checkpoint | partition, last_offset, stream_time_ms: up to where the published totals count |
+| dedup_window | partition, segment_events, segments, segment_ms: the rule of duplicates |
+| tick, segment | clock records that move the present; where each generation of events begins |
 | event, duplicate, counted | the events of the log, those that are duplicates, (view) the rest |
 | acted, reported | (views) interactions and posts that count, and readings that count |
 | minute | what each minute of a broadcast took |
 | since | readings that an older release counted without following them, and up to which offset |
-| course | readings: where each figure stands, and what it gained and lost on its way there |
+| history | readings: where each figure stands, and what it gained and lost on its way there |
 | recounted | partition, scope, s1, s2, metric, value: the figures that follow from the log |
 | published | the same, as the totals tell them |
 | unreadable | partition, key: records of the totals that are none of schemas.totals |
@@ -28,52 +28,52 @@ from pathlib import Path
 from services.audit.recounting.engine import Engine
 
 #: The rule of duplicates where no position says another.
-DEFAULT_HORIZON = {"generation_events": 250_000, "generations": 2, "generation_ms": 7 * 86_400_000}
+DEFAULT_DEDUP_WINDOW = {"segment_events": 250_000, "segments": 2, "segment_ms": 7 * 86_400_000}
 
 _COUNTING = (
-    "duplicate", "counted", "acted", "reported", "minute", "summed", "placed", "moved", "course",
+    "duplicate", "counted", "acted", "reported", "minute", "summed", "placed", "moved", "history",
     "recounted", "deltas", "counters",
 )  # fmt: skip
-_TOTALS = ("unreadable", "readable", "position", "unreadable_position", "readable_position")
+_TOTALS = ("unreadable", "readable", "checkpoint", "unreadable_checkpoint", "readable_checkpoint")
 
 
 def recount(engine: Engine, events: Sequence[Path], totals: Path) -> None:
     """Make all tables from the Parquet files of an export."""
-    for name in ("record", "aside", "event"):
+    for name in ("record", "non_event", "event"):
         engine.run(f"recount.{name}", files=[str(file) for file in events])
     engine.run("published.published_record", file=str(totals))
     for name in _TOTALS:
         engine.run(f"published.{name}")
-    engine.run("published.horizon", **DEFAULT_HORIZON)
+    engine.run("published.dedup_window", **DEFAULT_DEDUP_WINDOW)
     for name in ("published_entry", "since"):
         engine.run(f"published.{name}")
-    for name in ("repeated", "tick", "generation"):
+    for name in ("repeated", "tick", "segment"):
         engine.run(f"recount.{name}")
-    for partition, generation_events, generation_ms, size in engine.rows("recount.sizes"):
-        _follow_generations(engine, partition, generation_events, generation_ms, size)
+    for partition, segment_events, segment_ms, size in engine.rows("recount.sizes"):
+        _follow_segments(engine, partition, segment_events, segment_ms, size)
     for name in _COUNTING:
         engine.run(f"recount.{name}")
     for name in ("published", "not_followed", "given_up"):
         engine.run(f"published.{name}")
 
 
-def _follow_generations(
-    engine: Engine, partition: int, generation_events: int, generation_ms: int, events: int
+def _follow_segments(
+    engine: Engine, partition: int, segment_events: int, segment_ms: int, events: int
 ) -> None:
-    """Fill the table `generation`. A generation ends with its ``generation_events``-th event, or at the first
-    clock record that is ``generation_ms`` past the present in which it began, or past the first present."""
-    generation = first = began_ms = 0
+    """Fill the table `segment`. A generation ends with its ``segment_events``-th event, or at the first
+    clock record that is ``segment_ms`` past the present in which it began, or past the first present."""
+    segment = first = began_ms = 0
     while True:
-        engine.run("recount.generation_begins", partition=partition, generation=generation, first=first)
-        generation += 1
+        engine.run("recount.segment_begins", partition=partition, segment=segment, first=first)
+        segment += 1
         if not began_ms and (found := engine.rows("recount.next_tick", partition=partition, bound_ms=0)):
             began_ms = found[0][2]  # no clock before: it begins with the first one, if that is still in it
-        ends = engine.rows("recount.next_tick", partition=partition, bound_ms=began_ms + generation_ms)
-        full = first + generation_events
+        ends = engine.rows("recount.next_tick", partition=partition, bound_ms=began_ms + segment_ms)
+        full = first + segment_events
         if began_ms and ends and ends[0][1] <= full:
             _, first, began_ms = ends[0]
         elif events > full:
-            passed = engine.rows("recount.last_tick", partition=partition, sequence=full)
+            passed = engine.rows("recount.last_tick", partition=partition, ordinal=full)
             began_ms = passed[0][1] if passed else 0
             first = full
         else:

@@ -11,7 +11,7 @@ from services.audit.recounting.differences import Difference
 from services.audit.recounting.milestones import Milestone
 from services.audit.recounting.spikes import Spike
 
-Verdict = Literal["AGREES", "AGREES, WITH NOTES", "DIFFERS", "CANNOT BE DETERMINED"]
+ValidationResult = Literal["AGREES", "AGREES, WITH NOTES", "DIFFERS", "CANNOT BE DETERMINED"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Counts:
     events: int = 0
     counted: int = 0
     duplicates: int = 0
-    refused: int = 0
+    rejected: int = 0
     uncounted: int = 0
     figures: int = 0
 
@@ -69,10 +69,10 @@ class AuditResult:
     window: Window | None = None
     window_totals: tuple[Total, ...] = ()
     seconds: float = 0.0
-    horizon: tuple[dict[str, int], ...] = field(default=())
+    dedup_window: tuple[dict[str, int], ...] = field(default=())
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> ValidationResult:
         """One of the four verdicts."""
         if self.obstacle:
             return "CANNOT BE DETERMINED"
@@ -109,11 +109,11 @@ class AuditResult:
             "namespace": self.namespace,
             "read_at": self.read_at,
             "as_of": list(self.as_of),
-            "duplicates_rule": list(self.horizon),
+            "duplicates_rule": list(self.dedup_window),
             "events": self.counts.events,
             "counted": self.counts.counted,
             "duplicates": self.counts.duplicates,
-            "refused": self.counts.refused,
+            "rejected": self.counts.rejected,
             "not_yet_counted": self.counts.uncounted,
             "figures": self.counts.figures,
             "differences": [difference.as_json() for difference in self.differences],

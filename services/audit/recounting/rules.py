@@ -40,13 +40,13 @@ class Match:
 
     globs: Mapping[str, Sequence[str]]
 
-    def fits(self, sort: str, *names: str) -> bool:
+    def matches(self, sort: str, *names: str) -> bool:
         """Whether one of the names fits one of the globs for names of this sort."""
         globs = self.globs.get(sort)
         return globs is None or any(fnmatchcase(name, glob) for name in names for glob in globs)
 
-    def fits_hashtag(self, tag: str, aliases: AliasTable) -> bool:
-        """Like ``fits``; the globs are brought into the form in which hashtags are counted."""
+    def matches_hashtag(self, tag: str, aliases: AliasTable) -> bool:
+        """Like ``matches``; the globs are brought into the form in which hashtags are counted."""
         globs = self.globs.get("hashtags")
         return globs is None or any(fnmatchcase(tag, aliases.resolve(_canonical(glob))) for glob in globs)
 
@@ -82,17 +82,17 @@ class MilestoneRule:
             yield from (digit * power for digit in self.digits if self.lowest <= digit * power <= top)
             power *= 10
 
-    def fits(self, subject: Sequence[str], account: str, aliases: AliasTable) -> bool:
+    def matches(self, subject: Sequence[str], account: str, aliases: AliasTable) -> bool:
         """Whether a subject of the rule's scope is meant; ``account`` is whose post it is, for scope post."""
         if self.scope == "hashtag":
-            return self.match.fits_hashtag(subject[0], aliases)
+            return self.match.matches_hashtag(subject[0], aliases)
         if self.scope == "campaign":
-            return self.match.fits("campaigns", subject[0])
-        if self.scope == "matrix":
+            return self.match.matches("campaigns", subject[0])
+        if self.scope == "all_accounts":
             return True
         platform = subject[0]
         handle = subject[1] if self.scope == "account" else account
-        return self.match.fits("platforms", platform) and self.match.fits(
+        return self.match.matches("platforms", platform) and self.match.matches(
             "accounts", handle, f"{platform}:{handle}"
         )
 
@@ -110,9 +110,9 @@ class SpikeRule:
     min_history: int
     quiet_minutes: int
 
-    def fits(self, broadcast_id: str, account: str) -> bool:
+    def matches(self, broadcast_id: str, account: str) -> bool:
         """Whether the rule is for a broadcast of an account."""
-        return self.match.fits("broadcasts", broadcast_id) and self.match.fits("accounts", account)
+        return self.match.matches("broadcasts", broadcast_id) and self.match.matches("accounts", account)
 
 
 @dataclass(frozen=True, slots=True)

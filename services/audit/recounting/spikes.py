@@ -58,7 +58,7 @@ def spikes_of(
     broadcast_id: str, rules: Sequence[SpikeRule], minutes: Mapping[int, Mapping[str, int]], state: State
 ) -> list[Spike]:
     """All spikes of a broadcast, in order. ``minutes`` has the counts of each minute that has any."""
-    rule = next((rule for rule in rules if rule.fits(broadcast_id, state.account)), None)
+    rule = next((rule for rule in rules if rule.matches(broadcast_id, state.account)), None)
     started = state.phases.get("started")
     if rule is None or started is None:
         return []
@@ -117,7 +117,7 @@ class SpikeCheck:
 
     def expected(self) -> list[Spike]:
         """The spikes that follow from the log up to the published positions."""
-        offsets = dict(self._engine.rows("compare.positions"))
+        offsets = dict(self._engine.rows("compare.checkpoints"))
         through_ms = self._closed_through_ms(offsets)
         return [
             spike for broadcast_id in sorted(self._phases)
@@ -126,10 +126,10 @@ class SpikeCheck:
 
     def ambiguous(self, broadcast_id: str) -> bool:
         """Whether a phase was told with several times: then spikes depend on when they were decided."""
-        told = {(phase.phase, phase.at_ms) for phase in self._phases[broadcast_id]}
-        return len(told) > len({phase for phase, _ in told})
+        shown = {(phase.phase, phase.at_ms) for phase in self._phases[broadcast_id]}
+        return len(shown) > len({phase for phase, _ in shown})
 
-    def closed_at_stamp_ms(self, start_ms: int) -> int:
+    def closed_at_record_timestamp_ms(self, start_ms: int) -> int:
         """The record time at which a minute had closed in every partition; 0 if none closed it."""
         stamp: int | None = self._engine.value(
             "alerts.minute_closed_at", bound_ms=start_ms + MINUTE_MS + GRACE_MS
@@ -151,15 +151,15 @@ class SpikeCheck:
             ("minutes before", f"{published.window_minutes}", f"{found.minutes}"),
             ("factor", _factor(published.factor), _factor(_ratio(found))),
         ]
-        for name, told, counted in pairs:
-            if told != counted:
-                text = f"published {name} {told}, recounted {counted}"
+        for name, shown, counted in pairs:
+            if shown != counted:
+                text = f"published {name} {shown}, recounted {counted}"
                 yield _differs(published, "DIFFERS", text, found.observed)
         actions = self._minutes[broadcast_id].get(found.start_ms, {})
-        for driver in published.drivers:
-            if driver.count != actions.get(driver.name, 0):
-                figure = f"recounted {actions.get(driver.name, 0):,}"
-                text = f"driver {driver.name}: published {driver.count:,}, {figure}"
+        for contributor in published.top_contributors:
+            if contributor.count != actions.get(contributor.name, 0):
+                figure = f"recounted {actions.get(contributor.name, 0):,}"
+                text = f"top contributor {contributor.name}: published {contributor.count:,}, {figure}"
                 yield _differs(published, "DIFFERS", text, found.observed)
 
     def _spikes(self, broadcast_id: str, offsets: Mapping[int, int], through_ms: int) -> list[Spike]:
@@ -171,10 +171,10 @@ class SpikeCheck:
         """The last start of a minute that was closed in every partition at these offsets; below 0: none."""
         presents = []
         for partition in self._partitions:
-            present = self._engine.value(
-                "alerts.present_at", partition=partition, last_offset=offsets.get(partition, -1)
+            stream_time = self._engine.value(
+                "alerts.stream_time_at", partition=partition, last_offset=offsets.get(partition, -1)
             )
-            presents.append(present or 0)
+            presents.append(stream_time or 0)
         return min(presents, default=0) - MINUTE_MS - GRACE_MS
 
 

@@ -41,8 +41,8 @@ _EXAMPLE = {
 }
 
 
-def build_api(registry: CollectorRegistry, impediment: Callable[[], str | None]) -> FastAPI:
-    """The application. `impediment` says why the service does not do its job now, or None."""
+def build_api(registry: CollectorRegistry, not_ready_reason: Callable[[], str | None]) -> FastAPI:
+    """The application. `not_ready_reason` says why the service does not do its job now, or None."""
     app = FastAPIOffline(
         title="fanpulse ingest",
         version=version("fanpulse"),
@@ -50,12 +50,12 @@ def build_api(registry: CollectorRegistry, impediment: Callable[[], str | None])
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
     app.add_exception_handler(HTTPException, _problem)
-    _add_state(app, registry, impediment)
+    _add_state(app, registry, not_ready_reason)
     _declare_events(app)
     return app
 
 
-def _add_state(app: FastAPI, registry: CollectorRegistry, impediment: Callable[[], str | None]) -> None:
+def _add_state(app: FastAPI, registry: CollectorRegistry, not_ready_reason: Callable[[], str | None]) -> None:
     @app.get("/", include_in_schema=False)
     async def root() -> Response:
         return RedirectResponse("docs")
@@ -71,7 +71,7 @@ def _add_state(app: FastAPI, registry: CollectorRegistry, impediment: Callable[[
         responses={503: {"description": "not now; `reason` says why"}},
     )
     async def readyz() -> Response:
-        reason = impediment()
+        reason = not_ready_reason()
         if reason is None:
             return JSONResponse({"status": "ready"})
         return JSONResponse({"status": "waiting", "reason": reason}, 503)

@@ -14,14 +14,14 @@ from typing import Any
 import msgspec
 
 from schemas import codec
-from schemas.reasons import Reason, Refusal
+from schemas.reasons import Reason, Rejection
 from services.ingest.http import body as bodies
 from services.ingest.http.auth import ApiKeys
 from services.ingest.http.deadlines import Deadlines
-from services.ingest.http.micro_batcher import MAX_BYTES, Gathering
-from services.ingest.http.pipeline import Intake, Outcome, Submitted
+from services.ingest.http.micro_batcher import MAX_BYTES, MicroBatcher
+from services.ingest.http.pipeline import Outcome, Pipeline, Submitted
 from services.ingest.http.problems import MEDIA_TYPE, Problem
-from services.ingest.kafka.byte_limiter import Budget
+from services.ingest.kafka.byte_limiter import ByteLimiter
 from services.ingest.kafka.publisher import AckTimeoutError, OverloadedError, PublishError
 from services.ingest.metrics import IngestMetrics
 from services.ingest.pipeline.admission import TooManyEventsError
@@ -39,29 +39,29 @@ _JSON_HEADERS = (b"content-type", b"application/json")
 _ONE = Outcome(1, [])
 
 
-class Front:
+class IngestApp:
     """The ASGI application: POST /v1/events by itself, everything else by `rest`."""
 
     def __init__(
         self,
         rest: App,
-        intake: Intake,
+        pipeline: Pipeline,
         keys: ApiKeys,
-        budget: Budget,
+        byte_limiter: ByteLimiter,
         metrics: IngestMetrics,
         *,
-        impediment: Callable[[], str | None],
+        not_ready_reason: Callable[[], str | None],
         max_body_bytes: int,
         max_events: int,
         deadlines: Deadlines,
     ) -> None:
         self._rest = rest
-        self._intake = intake
-        self._gathering = Gathering(intake)
+        self._pipeline = pipeline
+        self._micro_batcher = MicroBatcher(pipeline)
         self._keys = keys
-        self._budget = budget
+        self._byte_limiter = byte_limiter
         self._metrics = metrics
-        self._impediment = impediment
+        self._not_ready_reason = not_ready_reason
         self._max_body = max_body_bytes
         self._max_events = max_events
         self._deadlines = deadlines
@@ -73,9 +73,9 @@ class Front:
             return
         started = time.perf_counter()
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        held = bodies.Held(self._budget)
+        reserved = bodies.Reservation(self._byte_limiter)
         try:
-            outcome = await self._take(headers, receive, held)
+            outcome = await self._take(headers, receive, reserved)
         except Problem as problem:
             status = problem.status
             await _send_problem(problem, headers, send)
@@ -85,52 +85,54 @@ class Front:
             status = 202 if outcome.accepted or not outcome.rejected else 422
             await _send(send, status, [_JSON_HEADERS], _render(outcome))
         finally:
-            held.release()
+            reserved.release()
         self._metrics.answered(status, time.perf_counter() - started)
 
     async def _take(
-        self, headers: Mapping[bytes, bytes], receive: bodies.Receive, held: bodies.Held
+        self, headers: Mapping[bytes, bytes], receive: bodies.Receive, reserved: bodies.Reservation
     ) -> Outcome | None:
-        impediment = self._impediment()
-        if impediment is not None:
-            raise Problem(503, impediment, retry_after=_RETRY_AFTER_SECONDS)
+        not_ready_reason = self._not_ready_reason()
+        if not_ready_reason is not None:
+            raise Problem(503, not_ready_reason, retry_after=_RETRY_AFTER_SECONDS)
         self._keys.check(headers)
-        shape = bodies.shape_of(headers)
-        body = await bodies.read(receive, headers, limit=self._max_body, deadlines=self._deadlines, held=held)
+        body_format = bodies.body_format_of(headers)
+        body = await bodies.read(
+            receive, headers, limit=self._max_body, deadlines=self._deadlines, reserved=reserved
+        )
         if body is None:
             return None
         try:
-            if shape == bodies.PLAIN and body[:1] == b"{" and len(body) <= MAX_BYTES:
-                group, place = self._gathering.join(body, held)
+            if body_format == bodies.PLAIN and body[:1] == b"{" and len(body) <= MAX_BYTES:
+                group, place = self._micro_batcher.join(body, reserved)
                 del body
                 if await group.taken:
                     return _ONE
                 body = group.bodies[place]
-            held.release()  # from here on the publisher holds what there is of the request
-            submitted = self._submit(body, shape, _source(headers))
+            reserved.release()  # from here on the publisher holds what there is of the request
+            submitted = self._submit(body, body_format, _source(headers))
             del body
             await submitted.acknowledged
         except PublishError as error:
             raise _problem_of(error) from error
-        outcome = self._intake.settle(submitted)
+        outcome = self._pipeline.settle(submitted)
         if outcome.unreadable is not None:
             raise Problem(400, outcome.unreadable.detail, reason=outcome.unreadable.reason.value)
         return outcome
 
-    def _submit(self, body: bytes, shape: bodies.Shape, source: str) -> Submitted:
+    def _submit(self, body: bytes, body_format: bodies.BodyFormat, source: str) -> Submitted:
         """Everything between reading and waiting, at once: no other request runs meanwhile."""
-        if shape.gzip:
+        if body_format.gzip:
             try:
                 body = bodies.unpack(body, limit=self._max_body)
             except bodies.BadEncodingError as error:
-                refusal = Refusal("", Reason.NOT_JSON, str(error))
-                return self._intake.refuse(body, refusal, source=source)
+                rejection = Rejection("", Reason.NOT_JSON, str(error))
+                return self._pipeline.reject(body, rejection, source=source)
         body = codec.without_bom(body)
         if not body or body.isspace():
-            refusal = Refusal("", Reason.NOT_JSON, "the body is empty")
-            return self._intake.refuse(body, refusal, source=source)
+            rejection = Rejection("", Reason.NOT_JSON, "the body is empty")
+            return self._pipeline.reject(body, rejection, source=source)
         try:
-            return self._intake.submit(body, lines=shape.lines, source=source)
+            return self._pipeline.submit(body, lines=body_format.lines, source=source)
         except TooManyEventsError:
             raise Problem(413, f"a request has at most {self._max_events} events; send it in parts") from None
 
@@ -161,9 +163,9 @@ def _render(outcome: Outcome) -> bytes:
     rejected = [
         {
             "index": each.index,
-            "field": each.refusal.field,
-            "reason": each.refusal.reason.value,
-            "detail": each.refusal.detail,
+            "field": each.rejection.field,
+            "reason": each.rejection.reason.value,
+            "detail": each.rejection.detail,
         }
         for each in outcome.rejected
     ]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from services.ingest.http.deadlines import Deadlines
 from services.ingest.http.problems import Problem
-from services.ingest.kafka.byte_limiter import Budget
+from services.ingest.kafka.byte_limiter import ByteLimiter
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
@@ -35,23 +35,23 @@ class BadEncodingError(ValueError):
     """The body is not what its Content-Encoding says."""
 
 
-class Shape(NamedTuple):
+class BodyFormat(NamedTuple):
     """How a body is written, by its headers."""
 
     lines: bool
     gzip: bool
 
 
-PLAIN = Shape(lines=False, gzip=False)
+PLAIN = BodyFormat(lines=False, gzip=False)
 
 
-def shape_of(headers: Mapping[bytes, bytes]) -> Shape:
+def body_format_of(headers: Mapping[bytes, bytes]) -> BodyFormat:
     """Raises Problem (415) for a media type, charset or encoding that is not understood."""
-    return _shape(headers.get(b"content-type", b""), headers.get(b"content-encoding", b""))
+    return _body_format(headers.get(b"content-type", b""), headers.get(b"content-encoding", b""))
 
 
 @lru_cache(maxsize=256)
-def _shape(content_type: bytes, content_encoding: bytes) -> Shape:
+def _body_format(content_type: bytes, content_encoding: bytes) -> BodyFormat:
     media, _, parameters = content_type.lower().partition(b";")
     media = media.strip()
     lines = media in _LINES
@@ -67,30 +67,30 @@ def _shape(content_type: bytes, content_encoding: bytes) -> Shape:
     encoding = content_encoding.lower().strip()
     if encoding not in (b"gzip", b"x-gzip", b"identity", b""):
         raise Problem(415, "send the body plain or with gzip", headers={"accept-encoding": "gzip"})
-    return Shape(lines, encoding in (b"gzip", b"x-gzip"))
+    return BodyFormat(lines, encoding in (b"gzip", b"x-gzip"))
 
 
 _ACCEPTED = "application/json, application/x-ndjson"
 
 
-class Held:
+class Reservation:
     """Bytes of the budget that one request holds; gives them back when told, or at the latest at the end."""
 
-    __slots__ = ("_budget", "_size")
+    __slots__ = ("_byte_limiter", "_size")
 
-    def __init__(self, budget: Budget) -> None:
-        self._budget = budget
+    def __init__(self, byte_limiter: ByteLimiter) -> None:
+        self._byte_limiter = byte_limiter
         self._size = 0
 
     def take(self, size: int) -> None:
         """Hold more; raises Problem (503) if there is no room."""
-        if not self._budget.take(size):
+        if not self._byte_limiter.take(size):
             raise overloaded()
         self._size += size
 
     def release(self) -> None:
         """Give all back."""
-        self._budget.give(self._size)
+        self._byte_limiter.give(self._size)
         self._size = 0
 
 
@@ -104,26 +104,31 @@ def overloaded() -> Problem:
 
 
 async def read(
-    receive: Receive, headers: Mapping[bytes, bytes], *, limit: int, deadlines: Deadlines, held: Held
+    receive: Receive,
+    headers: Mapping[bytes, bytes],
+    *,
+    limit: int,
+    deadlines: Deadlines,
+    reserved: Reservation,
 ) -> bytes | None:
     """The body as it came; None if the client went away.
 
     Raises Problem: 413 over `limit` bytes (told by Content-Length before anything is read), 408 when it takes
-    longer than allowed, 503 when `held` has no room.
+    longer than allowed, 503 when `reserved` has no room.
     """
     length = headers.get(b"content-length")
     if length is not None:
         announced = int(length)  # the server refused anything but digits
         if announced > limit:
             raise too_large(limit)
-        held.take(announced)
+        reserved.take(announced)
     try:
-        return await deadlines.within(_collect(receive, limit, None if length is not None else held))
+        return await deadlines.within(_collect(receive, limit, None if length is not None else reserved))
     except TimeoutError:
         raise Problem(408, "the body took too long", close=True) from None
 
 
-async def _collect(receive: Receive, limit: int, held: Held | None) -> bytes | None:
+async def _collect(receive: Receive, limit: int, reserved: Reservation | None) -> bytes | None:
     chunks: list[bytes] = []
     size = 0
     while True:
@@ -134,8 +139,8 @@ async def _collect(receive: Receive, limit: int, held: Held | None) -> bytes | N
         size += len(chunk)
         if size > limit:
             raise too_large(limit)
-        if held is not None:
-            held.take(len(chunk))
+        if reserved is not None:
+            reserved.take(len(chunk))
         if not message.get("more_body", False):
             return b"".join([*chunks, chunk]) if chunks else chunk
         chunks.append(chunk)

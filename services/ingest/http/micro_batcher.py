@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-from services.ingest.http.body import Held
-from services.ingest.http.pipeline import Intake, Together
+from services.ingest.http.body import Reservation
+from services.ingest.http.pipeline import BatchResult, Pipeline
 from services.ingest.kafka.publisher import PublishError
 
 #: A larger event is as well off by itself.
@@ -29,20 +29,20 @@ class Group:
     taken: asyncio.Future[bool]
     #: Given up once they are submitted, so that a stall holds little memory.
     bodies: list[bytes] = field(default_factory=list)
-    held: list[Held] = field(default_factory=list)
+    reserved: list[Reservation] = field(default_factory=list)
 
 
-class Gathering:
+class MicroBatcher:
     """Makes groups. Belongs to the event loop in which it is used."""
 
-    def __init__(self, intake: Intake) -> None:
-        self._intake = intake
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
         self._group: Group | None = None
 
-    def join(self, body: bytes, held: Held) -> tuple[Group, int]:
+    def join(self, body: bytes, reserved: Reservation) -> tuple[Group, int]:
         """Have the body of one event submitted in the next turn of the loop, with others of this turn.
 
-        Returns the group and the place of the body in it. `held` is released once the publisher holds it.
+        Returns the group and the place of the body in it. `reserved` is released once the publisher holds it.
         """
         group = self._group
         if group is None:
@@ -50,13 +50,13 @@ class Gathering:
             group = self._group = Group(loop.create_future())
             loop.call_soon(self._submit, group)
         group.bodies.append(body)
-        group.held.append(held)
+        group.reserved.append(reserved)
         return group, len(group.bodies) - 1
 
     def _submit(self, group: Group) -> None:
         self._group = None
         try:
-            together = self._intake.submit_together(group.bodies)
+            together = self._pipeline.submit_batch(group.bodies)
         except PublishError:
             together = None  # each finds out by itself: there may be room for some
         except Exception as error:
@@ -65,16 +65,16 @@ class Gathering:
         if together is None:
             _settle(group, False)
             return
-        for held in group.held:
-            held.release()
+        for reserved in group.reserved:
+            reserved.release()
         group.bodies.clear()
-        group.held.clear()
+        group.reserved.clear()
         together.acknowledged.add_done_callback(lambda _: self._acknowledged(group, together))
 
-    def _acknowledged(self, group: Group, together: Together) -> None:
+    def _acknowledged(self, group: Group, together: BatchResult) -> None:
         error = together.acknowledged.exception()  # nobody else has it, so it is never cancelled
         if error is None:
-            self._intake.count(together.accepted)
+            self._pipeline.count(together.accepted)
         _settle(group, error or True)
 
 

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import NamedTuple
 
-from schemas.reasons import Reason, Refusal
+from schemas.reasons import Reason, Rejection
 from schemas.structs import KINDS, Event
-from services.ingest.kafka.publisher import Parcel, Publisher
+from services.ingest.kafka.publisher import Publisher, PublishRequest
 from services.ingest.metrics import IngestMetrics
-from services.ingest.pipeline.admission import Admitted, Refused, admit, admit_singles, members
-from services.ingest.pipeline.dead_letters import letter
+from services.ingest.pipeline.admission import Admitted, RejectedEvent, admit, admit_singles, members
+from services.ingest.pipeline.dead_letters import dead_letter
 from services.ingest.pipeline.enrichment import Enrichment
-from services.ingest.pipeline.packing import Caps, pack
-from services.ingest.pipeline.stream_time import Present
+from services.ingest.pipeline.packing import RecordLimits, pack
+from services.ingest.pipeline.stream_time import StreamTime
 
 #: The index of a refusal that is about a body as a whole.
 WHOLE_BODY = -1
@@ -28,7 +28,7 @@ class Rejected:
     """A refused event by its place in the request."""
 
     index: int
-    refusal: Refusal
+    rejection: Rejection
 
 
 class Outcome(NamedTuple):
@@ -37,7 +37,7 @@ class Outcome(NamedTuple):
     accepted: int
     rejected: list[Rejected]
     #: Why the body as a whole was refused.
-    unreadable: Refusal | None = None
+    unreadable: Rejection | None = None
 
 
 class Submitted(NamedTuple):
@@ -49,35 +49,35 @@ class Submitted(NamedTuple):
     acknowledged: asyncio.Future[None]
     accepted: dict[type, int]
     rejected: list[Rejected]
-    unreadable: Refusal | None = None
+    unreadable: Rejection | None = None
 
 
-class Together(NamedTuple):
+class BatchResult(NamedTuple):
     """Bodies of one good event each, submitted as one parcel."""
 
     acknowledged: asyncio.Future[None]
     accepted: dict[type, int]
 
 
-class Intake:
+class Pipeline:
     """Takes bodies in. What it reports as done is in the log, acknowledged by all replicas."""
 
     def __init__(
         self,
         publisher: Publisher,
         enrichment: Enrichment,
-        present: Present,
+        stream_time: StreamTime,
         metrics: IngestMetrics,
         *,
-        caps: Caps,
+        record_limits: RecordLimits,
         max_events: int,
         wall_ms: Callable[[], int],
     ) -> None:
         self._publisher = publisher
         self._enrichment = enrichment
-        self._present = present
+        self._stream_time = stream_time
         self._metrics = metrics
-        self._caps = caps
+        self._record_limits = record_limits
         self._max_events = max_events
         self._wall_ms = wall_ms
 
@@ -87,39 +87,39 @@ class Intake:
         Refused events go as dead letters, and so does a body that is no JSON as a whole. Raises
         TooManyEventsError and PublishError.
         """
-        gate = self._present.gate()
-        admitted = admit(body, lines=lines, most=self._max_events, gate=gate)
-        if isinstance(admitted, Refusal):
-            return self.refuse(body, admitted, source=source)
-        events, refused = admitted.events, admitted.refused
-        learned = self._enrichment.enrich(events)
-        packed = pack(events, self._publisher.partitions, self._caps)
+        check = self._stream_time.check()
+        admitted = admit(body, lines=lines, most=self._max_events, check=check)
+        if isinstance(admitted, Rejection):
+            return self.reject(body, admitted, source=source)
+        events, rejected = admitted.events, admitted.rejected
+        upserted = self._enrichment.enrich(events)
+        packed = pack(events, self._publisher.partitions, self._record_limits)
         accepted = _numbers(events)
         if packed.oversize:
             accepted = Counter(accepted) - Counter(_numbers(packed.oversize))
-            refused = [*refused, *self._oversize(body, lines, admitted, packed.oversize)]
-            refused.sort(key=attrgetter("index"))
-        letters = self._letters(refused, source) if refused else ()
-        future = self._publisher.submit(Parcel(packed.fragments, learned, letters))
-        self._present.saw(gate.newest)
-        return Submitted(future, accepted, [Rejected(each.index, each.refusal) for each in refused])
+            rejected = [*rejected, *self._oversize(body, lines, admitted, packed.oversize)]
+            rejected.sort(key=attrgetter("index"))
+        dead_letters = self._dead_letters(rejected, source) if rejected else ()
+        future = self._publisher.submit(PublishRequest(packed.fragments, upserted, dead_letters))
+        self._stream_time.saw(check.newest)
+        return Submitted(future, accepted, [Rejected(each.index, each.rejection) for each in rejected])
 
-    def submit_together(self, bodies: list[bytes]) -> Together | None:
+    def submit_batch(self, bodies: list[bytes]) -> BatchResult | None:
         """Hand bodies of one event each to the publisher as one parcel.
 
         None, and nothing is submitted, if one of them is not one good event. Raises PublishError.
         """
-        gate = self._present.gate()
-        events = admit_singles(bodies, gate)
+        check = self._stream_time.check()
+        events = admit_singles(bodies, check)
         if events is None:
             return None
-        learned = self._enrichment.enrich(events)
-        packed = pack(events, self._publisher.partitions, self._caps)
+        upserted = self._enrichment.enrich(events)
+        packed = pack(events, self._publisher.partitions, self._record_limits)
         if packed.oversize:
             return None
-        future = self._publisher.submit(Parcel(packed.fragments, learned))
-        self._present.saw(gate.newest)
-        return Together(future, _numbers(events))
+        future = self._publisher.submit(PublishRequest(packed.fragments, upserted))
+        self._stream_time.saw(check.newest)
+        return BatchResult(future, _numbers(events))
 
     def count(self, accepted: dict[type, int]) -> None:
         """Count events that have been acknowledged."""
@@ -131,30 +131,32 @@ class Intake:
         assert submitted.acknowledged.done()
         self.count(submitted.accepted)
         for each in submitted.rejected:
-            self._metrics.rejected_of[each.refusal.reason].inc()
+            self._metrics.rejected_of[each.rejection.reason].inc()
         if submitted.unreadable is not None:
             self._metrics.rejected_of[submitted.unreadable.reason].inc()
         return Outcome(sum(submitted.accepted.values()), submitted.rejected, submitted.unreadable)
 
-    def refuse(self, body: bytes, refusal: Refusal, *, source: str) -> Submitted:
+    def reject(self, body: bytes, rejection: Rejection, *, source: str) -> Submitted:
         """Hand a whole body to the publisher as a dead letter. Raises PublishError."""
-        letters = self._letters([Refused(WHOLE_BODY, body, refusal)], source)
-        return Submitted(self._publisher.submit(Parcel(letters=letters)), {}, [], refusal)
+        dead_letters = self._dead_letters([RejectedEvent(WHOLE_BODY, body, rejection)], source)
+        return Submitted(self._publisher.submit(PublishRequest(dead_letters=dead_letters)), {}, [], rejection)
 
-    def _letters(self, refused: list[Refused], source: str) -> list[bytes]:
+    def _dead_letters(self, rejected: list[RejectedEvent], source: str) -> list[bytes]:
         now = self._wall_ms()
         return [
-            letter(each.refusal, each.raw, source=source, received_at=now, index=each.index)
-            for each in refused
+            dead_letter(each.rejection, each.raw, source=source, received_at=now, index=each.index)
+            for each in rejected
         ]
 
-    def _oversize(self, body: bytes, lines: bool, admitted: Admitted, oversize: list[Event]) -> list[Refused]:
+    def _oversize(
+        self, body: bytes, lines: bool, admitted: Admitted, oversize: list[Event]
+    ) -> list[RejectedEvent]:
         """Events that turned out, once complete, to be larger than a record may be."""
         raws = members(body, lines=lines)
-        refusal = Refusal("", Reason.TOO_LARGE, f"more than {self._caps.bytes} bytes in the log")
+        rejection = Rejection("", Reason.TOO_LARGE, f"more than {self._record_limits.bytes} bytes in the log")
         large = {id(event) for event in oversize}
         places = zip(admitted.indexes, admitted.events, strict=True)
-        return [Refused(index, raws[index], refusal) for index, event in places if id(event) in large]
+        return [RejectedEvent(index, raws[index], rejection) for index, event in places if id(event) in large]
 
 
 def _numbers(events: list[Event]) -> dict[type, int]:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import uvicorn
 
-from services.ingest.http.asgi import Front
+from services.ingest.http.asgi import IngestApp
 from services.ingest.http.connections import Protocol
 from services.runtime.settings import SettingsError
 
@@ -40,7 +40,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-def make_server(app: Front) -> uvicorn.Server:
+def make_server(app: IngestApp) -> uvicorn.Server:
     """A server for the application; ``serve`` runs it and ``should_exit`` ends it."""
     config = uvicorn.Config(
         app,

@@ -13,7 +13,7 @@ import time
 
 import cramjam
 from aiokafka.codec import snappy_encode
-from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.producer.message_accumulator import BatchBuilder as AiokafkaBuilder
 from aiokafka.record.util import calc_crc32c, encode_varint
 
 #: Uncompressed bytes of a batch. Brokers refuse batches over 1,048,588 bytes by default.
@@ -31,7 +31,7 @@ _CRC_AT, _AFTER_LENGTH, _AFTER_CRC = 17, 12, 21
 _NO_HEADERS = b"\0"
 
 
-class Batch(BatchBuilder):  # type: ignore[misc]
+class Batch(AiokafkaBuilder):  # type: ignore[misc]
     """A finished batch, as aiokafka's accumulator and sender use it."""
 
     def __init__(self, payload: bytes, attributes: int, count: int, timestamp_ms: int) -> None:
@@ -72,7 +72,7 @@ class Batch(BatchBuilder):  # type: ignore[misc]
         return self._count
 
 
-class Draft:
+class BatchBuilder:
     """A batch that takes records."""
 
     def __init__(self) -> None:

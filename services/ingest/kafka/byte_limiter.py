@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 
-class Budget:
+class ByteLimiter:
     """Bytes held now, against a limit. One that alone exceeds the limit is let in when nothing is held."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self.held = 0
+        self.reserved = 0
 
     def take(self, size: int) -> bool:
         """Hold `size` more bytes, if there is room."""
-        if self.held and self.held + size > self._limit:
+        if self.reserved and self.reserved + size > self._limit:
             return False
-        self.held += size
+        self.reserved += size
         return True
 
     def force(self, size: int) -> None:
         """Hold `size` more bytes, room or not."""
-        self.held += size
+        self.reserved += size
 
     def give(self, size: int) -> None:
         """Hold `size` bytes less."""
-        self.held -= size
-        assert self.held >= 0, self.held
+        self.reserved -= size
+        assert self.reserved >= 0, self.reserved

@@ -61,7 +61,7 @@ class PostsFollower:
     def _take(self, record: ConsumerRecord[bytes | None, bytes | None]) -> None:
         try:
             if record.value is not None:
-                self._posts.learn_record(record.value)
+                self._posts.upsert_record(record.value)
             elif record.key is not None:
                 self._posts.forget(record.key)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:

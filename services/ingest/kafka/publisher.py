@@ -24,11 +24,11 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 
-from services.ingest.kafka.batch_builder import BATCH_BYTES, Batch, Draft
-from services.ingest.kafka.byte_limiter import Budget
+from services.ingest.kafka.batch_builder import BATCH_BYTES, Batch, BatchBuilder
+from services.ingest.kafka.byte_limiter import ByteLimiter
 from services.ingest.metrics import IngestMetrics
 from services.ingest.pipeline.known_posts import PostRecord
-from services.ingest.pipeline.packing import Caps, Fragment, next_record
+from services.ingest.pipeline.packing import Fragment, RecordLimits, next_record
 
 FLUSHES_UNDER_WAY = 2
 #: A flush of more bytes is compressed in a thread; for a smaller one the way there would take longer.
@@ -66,15 +66,15 @@ class Topics(NamedTuple):
     rejected: str
 
 
-class Parcel(NamedTuple):
+class PublishRequest(NamedTuple):
     """What one request writes. It is acknowledged as a whole."""
 
     fragments: Sequence[Fragment] = ()
     posts: Sequence[PostRecord] = ()
-    letters: Sequence[bytes] = ()
+    dead_letters: Sequence[bytes] = ()
 
 
-class _Ticket:
+class PendingAck:
     """How many items of a parcel are still to be acknowledged, and who waits for it."""
 
     __slots__ = ("future", "left")
@@ -85,30 +85,30 @@ class _Ticket:
 
 
 @dataclass(slots=True)
-class _Item:
+class QueuedItem:
     """What waits: a fragment of a record (``count`` events), or a record of its own (``count`` 0)."""
 
-    ticket: _Ticket
+    pending: PendingAck
     data: bytes
     count: int
     key: bytes | None = None
 
 
 @dataclass(slots=True)
-class _Lane:
+class PartitionQueue:
     """What waits for one partition of one topic, in order."""
 
     topic: str
     partition: int
-    items: list[_Item] = field(default_factory=list)
+    items: list[QueuedItem] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class _Flush:
     """What one flush writes: at most a batch a lane, so that a backlog goes out in portions."""
 
-    drafts: list[tuple[_Lane, Draft]] = field(default_factory=list)
-    items: list[_Item] = field(default_factory=list)
+    builders: list[tuple[PartitionQueue, BatchBuilder]] = field(default_factory=list)
+    items: list[QueuedItem] = field(default_factory=list)
     size: int = 0
 
 
@@ -120,22 +120,22 @@ class Publisher:
         producer: AIOKafkaProducer,
         topics: Topics,
         *,
-        caps: Caps,
-        budget: Budget,
+        record_limits: RecordLimits,
+        byte_limiter: ByteLimiter,
         ack_timeout_seconds: float,
         metrics: IngestMetrics,
     ) -> None:
-        assert caps.bytes < BATCH_BYTES
+        assert record_limits.bytes < BATCH_BYTES
         self._producer = producer
         self._topics = topics
-        self._caps = caps
-        self._budget = budget
+        self._record_limits = record_limits
+        self._byte_limiter = byte_limiter
         self._ack_timeout = ack_timeout_seconds
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
-        self._events: list[_Lane] = []
-        self._posts = _Lane(topics.posts, 0)
-        self._letters = _Lane(topics.rejected, 0)
+        self._events: list[PartitionQueue] = []
+        self._posts = PartitionQueue(topics.posts, 0)
+        self._dead_letters = PartitionQueue(topics.rejected, 0)
         self._deadlines: deque[tuple[float, asyncio.Future[None]]] = deque()
         self._flushes: set[asyncio.Task[None]] = set()
         self._scheduled = False
@@ -157,7 +157,7 @@ class Publisher:
         """Connect. Raises KafkaError if the broker cannot be reached or a topic is missing."""
         await self._producer.start()
         partitions = len(await self._producer.partitions_for(self._topics.events))
-        self._events = [_Lane(self._topics.events, number) for number in range(partitions)]
+        self._events = [PartitionQueue(self._topics.events, number) for number in range(partitions)]
         self._sweeper = self._loop.create_task(self._sweep())
 
     async def stop(self, timeout_seconds: float) -> bool:
@@ -177,18 +177,18 @@ class Publisher:
             self._compressor.shutdown(wait=False)
         return not self.failed.done()
 
-    def submit(self, parcel: Parcel) -> asyncio.Future[None]:
+    def submit(self, request: PublishRequest) -> asyncio.Future[None]:
         """Take a parcel in; the future is done when all of it is acknowledged, or fails with a PublishError.
 
         Raises OverloadedError if there is no room for it, ProducerFailedError if the producer has failed.
         """
         if self.failed.done():
             raise self.failed.result()
-        size = _size(parcel)
-        if not self._budget.take(size):
+        size = _size(request)
+        if not self._byte_limiter.take(size):
             raise OverloadedError
         future: asyncio.Future[None] = self._loop.create_future()
-        self._enqueue(parcel, size, future)
+        self._enqueue(request, size, future)
         self._deadlines.append((self._loop.time() + self._ack_timeout, future))
         return future
 
@@ -196,24 +196,24 @@ class Publisher:
         """Append one log entry to every partition, after all that was submitted before; has no time limit."""
         if self.failed.done():
             raise self.failed.result()
-        parcel = Parcel([Fragment(lane.partition, entry, 1) for lane in self._events])
-        size = _size(parcel)
-        self._budget.force(size)
+        request = PublishRequest([Fragment(queue.partition, entry, 1) for queue in self._events])
+        size = _size(request)
+        self._byte_limiter.force(size)
         future: asyncio.Future[None] = self._loop.create_future()
-        self._enqueue(parcel, size, future)
+        self._enqueue(request, size, future)
         return future
 
-    def _enqueue(self, parcel: Parcel, size: int, future: asyncio.Future[None]) -> None:
-        left = len(parcel.fragments) + len(parcel.posts) + len(parcel.letters)
+    def _enqueue(self, request: PublishRequest, size: int, future: asyncio.Future[None]) -> None:
+        left = len(request.fragments) + len(request.posts) + len(request.dead_letters)
         self._waiting_bytes += size
-        ticket = _Ticket(left, future)
+        pending = PendingAck(left, future)
         # Posts go first: what is written of a post must not be missing when its event is there.
-        for key, value in parcel.posts:
-            self._posts.items.append(_Item(ticket, value, 0, key))
-        for each in parcel.fragments:
-            self._events[each.partition].items.append(_Item(ticket, each.data, each.count))
-        for letter in parcel.letters:
-            self._letters.items.append(_Item(ticket, letter, 0))
+        for key, value in request.posts:
+            self._posts.items.append(QueuedItem(pending, value, 0, key))
+        for each in request.fragments:
+            self._events[each.partition].items.append(QueuedItem(pending, each.data, each.count))
+        for dead_letter in request.dead_letters:
+            self._dead_letters.items.append(QueuedItem(pending, dead_letter, 0))
         if not left:
             future.set_result(None)
         self._schedule()
@@ -231,16 +231,16 @@ class Publisher:
         return not self._flushes or self._waiting_bytes >= worth
 
     def _has_items(self) -> bool:
-        return any(lane.items for lane in (*self._events, self._posts, self._letters))
+        return any(queue.items for queue in (*self._events, self._posts, self._dead_letters))
 
     def _start_flush(self) -> None:
         self._scheduled = False
         if self.failed.done() or not self._may_start():
             return
         flush = _Flush()
-        for lane in (self._posts, *self._events, self._letters):
-            if lane.items:
-                self._fill(flush, lane)
+        for queue in (self._posts, *self._events, self._dead_letters):
+            if queue.items:
+                self._fill(flush, queue)
         if not flush.items:
             return
         flush.size = sum([len(item.data) + len(item.key or b"") for item in flush.items])
@@ -251,64 +251,69 @@ class Publisher:
         task.add_done_callback(self._flushes.discard)
         task.add_done_callback(lambda _: self._schedule() if self._has_items() else None)
 
-    def _fill(self, flush: _Flush, lane: _Lane) -> None:
+    def _fill(self, flush: _Flush, queue: PartitionQueue) -> None:
         """Move as many items of a lane into the flush as one batch holds."""
-        draft = Draft()
+        builder = BatchBuilder()
         taken = 0
-        while taken < len(lane.items):
-            first = lane.items[taken]
+        while taken < len(queue.items):
+            first = queue.items[taken]
             if first.count:
-                number, record = next_record(lane.items, taken, self._caps)
+                number, record = next_record(queue.items, taken, self._record_limits)
             else:
                 number, record = 1, first.data
-            if not draft.append(first.key, record):
+            if not builder.append(first.key, record):
                 break
             taken += number
-        flush.drafts.append((lane, draft))
-        flush.items += lane.items[:taken]
-        del lane.items[:taken]
+        flush.builders.append((queue, builder))
+        flush.items += queue.items[:taken]
+        del queue.items[:taken]
 
     async def _run(self, flush: _Flush) -> None:
         started = self._loop.time()
         try:
             async with self._hand_over:
-                batches = await self._finish([draft for _, draft in flush.drafts])
+                batches = await self._finish([builder for _, builder in flush.builders])
                 acks = [
-                    await self._send(lane, batch)
-                    for (lane, _), batch in zip(flush.drafts, batches, strict=True)
+                    await self._send(queue, batch)
+                    for (queue, _), batch in zip(flush.builders, batches, strict=True)
                 ]
             await asyncio.gather(*acks)
         except KafkaError as error:
             self._fail(error)
             return
-        self._budget.give(flush.size)
+        self._byte_limiter.give(flush.size)
         self._under_way_bytes -= flush.size
         for item in flush.items:
-            ticket = item.ticket
-            ticket.left -= 1
-            if not ticket.left and not ticket.future.done():
-                ticket.future.set_result(None)
-        self._metrics.flushed(self._loop.time() - started, sum([draft.count for _, draft in flush.drafts]))
+            pending = item.pending
+            pending.left -= 1
+            if not pending.left and not pending.future.done():
+                pending.future.set_result(None)
+        self._metrics.flushed(
+            self._loop.time() - started, sum([builder.count for _, builder in flush.builders])
+        )
         while self._deadlines and self._deadlines[0][1].done():
             self._deadlines.popleft()
 
-    async def _finish(self, drafts: list[Draft]) -> list[Batch]:
-        if sum([draft.size() for draft in drafts]) < _THREAD_BYTES:
-            return [draft.finish() for draft in drafts]
+    async def _finish(self, builders: list[BatchBuilder]) -> list[Batch]:
+        if sum([builder.size() for builder in builders]) < _THREAD_BYTES:
+            return [builder.finish() for builder in builders]
         return await self._loop.run_in_executor(
-            self._compressor, lambda: [draft.finish() for draft in drafts]
+            self._compressor, lambda: [builder.finish() for builder in builders]
         )
 
-    async def _send(self, lane: _Lane, batch: Batch) -> Awaitable[object]:
+    async def _send(self, queue: PartitionQueue, batch: Batch) -> Awaitable[object]:
         while True:
             try:
                 ack: Awaitable[object] = await self._producer.send_batch(
-                    batch, lane.topic, partition=lane.partition
+                    batch, queue.topic, partition=queue.partition
                 )
                 return ack
             except KafkaTimeoutError:  # the batch before it still waits; this one has not been taken
                 _log.warning(
-                    "broker_slow", topic=lane.topic, partition=lane.partition, held=self._budget.held
+                    "broker_slow",
+                    topic=queue.topic,
+                    partition=queue.partition,
+                    reserved=self._byte_limiter.reserved,
                 )
 
     def _fail(self, error: KafkaError) -> None:
@@ -316,7 +321,7 @@ class Publisher:
             return
         failure = ProducerFailedError(f"the Kafka producer cannot go on: {type(error).__name__}: {error}")
         self.failed.set_result(failure)
-        _log.error("producer_failed", error=repr(error), held=self._budget.held)
+        _log.error("producer_failed", error=repr(error), reserved=self._byte_limiter.reserved)
         for _, future in self._deadlines:
             if not future.done():
                 future.set_exception(failure)
@@ -332,11 +337,11 @@ class Publisher:
                     future.set_exception(AckTimeoutError())
 
 
-def _size(parcel: Parcel) -> int:
+def _size(request: PublishRequest) -> int:
     """Bytes that a parcel holds until it is acknowledged."""
-    size = sum(map(len, parcel.letters))
-    for fragment in parcel.fragments:
+    size = sum(map(len, request.dead_letters))
+    for fragment in request.fragments:
         size += len(fragment.data)
-    for key, value in parcel.posts:
+    for key, value in request.posts:
         size += len(key) + len(value)
     return size

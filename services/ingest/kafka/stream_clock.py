@@ -10,7 +10,7 @@ from schemas.codec import encode_clock
 from schemas.events import Clock
 from schemas.topics import EVENTS, qualified
 from services.ingest.kafka.publisher import ProducerFailedError, Publisher
-from services.ingest.pipeline.stream_time import Present
+from services.ingest.pipeline.stream_time import StreamTime
 from services.runtime.settings import Settings
 from services.runtime.topic_scan import Span, open_reader
 
@@ -22,7 +22,7 @@ class _Times(msgspec.Struct):
     """What tells the time in an entry of the log."""
 
     occurred_at: int = 0
-    present: int = 0
+    stream_time: int = 0
 
 
 _decode = msgspec.json.Decoder(list[_Times] | _Times).decode
@@ -35,9 +35,9 @@ class ClockWriter:
     submitted before. While the broker is away one record waits, not one per interval.
     """
 
-    def __init__(self, publisher: Publisher, present: Present, *, interval_ms: int) -> None:
+    def __init__(self, publisher: Publisher, stream_time: StreamTime, *, interval_ms: int) -> None:
         self._publisher = publisher
-        self._present = present
+        self._stream_time = stream_time
         self._interval = interval_ms / 1000
         self._written: int | None = None
 
@@ -55,11 +55,11 @@ class ClockWriter:
 
     async def write(self) -> None:
         """Write the present now, if it has moved; returns when it is acknowledged."""
-        now = self._present.now()
+        now = self._stream_time.now()
         if now is None or now == self._written:
             return
         self._written = now
-        record = Clock(kind="clock", present=now, source=self._present.source)
+        record = Clock(kind="clock", stream_time=now, source=self._stream_time.source)
         await self._publisher.submit_everywhere(encode_clock(record))
 
 
@@ -89,4 +89,4 @@ def _newest(value: bytes | None) -> int:
     except (msgspec.MsgspecError, ValueError):
         return 0  # somebody else wrote it; the aggregator makes it a dead letter
     listed = entries if isinstance(entries, list) else [entries]
-    return max((max(entry.occurred_at, entry.present) for entry in listed), default=0)
+    return max((max(entry.occurred_at, entry.stream_time) for entry in listed), default=0)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from schemas import codec
-from schemas.reasons import Reason, Refusal
+from schemas.reasons import Reason, Rejection
 from schemas.structs import Event
-from services.ingest.pipeline.stream_time import Gate
+from services.ingest.pipeline.stream_time import FutureTimestampCheck
 
 #: No event has more commas than this (a list of 50 hashtags among them), but a body of `0,0,0,...` has.
 _COMMAS_PER_EVENT = 80
@@ -20,12 +20,12 @@ class TooManyEventsError(ValueError):
 
 
 @dataclass(slots=True)
-class Refused:
+class RejectedEvent:
     """An event of a request that was refused, with its bytes as sent."""
 
     index: int
     raw: bytes
-    refusal: Refusal
+    rejection: Rejection
 
 
 class Admitted(NamedTuple):
@@ -33,55 +33,55 @@ class Admitted(NamedTuple):
 
     events: list[Event]
     indexes: list[int] | range
-    refused: list[Refused]
+    rejected: list[RejectedEvent]
 
 
 def members(body: bytes, *, lines: bool) -> list[bytes]:
     """The bytes of each event of a body that was admitted, in order."""
     if not lines and codec.is_array(body):
         raws = codec.split_array(body)
-        assert not isinstance(raws, Refusal)
+        assert not isinstance(raws, Rejection)
         return raws
     return codec.split_lines(body) if lines or _is_really_lines(body) else [body.strip()]
 
 
-def admit_singles(bodies: list[bytes], gate: Gate) -> list[Event] | None:
+def admit_singles(bodies: list[bytes], check: FutureTimestampCheck) -> list[Event] | None:
     """The events of bodies that are one JSON object each; None if one of them is not one good event."""
     events = codec.decode_lines(bodies)
-    return events if events is not None and gate.admits_all(events) else None
+    return events if events is not None and check.admits_all(events) else None
 
 
-def admit(body: bytes, *, lines: bool, most: int, gate: Gate) -> Admitted | Refusal:
+def admit(body: bytes, *, lines: bool, most: int, check: FutureTimestampCheck) -> Admitted | Rejection:
     """Judge a body: one JSON object, a JSON array of events, or (`lines`) NDJSON.
 
     A Refusal means that the body as a whole cannot be told apart into events. A body said to be JSON that
     is really several lines of JSON is taken as NDJSON. Raises TooManyEventsError.
     """
     if lines:
-        return _admit_lines(codec.split_lines(body), most, gate)
+        return _admit_lines(codec.split_lines(body), most, check)
     if not codec.is_array(body):
-        return _admit_object(body, most, gate)
+        return _admit_object(body, most, check)
     if len(body) > most and body.count(b",") > most * _COMMAS_PER_EVENT:
         raise TooManyEventsError
     events = codec.decode_batch(body)
     if events is not None:
         _check_number(len(events), most)
-        if gate.admits_all(events):
+        if check.admits_all(events):
             return Admitted(events, range(len(events)), [])
     members = codec.split_array(body)
-    return members if isinstance(members, Refusal) else _judge(members, most, gate)
+    return members if isinstance(members, Rejection) else _validate(members, most, check)
 
 
-def _admit_object(body: bytes, most: int, gate: Gate) -> Admitted | Refusal:
+def _admit_object(body: bytes, most: int, check: FutureTimestampCheck) -> Admitted | Rejection:
     body = body.strip()
     event = codec.decode_one(body)
-    if not isinstance(event, Refusal) and gate.admits(event.occurred_at):
+    if not isinstance(event, Rejection) and check.admits(event.occurred_at):
         return Admitted([event], _FIRST, [])
-    judged = _judge([body], most, gate)
-    broken = judged.refused[0].refusal if judged.refused else None
+    judged = _validate([body], most, check)
+    broken = judged.rejected[0].rejection if judged.rejected else None
     if broken is None or broken.field or broken.reason not in (Reason.NOT_JSON, Reason.NOT_UTF8):
         return judged
-    return _admit_lines(codec.split_lines(body), most, gate) if _is_really_lines(body) else broken
+    return _admit_lines(codec.split_lines(body), most, check) if _is_really_lines(body) else broken
 
 
 def _is_really_lines(body: bytes) -> bool:
@@ -89,26 +89,28 @@ def _is_really_lines(body: bytes) -> bool:
     return len(lines) > 1 and codec.is_json(lines[0])
 
 
-def _admit_lines(lines: list[bytes], most: int, gate: Gate) -> Admitted | Refusal:
+def _admit_lines(lines: list[bytes], most: int, check: FutureTimestampCheck) -> Admitted | Rejection:
     _check_number(len(lines), most)
     if not lines:
-        return Refusal("", Reason.NOT_JSON, "the body has no event in it")
+        return Rejection("", Reason.NOT_JSON, "the body has no event in it")
     events = codec.decode_lines(lines)
-    if events is not None and gate.admits_all(events):
+    if events is not None and check.admits_all(events):
         return Admitted(events, range(len(events)), [])
-    return _judge(lines, most, gate)
+    return _validate(lines, most, check)
 
 
-def _judge(raws: list[bytes], most: int, gate: Gate) -> Admitted:
+def _validate(raws: list[bytes], most: int, check: FutureTimestampCheck) -> Admitted:
     _check_number(len(raws), most)
     admitted = Admitted([], [], [])
     assert isinstance(admitted.indexes, list)
     for index, raw in enumerate(raws):
         found = codec.decode_one(raw)
-        if not isinstance(found, Refusal) and not gate.admits(found.occurred_at):
-            found = Refusal("occurred_at", Reason.AHEAD_OF_CLOCK, "further ahead of the present than allowed")
-        if isinstance(found, Refusal):
-            admitted.refused.append(Refused(index, raw, found))
+        if not isinstance(found, Rejection) and not check.admits(found.occurred_at):
+            found = Rejection(
+                "occurred_at", Reason.AHEAD_OF_CLOCK, "further ahead of the present than allowed"
+            )
+        if isinstance(found, Rejection):
+            admitted.rejected.append(RejectedEvent(index, raw, found))
         else:
             admitted.events.append(found)
             admitted.indexes.append(index)

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from schemas.reasons import Refusal
+from schemas.reasons import Rejection
 
 #: Longer bytes are cut: the letter says so, and such an event cannot be sent again from it.
 MAX_RAW_BYTES = 256 * 1024
@@ -19,15 +19,15 @@ MAX_TEXT_BYTES = 16 * 1024
 _encode = msgspec.json.Encoder().encode
 
 
-def letter(refusal: Refusal, raw: bytes, *, source: str, received_at: int, index: int) -> bytes:
+def dead_letter(rejection: Rejection, raw: bytes, *, source: str, received_at: int, index: int) -> bytes:
     """The record, compact JSON. `received_at` in epoch milliseconds; `index` -1: the body as a whole."""
     kept = raw[:MAX_RAW_BYTES]
     value: dict[str, Any] = {
         "id": _id(raw, source, received_at, index),
         "v": 1,
-        "reason": refusal.reason.value,
-        "field": refusal.field,
-        "detail": refusal.detail,
+        "reason": rejection.reason.value,
+        "field": rejection.field,
+        "detail": rejection.detail,
         "source": source,
         "received_at": received_at,
         "index": index,

@@ -8,14 +8,14 @@ from msgspec import UNSET
 
 from schemas.hashtags import AliasTable
 from schemas.structs import Event, Interaction, Post, Remembered
-from services.ingest.pipeline.known_posts import Facts, KnownPosts, PostRecord, record_of
-from services.ingest.pipeline.pseudonyms import Actors
+from services.ingest.pipeline.known_posts import KnownPosts, PostMetadata, PostRecord, record_of
+from services.ingest.pipeline.pseudonyms import Pseudonymizer
 
 
 class Enrichment:
     """Fills in what is known of posts, resolves hashtag aliases, marks VIPs and hides actors."""
 
-    def __init__(self, posts: KnownPosts, aliases: AliasTable, actors: Actors) -> None:
+    def __init__(self, posts: KnownPosts, aliases: AliasTable, actors: Pseudonymizer) -> None:
         self._posts = posts
         self._resolved = Remembered(aliases.resolve_all)
         self._actors = actors
@@ -26,30 +26,30 @@ class Enrichment:
         An interaction after its post, in the same batch too, sees what the post says. What an event says
         itself is kept.
         """
-        learned: list[PostRecord] = []
-        resolved, facts_of, protect = self._resolved, self._posts.get, self._actors.protect
+        upserted: list[PostRecord] = []
+        resolved, metadata_of, pseudonymize = self._resolved, self._posts.get, self._actors.pseudonymize
         for event in events:
             kind = type(event)
             if kind is Interaction:
                 if event.hashtags:
                     event.hashtags = resolved[event.hashtags]
                 post_id = event.post_id
-                if post_id and (facts := facts_of(event.platform, post_id)) is not None:
-                    _complete(event, facts)
+                if post_id and (metadata := metadata_of(event.platform, post_id)) is not None:
+                    _complete(event, metadata)
                 if actor := event.actor:
-                    protect(event.platform, actor)
+                    pseudonymize(event.platform, actor)
             elif kind is Post:
                 if event.hashtags:
                     event.hashtags = resolved[event.hashtags]
-                self._posts.learn(event)
-                learned.append(record_of(event))
+                self._posts.upsert(event)
+                upserted.append(record_of(event))
             elif (tags := getattr(event, "hashtags", UNSET)) and tags:
                 event.hashtags = resolved[tags]
-        return learned
+        return upserted
 
 
-def _complete(event: Event, facts: Facts) -> None:
-    hashtags, campaign, post_format, broadcast_id = facts
+def _complete(event: Event, metadata: PostMetadata) -> None:
+    hashtags, campaign, post_format, broadcast_id = metadata
     if event.hashtags is UNSET:
         event.hashtags = hashtags
     if event.campaign is UNSET:

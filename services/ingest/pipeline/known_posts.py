@@ -13,7 +13,7 @@ from msgspec import UNSET
 from schemas.structs import Event
 
 #: The facts of a post that its interactions lack: hashtags, campaign, format, broadcast. UNSET: not known.
-Facts = tuple[Any, Any, Any, Any]
+PostMetadata = tuple[Any, Any, Any, Any]
 
 _encode = msgspec.json.Encoder().encode
 
@@ -65,29 +65,29 @@ class KnownPosts:
 
     def __init__(self, capacity: int) -> None:
         self._half = max(1, capacity // 2)
-        self._young: dict[tuple[str, str], Facts] = {}
-        self._old: dict[tuple[str, str], Facts] = {}
+        self._young: dict[tuple[str, str], PostMetadata] = {}
+        self._old: dict[tuple[str, str], PostMetadata] = {}
         #: Many posts have the same facts; they share one object.
-        self._shared: dict[Facts, Facts] = {}
+        self._shared: dict[PostMetadata, PostMetadata] = {}
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
 
-    def get(self, platform: str, post_id: str) -> Facts | None:
+    def get(self, platform: str, post_id: str) -> PostMetadata | None:
         """What is known of a post."""
         key = (platform, post_id)
-        facts = self._young.get(key)
-        if facts is None and (facts := self._old.get(key)) is not None:
-            self._put(key, facts)
-        return facts
+        metadata = self._young.get(key)
+        if metadata is None and (metadata := self._old.get(key)) is not None:
+            self._put(key, metadata)
+        return metadata
 
-    def learn(self, post: Event) -> None:
+    def upsert(self, post: Event) -> None:
         """Take in a post event in normal form."""
-        self._learn(post)
+        self._upsert(post)
 
-    def learn_record(self, value: bytes) -> None:
+    def upsert_record(self, value: bytes) -> None:
         """Take in the value of a record of the topic; raises msgspec.DecodeError if it is none."""
-        self._learn(_decode_value(value))
+        self._upsert(_decode_value(value))
 
     def forget(self, key: bytes) -> None:
         """Take in the removal of a post from the topic; raises msgspec.DecodeError if the key is none."""
@@ -95,14 +95,14 @@ class KnownPosts:
         self._young.pop((platform, post_id), None)
         self._old.pop((platform, post_id), None)
 
-    def _learn(self, post: Any) -> None:
-        facts = (post.hashtags, post.campaign, post.format, post.broadcast_id)
+    def _upsert(self, post: Any) -> None:
+        metadata = (post.hashtags, post.campaign, post.format, post.broadcast_id)
         if len(self._shared) > self._half:
             self._shared.clear()
-        self._put((post.platform, post.post_id), self._shared.setdefault(facts, facts))
+        self._put((post.platform, post.post_id), self._shared.setdefault(metadata, metadata))
 
-    def _put(self, key: tuple[str, str], facts: Facts) -> None:
+    def _put(self, key: tuple[str, str], metadata: PostMetadata) -> None:
         if len(self._young) >= self._half and key not in self._young:
             self._old, self._young = self._young, {}
         self._old.pop(key, None)
-        self._young[key] = facts
+        self._young[key] = metadata

@@ -18,7 +18,7 @@ from schemas.structs import Broadcast, Event, Interaction, Post
 _BRACKETS = 2
 
 
-class Caps(NamedTuple):
+class RecordLimits(NamedTuple):
     """The most that one record holds."""
 
     events: int
@@ -34,7 +34,7 @@ class Fragment:
     count: int
 
 
-class Packed(NamedTuple):
+class PackedRecords(NamedTuple):
     """Fragments that fit a record each, and the events that no record can hold."""
 
     fragments: list[Fragment]
@@ -56,11 +56,11 @@ def partition_of(key: str, partitions: int) -> int:
     return crc32(key.encode()) % partitions
 
 
-def pack(events: Sequence[Event], partitions: int, caps: Caps) -> Packed:
+def pack(events: Sequence[Event], partitions: int, record_limits: RecordLimits) -> PackedRecords:
     """Encode events, in their order, into fragments under the caps."""
-    packed = Packed([], [])
+    packed = PackedRecords([], [])
     if len(events) == 1:
-        _encode([events[0]], partition_of(key_of(events[0]), partitions), caps, packed)
+        _encode([events[0]], partition_of(key_of(events[0]), partitions), record_limits, packed)
         return packed
     shares: list[list[Event]] = [[] for _ in range(partitions)]
     for event in events:
@@ -69,20 +69,20 @@ def pack(events: Sequence[Event], partitions: int, caps: Caps) -> Packed:
         shares[crc32(key.encode()) % partitions].append(event)
     for partition, share in enumerate(shares):
         if share:
-            _encode(share, partition, caps, packed)
+            _encode(share, partition, record_limits, packed)
     return packed
 
 
-def _encode(events: list[Event], partition: int, caps: Caps, packed: Packed) -> None:
+def _encode(events: list[Event], partition: int, record_limits: RecordLimits, packed: PackedRecords) -> None:
     data = encode_entries(events)
-    if len(events) <= caps.events and len(data) + _BRACKETS <= caps.bytes:
+    if len(events) <= record_limits.events and len(data) + _BRACKETS <= record_limits.bytes:
         packed.fragments.append(Fragment(partition, data, len(events)))
     elif len(events) == 1:
         packed.oversize.extend(events)
     else:
         half = len(events) // 2
-        _encode(events[:half], partition, caps, packed)
-        _encode(events[half:], partition, caps, packed)
+        _encode(events[:half], partition, record_limits, packed)
+        _encode(events[half:], partition, record_limits, packed)
 
 
 class Piece(Protocol):
@@ -97,7 +97,7 @@ class Piece(Protocol):
         """How many."""
 
 
-def next_record(pieces: Sequence[Piece], start: int, caps: Caps) -> tuple[int, bytes]:
+def next_record(pieces: Sequence[Piece], start: int, record_limits: RecordLimits) -> tuple[int, bytes]:
     """The record made of as many pieces from `start` on as fit (at least one), and their number."""
     parts = [pieces[start].data]
     size, count = _BRACKETS + len(parts[0]), pieces[start].count
@@ -105,7 +105,7 @@ def next_record(pieces: Sequence[Piece], start: int, caps: Caps) -> tuple[int, b
         piece = pieces[at]
         count += piece.count
         size += len(piece.data) + 1
-        if count > caps.events or size > caps.bytes:
+        if count > record_limits.events or size > record_limits.bytes:
             break
         parts.append(piece.data)
     return len(parts), b"[" + b",".join(parts) + b"]"

@@ -14,7 +14,7 @@ PSEUDONYM_BYTES = 16
 _REMEMBERED = 65_536
 
 
-class Actors:
+class Pseudonymizer:
     """Marks VIPs, drops the names of all others, and replaces ids by pseudonyms.
 
     A pseudonym is a keyed BLAKE2b of ``platform:id``, 32 hex characters: the same actor has the same one as
@@ -27,7 +27,7 @@ class Actors:
         self._keyed = hashlib.blake2b(key=key, digest_size=PSEUDONYM_BYTES) if key else None
         self._pseudonyms = Remembered(self._pseudonym, most=_REMEMBERED)
 
-    def protect(self, platform: str, actor: Event) -> None:
+    def pseudonymize(self, platform: str, actor: Event) -> None:
         """Do all that to an actor, in place."""
         name = f"{platform}:{actor.id}"
         if name in self._vips:

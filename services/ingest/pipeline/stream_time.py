@@ -11,7 +11,7 @@ from schemas.structs import Event
 _occurred_at = attrgetter("occurred_at")
 
 
-class Gate:
+class FutureTimestampCheck:
     """Judges the times of one request's events, in order. ``newest`` is the newest one let through."""
 
     __slots__ = ("_ahead_ms", "_limit", "newest")
@@ -41,7 +41,7 @@ class Gate:
         return True
 
 
-class Present(Protocol):
+class StreamTime(Protocol):
     """The present in epoch milliseconds; it never goes back."""
 
     source: Literal["wall", "event"]
@@ -49,14 +49,14 @@ class Present(Protocol):
     def now(self) -> int | None:
         """The present, or None as long as there is none."""
 
-    def gate(self) -> Gate:
+    def check(self) -> FutureTimestampCheck:
         """A judge for the next request's events."""
 
     def saw(self, newest: int | None) -> None:
         """Take note of the newest event time that was accepted."""
 
 
-class WallPresent:
+class WallStreamTime:
     """The wall clock, held still when it is set back."""
 
     source: Literal["wall", "event"] = "wall"
@@ -71,15 +71,15 @@ class WallPresent:
         self._last = max(self._last, self._wall_ms())
         return self._last
 
-    def gate(self) -> Gate:
+    def check(self) -> FutureTimestampCheck:
         """Lets through what is at most `ahead_ms` ahead of now."""
-        return Gate(self.now() + self._ahead_ms, None)
+        return FutureTimestampCheck(self.now() + self._ahead_ms, None)
 
     def saw(self, newest: int | None) -> None:
         """The wall clock does not depend on events."""
 
 
-class EventPresent:
+class EventStreamTime:
     """The newest event time that was accepted: simulations and replays have a present of their own."""
 
     source: Literal["wall", "event"] = "event"
@@ -92,10 +92,10 @@ class EventPresent:
         """The newest event time; None before the first event."""
         return self._newest
 
-    def gate(self) -> Gate:
+    def check(self) -> FutureTimestampCheck:
         """Lets through what is at most `ahead_ms` ahead of the newest event; the first one sets it."""
         limit = None if self._newest is None else self._newest + self._ahead_ms
-        return Gate(limit, self._ahead_ms)
+        return FutureTimestampCheck(limit, self._ahead_ms)
 
     def saw(self, newest: int | None) -> None:
         """Move the present to the newest event time accepted."""

@@ -10,11 +10,11 @@ from typing import cast
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.aggregate.counting.dedup import Horizon
+from services.aggregate.counting.dedup import DedupWindow
 from services.aggregate.counting.partition_state import Change, PartitionState
-from services.aggregate.kafka.checkpoint_store import FencedError, PartitionStore
-from services.aggregate.kafka.partition_manager import Owned, Ownership
-from services.aggregate.kafka.self_metrics import Instruments
+from services.aggregate.kafka.checkpoint_store import CheckpointStore, FencedError
+from services.aggregate.kafka.partition_manager import OwnedPartition, PartitionManager
+from services.aggregate.kafka.self_metrics import SelfMetrics
 from services.runtime.settings import Settings
 
 
@@ -49,42 +49,44 @@ def like(number: int) -> bytes:
     return json.dumps([event]).encode()
 
 
-def owner() -> tuple[Ownership, dict[int, SlowStore]]:
+def owner() -> tuple[PartitionManager, dict[int, SlowStore]]:
     """An owner of partitions 0 and 1, nothing counted yet."""
-    ownership = Ownership(Settings(), Instruments(CollectorRegistry()))
+    partition_manager = PartitionManager(Settings(), SelfMetrics(CollectorRegistry()))
     stores = {partition: SlowStore() for partition in (0, 1)}
-    ownership.owned = {
-        partition: Owned(PartitionState(partition, Horizon(1_000, 2)), cast(PartitionStore, store))
+    partition_manager.owned = {
+        partition: OwnedPartition(
+            PartitionState(partition, DedupWindow(1_000, 2)), cast(CheckpointStore, store)
+        )
         for partition, store in stores.items()
     }
-    return ownership, stores
+    return partition_manager, stores
 
 
-async def turns(count: int = 20) -> None:
+async def time_slices(count: int = 20) -> None:
     """Let everything that can go on go on."""
     for _ in range(count):
         await asyncio.sleep(0)
 
 
 async def _give_up_beside_a_flush(finished_first: int) -> None:
-    ownership, stores = owner()
+    partition_manager, stores = owner()
     for partition in stores:
-        assert await ownership.count(partition, 0, 1.0, like(partition))
-    giving_up = asyncio.create_task(ownership.give_up())
-    await turns()
+        assert await partition_manager.count(partition, 0, 1.0, like(partition))
+    giving_up = asyncio.create_task(partition_manager.on_revoked())
+    await time_slices()
     assert stores[0].done == stores[1].done == ["begins 1"]
     # The agent has more of a handful, and the flush loop's second is over.
-    assert not await ownership.count(0, 1, 1.0, like(7))
-    flushing = asyncio.create_task(ownership.flush())
-    await turns()
+    assert not await partition_manager.count(0, 1, 1.0, like(7))
+    flushing = asyncio.create_task(partition_manager.flush())
+    await time_slices()
     stores[finished_first].go_on.set()
-    await turns()
+    await time_slices()
     assert stores[finished_first].done == ["begins 1", "stored 1"]
     stores[1 - finished_first].go_on.set()
     await asyncio.wait_for(asyncio.gather(giving_up, flushing), 10)
     for store in stores.values():
         assert store.done == ["begins 1", "stored 1", "closed"]
-    assert ownership.owned == {}
+    assert partition_manager.owned == {}
 
 
 @pytest.mark.parametrize("finished_first", [0, 1])
@@ -94,12 +96,12 @@ def test_a_flush_does_not_begin_while_partitions_are_given_up(finished_first: in
 
 
 async def _give_up_during_a_flush() -> None:
-    ownership, stores = owner()
-    assert await ownership.count(0, 0, 1.0, like(0))
-    flushing = asyncio.create_task(ownership.flush())
-    await turns()
-    giving_up = asyncio.create_task(ownership.give_up())
-    await turns()
+    partition_manager, stores = owner()
+    assert await partition_manager.count(0, 0, 1.0, like(0))
+    flushing = asyncio.create_task(partition_manager.flush())
+    await time_slices()
+    giving_up = asyncio.create_task(partition_manager.on_revoked())
+    await time_slices()
     assert stores[0].done == ["begins 1"]
     stores[0].go_on.set()
     await asyncio.wait_for(asyncio.gather(giving_up, flushing), 10)
@@ -112,16 +114,16 @@ def test_partitions_are_given_up_after_the_flush_that_is_under_way() -> None:
 
 
 async def _fenced_after_a_new_ownership() -> None:
-    ownership, stores = owner()
-    await ownership.count(0, 0, 1.0, like(0))
+    partition_manager, stores = owner()
+    await partition_manager.count(0, 0, 1.0, like(0))
     stores[0].fenced = True
-    flushing = asyncio.create_task(ownership.flush())
-    await turns()
-    new = Owned(PartitionState(0, Horizon(1_000, 2)), cast(PartitionStore, SlowStore()))
-    ownership.owned = {0: new}
+    flushing = asyncio.create_task(partition_manager.flush())
+    await time_slices()
+    new = OwnedPartition(PartitionState(0, DedupWindow(1_000, 2)), cast(CheckpointStore, SlowStore()))
+    partition_manager.owned = {0: new}
     stores[0].go_on.set()
     await flushing
-    assert ownership.owned == {0: new}
+    assert partition_manager.owned == {0: new}
     assert stores[0].done == ["begins 1", "closed"]
 
 
@@ -130,26 +132,26 @@ def test_a_fence_ends_only_the_ownership_that_was_fenced() -> None:
     asyncio.run(_fenced_after_a_new_ownership())
 
 
-async def _stale(leaving: bool) -> list[int]:
-    ownership, _ = owner()
+async def _stale(draining: bool) -> list[int]:
+    partition_manager, _ = owner()
     sought: list[int] = []
 
     async def fetch_from(offset: int) -> None:
         sought.append(offset)
 
     async def never(*_: object) -> bool:
-        ownership.owned[0].leaving = leaving
+        partition_manager.owned[0].draining = draining
         return False
 
-    ownership._is_next = never  # type: ignore[method-assign] # what the log has in between
-    ownership.owned[0].fetch_from = fetch_from
-    assert await ownership.count(0, 0, 1.0, like(0))
-    assert not await ownership.count(0, 5, 1.0, like(5))
-    assert ownership.owned[0].state.offset == 0
+    partition_manager._is_next = never  # type: ignore[method-assign] # what the log has in between
+    partition_manager.owned[0].fetch_from = fetch_from
+    assert await partition_manager.count(0, 0, 1.0, like(0))
+    assert not await partition_manager.count(0, 5, 1.0, like(5))
+    assert partition_manager.owned[0].state.offset == 0
     return sought
 
 
 def test_what_a_stale_record_skips_is_fetched() -> None:
     """Else all that follow would be stale, too; but not for a partition that is being given up."""
-    assert asyncio.run(_stale(leaving=False)) == [1]
-    assert asyncio.run(_stale(leaving=True)) == []
+    assert asyncio.run(_stale(draining=False)) == [1]
+    assert asyncio.run(_stale(draining=True)) == []

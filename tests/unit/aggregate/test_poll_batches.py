@@ -82,12 +82,12 @@ def test_what_follows_a_stale_record_is_left_out() -> None:
 
 def test_others_get_a_turn_within_a_handful() -> None:
     """A scrape does not wait for all of it."""
-    counted = Counted(stale=100, seconds=app.TURN_SECONDS)
-    turns: list[int] = []
+    counted = Counted(stale=100, seconds=app.TIME_SLICE_SECONDS)
+    time_slices: list[int] = []
 
     async def other() -> None:
         while True:
-            turns.append(len(counted.given))
+            time_slices.append(len(counted.given))
             await asyncio.sleep(0)
 
     async def run() -> None:
@@ -96,7 +96,7 @@ def test_others_get_a_turn_within_a_handful() -> None:
         task.cancel()
 
     asyncio.run(run())
-    assert turns[: 4 * app.TURNS : app.TURNS] == [1, 2, 3, 4]
+    assert time_slices[: 4 * app.YIELDS : app.YIELDS] == [1, 2, 3, 4]
 
 
 class Assignment:

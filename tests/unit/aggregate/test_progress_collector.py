@@ -8,9 +8,9 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from services.aggregate.counting.dedup import Horizon
+from services.aggregate.counting.dedup import DedupWindow
 from services.aggregate.counting.partition_state import PartitionState
-from services.aggregate.series.progress_collector import CountsCollector
+from services.aggregate.series.progress_collector import ProgressCollector
 from services.aggregate.series.selected_series import Selection
 
 TRAVEL = {"platform": "twitter", "account": "GansuTravel"}
@@ -18,7 +18,7 @@ TRAVEL = {"platform": "twitter", "account": "GansuTravel"}
 
 def exposed(*readings: tuple[str, int, int], **more: Any) -> CollectorRegistry:
     """Metrics after readings (metric, value, event time) of GansuTravel, which is tracked, in partition 3."""
-    state = PartitionState(3, Horizon(1000, 2))
+    state = PartitionState(3, DedupWindow(1000, 2))
     for offset, (metric, value, at_ms) in enumerate(readings):
         event = {
             "kind": "reading", "v": 1, "event_id": f"r{offset}", "occurred_at": at_ms,
@@ -26,10 +26,10 @@ def exposed(*readings: tuple[str, int, int], **more: Any) -> CollectorRegistry:
         }  # fmt: skip
         assert state.apply(offset, json.dumps(event).encode()) == []
     owned = SimpleNamespace(state=state, highwater=lambda: 0, applied_at=0.0)
-    ownership: Any = SimpleNamespace(states=[state], owned={3: owned})
+    partition_manager: Any = SimpleNamespace(states=[state], owned={3: owned})
     accounts = Selection("account", [("account", "twitter", "GansuTravel")], 0)
     registry = CollectorRegistry()
-    registry.register(CountsCollector(ownership, accounts))
+    registry.register(ProgressCollector(partition_manager, accounts))
     return registry
 
 
@@ -57,6 +57,6 @@ def test_corrections_resets_and_late_readings_are_counted() -> None:
     metrics = exposed(
         ("reads", 9_000, 10), ("reads", 8_000, 20), ("reads", 0, 30), ("reads", 7, 29), post_id="p1"
     )
-    for name in ("reading_corrections", "reading_resets", "late_readings"):
+    for name in ("reading_downward_adjustments", "reading_resets", "late_readings"):
         assert metrics.get_sample_value(f"fanpulse_{name}_total", {"partition": "3"}) == 1, name
     assert metrics.get_sample_value("fanpulse_account_reading", {**TRAVEL, "metric": "reads"}) is None

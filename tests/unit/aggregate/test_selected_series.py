@@ -13,11 +13,11 @@ from schemas.selection import (
     MAX_BYTES,
     Score,
     decode_candidates,
-    decode_choice,
+    decode_selected,
     encode_candidates,
-    encode_choice,
+    encode_selected,
 )
-from services.aggregate.counting.dedup import Horizon
+from services.aggregate.counting.dedup import DedupWindow
 from services.aggregate.counting.partition_state import PartitionState
 from services.aggregate.series.selected_series import Selection, finish
 from services.aggregate.series.top_k_candidates import COUNTS_PER_CANDIDATE, candidates
@@ -29,14 +29,14 @@ Scores = dict[tuple[str, ...], Score]
 
 def counted(tags: Iterable[str], at_ms: int = START_MS, partition: int = 0) -> PartitionState:
     """A state that has counted a like of GansuTravel with each of these hashtags."""
-    state = PartitionState(partition, Horizon(1_000_000, 2))
+    state = PartitionState(partition, DedupWindow(1_000_000, 2))
     count(state, tags, at_ms)
     return state
 
 
 def count(state: PartitionState, tags: Iterable[str], at_ms: int) -> None:
     """Count further ones."""
-    entries: list[dict[str, object]] = [{"kind": "clock", "v": 1, "present": at_ms, "source": "event"}]
+    entries: list[dict[str, object]] = [{"kind": "clock", "v": 1, "stream_time": at_ms, "source": "event"}]
     entries += [
         {
             "kind": "interaction", "v": 1, "event_id": f"{state.offset}-{number}", "occurred_at": at_ms,
@@ -46,7 +46,7 @@ def count(state: PartitionState, tags: Iterable[str], at_ms: int) -> None:
         for number, tag in enumerate(tags)
     ]  # fmt: skip
     assert state.apply(state.offset + 1, json.dumps(entries).encode()) == []
-    state.fold()
+    state.flush()
 
 
 def best(state: PartitionState, limit: int, also: Iterable[tuple[str, ...]] = ()) -> Scores:
@@ -106,7 +106,7 @@ def test_the_choice_is_made_by_the_sum_of_the_partitions() -> None:
         {("a",): Score(9, 9), ("both",): Score(8, 8), ("own",): Score(99, 99)},
         {("b",): Score(9, 9), ("both",): Score(8, 8)},
     ]
-    assert selection.choose(partials) == {("both",)}
+    assert selection.select(partials) == {("both",)}
     selection.follow({("both",)})
     assert selection.keys == [("hashtag", "both"), ("hashtag", "own")]
 
@@ -120,7 +120,7 @@ def test_a_newcomer_needs_a_quarter_more() -> None:
             ("chosen",): Score(100, 100),
             ("newcomer",): Score(events, events),
         }
-        assert selection.choose([partial]) == {(winner,)}
+        assert selection.select([partial]) == {(winner,)}
 
 
 def test_records_of_the_topic_come_back_as_they_were() -> None:
@@ -128,7 +128,7 @@ def test_records_of_the_topic_come_back_as_they_were() -> None:
     scores: Scores = {("twitter", "GansuTravel"): Score(5, 9), ("facebook", "VisitGansu"): Score(7, 7)}
     assert decode_candidates(encode_candidates(scores)) == scores
     assert encode_candidates(scores) == encode_candidates(dict(reversed(scores.items())))
-    assert decode_choice(encode_choice(scores)) == set(scores)
+    assert decode_selected(encode_selected(scores)) == set(scores)
 
 
 def test_a_record_of_the_topic_is_bounded() -> None:

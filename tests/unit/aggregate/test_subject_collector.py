@@ -9,9 +9,9 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from services.aggregate.counting.dedup import Horizon
+from services.aggregate.counting.dedup import DedupWindow
 from services.aggregate.counting.partition_state import PartitionState
-from services.aggregate.series.subject_collector import OTHER, SubjectsCollector
+from services.aggregate.series.subject_collector import OTHER, SubjectCollector
 from services.runtime.metrics import NamespacedRegistry, expose
 
 START_MS = 1_782_120_600_000  # 2026-06-22T09:30:00Z
@@ -39,13 +39,13 @@ def scrape(registry: NamespacedRegistry) -> dict[str, Counter[tuple[str, ...]]]:
 def test_chosen_subjects_have_series_and_the_rest_is_exact() -> None:
     """What is chosen is shown by name, in each window; the remainder makes every sum right, and follows a
     choice that changes."""
-    states = [PartitionState(number, Horizon(1000, 2)) for number in range(2)]
+    states = [PartitionState(number, DedupWindow(1000, 2)) for number in range(2)]
     selection = SimpleNamespace(scope="hashtag", keys=[("hashtag", "fuxiceremony")])
-    ownership: Any = SimpleNamespace(states=states)
-    chosen: Any = selection
+    partition_manager: Any = SimpleNamespace(states=states)
+    selected: Any = selection
     registry = NamespacedRegistry("demo")
-    registry.register(SubjectsCollector(ownership, chosen, ("hashtag",)))
-    clock = {"kind": "clock", "v": 1, "present": START_MS, "source": "event"}
+    registry.register(SubjectCollector(partition_manager, selected, ("hashtag",)))
+    clock = {"kind": "clock", "v": 1, "stream_time": START_MS, "source": "event"}
     for state in states:
         events = [event(1, "fuxiceremony", "like", 5_000), event(2, "tianshui", "like", 200_000)]
         events += [event(3, "silkroad", "repost", 0), event(4, "silkroad", "like", 0)]
@@ -72,17 +72,17 @@ def test_chosen_subjects_have_series_and_the_rest_is_exact() -> None:
 
 def test_a_partition_that_left_is_gone() -> None:
     """Series of a partition end with its ownership, and come back with it."""
-    states = [PartitionState(number, Horizon(1000, 2)) for number in range(2)]
+    states = [PartitionState(number, DedupWindow(1000, 2)) for number in range(2)]
     for state in states:
         state.apply(0, json.dumps([event(1, "fuxiceremony", "like", 0)]).encode())
-    ownership: Any = SimpleNamespace(states=states)
+    partition_manager: Any = SimpleNamespace(states=states)
     selection: Any = SimpleNamespace(scope="hashtag", keys=[("hashtag", "fuxiceremony")])
     registry = NamespacedRegistry("")
-    registry.register(SubjectsCollector(ownership, selection, ("hashtag",)))
+    registry.register(SubjectCollector(partition_manager, selection, ("hashtag",)))
     both = scrape(registry)
-    ownership.states = states[1:]
+    partition_manager.states = states[1:]
     left = scrape(registry)
     assert {key[3] for key in both["fanpulse_hashtag_events_total"]} == {"0", "1"}
     assert {key[3] for key in left["fanpulse_hashtag_events_total"]} == {"1"}
-    ownership.states = states
+    partition_manager.states = states
     assert scrape(registry) == both

@@ -10,15 +10,15 @@ def test_it_bites_once_a_check_has_failed_for_its_time() -> None:
     now, trouble, bites = [0.0], ["a rebalance does not end"], list[str]()
     watchdog = Watchdog(
         {"rebalance": (lambda: trouble[0] or None, 10.0), "other": (lambda: None, 0.0)},
-        bite=bites.append,
+        on_failure=bites.append,
         clock=lambda: now[0],
     )
     for seconds, wrong in ((0.0, True), (9.9, True), (10.0, False), (11.0, True), (20.9, True)):
         now[0], trouble[0] = seconds, "a rebalance does not end" if wrong else ""
-        watchdog.look()
+        watchdog.poll()
         assert bites == []
     now[0] = 21.0
-    watchdog.look()
+    watchdog.poll()
     assert bites == ["a rebalance does not end for 10 s"]
 
 

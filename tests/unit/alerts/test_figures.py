@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from schemas.alerts import AsOf
-from services.alerts.deciding.figures import MATRIX, Figures, amount
+from services.alerts.deciding.figures import ALL_ACCOUNTS, Figures, metric_value
 from tests.support.totals import (
     MINUTE_MS,
     START_MS,
     Change,
+    checkpoint,
     counted,
     entry,
     minute,
-    position,
     reading,
     transaction,
 )
@@ -34,7 +34,7 @@ def test_entries_show_when_their_position_has_come() -> None:
         figures.feed(0, key, value)
     assert figures.counts(TRAVEL) == {"like": 5}
     assert figures.as_of() == (AsOf(partition=0, offset=7),)
-    figures.feed(0, *position(0, 8))
+    figures.feed(0, *checkpoint(0, 8))
     assert figures.counts(TRAVEL) == {"like": 9}
     assert figures.as_of() == (AsOf(partition=0, offset=8),)
 
@@ -54,9 +54,9 @@ def test_partitions_add_up() -> None:
     )
     assert figures.counts(TRAVEL) == {"like": 13, "repost": 1}
     assert figures.counts(("platform", "twitter")) == {"like": 13, "repost": 1}
-    assert figures.counts(MATRIX) == {"like": 15, "repost": 1}
-    assert amount(figures.counts(MATRIX), "interactions") == 16
-    assert figures.last_ms(MATRIX, "like") == START_MS + 10
+    assert figures.counts(ALL_ACCOUNTS) == {"like": 15, "repost": 1}
+    assert metric_value(figures.counts(ALL_ACCOUNTS), "interactions") == 16
+    assert figures.last_ms(ALL_ACCOUNTS, "like") == START_MS + 10
     assert [each.offset for each in figures.as_of()] == [1, 5]
 
 
@@ -70,16 +70,16 @@ def test_readings_of_accounts_add_up_and_may_fall() -> None:
         (0, transaction(0, 2, [reading("twitter", "GansuTravel", "followers", 90, START_MS + 5)])),
     )
     assert figures.counts(TRAVEL) == {"reading:followers": 90}
-    assert figures.counts(MATRIX) == {"reading:followers": 140}
-    assert figures.last_ms(MATRIX, "reading:followers") == START_MS + 5
+    assert figures.counts(ALL_ACCOUNTS) == {"reading:followers": 140}
+    assert figures.last_ms(ALL_ACCOUNTS, "reading:followers") == START_MS + 5
     assert figures.last_ms(TRAVEL, "reading:followers") == START_MS + 5
-    assert list(figures.accounts(MATRIX)) == [TRAVEL, ("account", "twitter", "GansuHeritage")]
+    assert list(figures.accounts(ALL_ACCOUNTS)) == [TRAVEL, ("account", "twitter", "GansuHeritage")]
 
 
 def test_changed_subjects_are_told_once() -> None:
     """Only what may have changed is looked at again, with the sums that it is part of."""
     figures = fed(1, (0, transaction(0, 1, [counted(*TRAVEL, like=5), counted("hashtag", "a", like=1)])))
-    assert figures.take_changed() == {TRAVEL, ("platform", "twitter"), MATRIX, ("hashtag", "a")}
+    assert figures.take_changed() == {TRAVEL, ("platform", "twitter"), ALL_ACCOUNTS, ("hashtag", "a")}
     assert figures.take_changed() == set()
 
 
@@ -107,7 +107,7 @@ def test_what_cannot_be_read_is_left_out_and_told() -> None:
     assert figures.feed(0, b'["account","twitter"]', b"{}") == 1
     assert figures.feed(0, b'["account","twitter","x"]', b"[1]") == 0
     assert figures.feed(0, *counted(*TRAVEL, like=5)) == 0
-    assert figures.feed(0, *position(0, 1)) == 1
+    assert figures.feed(0, *checkpoint(0, 1)) == 1
     assert figures.counts(TRAVEL) == {"like": 5}
 
 

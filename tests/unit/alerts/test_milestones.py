@@ -110,8 +110,8 @@ def test_a_figure_that_was_reset_has_no_milestone_again() -> None:
     """Reset by the platform, shown again, or grown again from nothing; with a restart in between, and in the
     sum of the matrix: what was told once is not told again, and a higher one still is."""
     rules = "".join(
-        rule(scope, "reading:followers", "thresholds = [100, 1000, 2000]", scope)
-        for scope in ("account", "matrix")
+        rule(scope, "reading:followers", "thresholds = [100, 1000, 2000]", scope.replace("_", "-"))
+        for scope in ("account", "all_accounts")
     )
     stream = Stream(rules)
     assert len(stream.add(reading("twitter", "GansuTravel", "followers", 1200))) == 4
@@ -124,7 +124,7 @@ def test_a_figure_that_was_reset_has_no_milestone_again() -> None:
     for value in (90, 150, 700, 1300):
         assert restarted.add(reading("twitter", "GansuTravel", "followers", value)) == []
     found = restarted.add(reading("twitter", "GansuTravel", "followers", 2001))
-    assert {(each.scope, each.threshold) for each in found} == {("account", 2000), ("matrix", 2000)}
+    assert {(each.scope, each.threshold) for each in found} == {("account", 2000), ("all_accounts", 2000)}
 
 
 def test_an_account_says_what_was_done() -> None:
@@ -138,7 +138,7 @@ def test_an_account_says_what_was_done() -> None:
         "Twitter @GansuTravel passed 10,000 interactions (10,003) at 22 Jun 2026 09:41 UTC; "
         "6,102 likes, 2,900 reposts and 900 comments"
     )
-    assert [(driver.name, driver.count) for driver in found.drivers] == [
+    assert [(contributor.name, contributor.count) for contributor in found.top_contributors] == [
         ("like", 6102),
         ("repost", 2900),
         ("comment", 900),
@@ -149,7 +149,7 @@ def test_an_account_says_what_was_done() -> None:
 
 def test_the_matrix_says_who() -> None:
     """Sums are told by account, the three largest."""
-    (found,) = Stream(rule("matrix", "interactions", "thresholds = [1000]")).add(
+    (found,) = Stream(rule("all_accounts", "interactions", "thresholds = [1000]")).add(
         counted(*TRAVEL, like=600),
         counted("account", "facebook", "VisitGansu", like=300),
         counted("account", "instagram", "visitgansu", like=90),

@@ -46,13 +46,13 @@ def test_a_ladder_repeats_its_digits_in_every_power_of_ten(
     ladder: str, start: int, expected: list[int]
 ) -> None:
     """The steps are the digits times the powers of ten, from the first at or above `from`."""
-    rule = milestone(scope="matrix", metric="like", ladder=ladder, **{"from": start})
+    rule = milestone(scope="all_accounts", metric="like", ladder=ladder, **{"from": start})
     assert steps(rule, len(expected)) == expected
 
 
 def test_a_ladder_ends_with_to() -> None:
     """`to` is the last step that may be, inclusive."""
-    rule = milestone(scope="matrix", metric="like", ladder="1-2-5", to=5000, **{"from": 1000})
+    rule = milestone(scope="all_accounts", metric="like", ladder="1-2-5", to=5000, **{"from": 1000})
     assert steps(rule, 10) == [1000, 2000, 5000]
 
 
@@ -68,7 +68,13 @@ def test_thresholds_can_be_listed() -> None:
 def test_the_default_rules_are_valid() -> None:
     """The rules that come with fanpulse can be read, and cover every scope and live broadcasts."""
     rules = parse_rules(DEFAULT.read_text(), "rules.toml")
-    assert {rule.scope for rule in rules.milestone} >= {"matrix", "account", "post", "hashtag", "campaign"}
+    assert {rule.scope for rule in rules.milestone} >= {
+        "all_accounts",
+        "account",
+        "post",
+        "hashtag",
+        "campaign",
+    }
     assert len(rules.spike) == 1
 
 
@@ -78,7 +84,7 @@ def test_the_default_rules_are_valid() -> None:
         ("[[milestone", "rules.toml is not TOML"),
         ("", "rules.toml has no [[milestone]] and no [[spike]]"),
         ("[[milestones]]", "rules.toml: milestones: unknown key"),
-        ('[[milestone]]\nscope = "matrix"', "milestone number 1: name: Field required"),
+        ('[[milestone]]\nscope = "all_accounts"', "milestone number 1: name: Field required"),
         ('[[spike]]\nname = "s"\nfaktor = 2', "spike 's': faktor (it is 2): unknown key"),
         ('[[spike]]\nname = "s"\nfactor = 1.0', "spike 's': factor (it is 1.0): "),
         ('[[spike]]\nname = "s"\nmin_history = 31', "spike 's': min_history is at most window_minutes"),
@@ -104,27 +110,42 @@ def test_a_wrong_file_is_refused_in_one_line(text: str, message: str) -> None:
     ("keys", "message"),
     [
         ('scope = "galaxy"\nmetric = "like"\nladder = "1"\nfrom = 1', "scope (it is 'galaxy')"),
-        ('scope = "matrix"\nmetric = "likes"\nladder = "1"\nfrom = 1', "metric (it is 'likes'): a metric is"),
-        ('scope = "matrix"\nmetric = "reading:x"\nladder = "1"\nfrom = 1', "a reading is one of followers"),
+        (
+            'scope = "all_accounts"\nmetric = "likes"\nladder = "1"\nfrom = 1',
+            "metric (it is 'likes'): a metric is",
+        ),
+        (
+            'scope = "all_accounts"\nmetric = "reading:x"\nladder = "1"\nfrom = 1',
+            "a reading is one of followers",
+        ),
         ('scope = "post"\nmetric = "reading:likes"\nladder = "1"\nfrom = 1', "reading:likes is of accounts"),
         (
             'scope = "post"\nmetric = "post"\nladder = "1"\nfrom = 1',
             "metric post is not counted for scope post",
         ),
-        ('scope = "matrix"\nmetric = "like"', "either ladder or thresholds is needed"),
-        ('scope = "matrix"\nmetric = "like"\nladder = "1"\nthresholds = [1]', "not both"),
-        ('scope = "matrix"\nmetric = "like"\nladder = "1"', "ladder needs from"),
-        ('scope = "matrix"\nmetric = "like"\nladder = "2-5"\nfrom = 1', "ladder (it is '2-5')"),
-        ('scope = "matrix"\nmetric = "like"\nladder = "1-5-2"\nfrom = 1', "the digits of ladder rise"),
-        ('scope = "matrix"\nmetric = "like"\nladder = "1"\nfrom = 2\nto = 9', "no step between from and to"),
-        ('scope = "matrix"\nmetric = "like"\nladder = "1"\nfrom = 0', "from (it is 0)"),
-        ('scope = "matrix"\nmetric = "like"\nladder = "1"\nfrom = "10"', "from (it is '10')"),
-        ('scope = "matrix"\nmetric = "like"\nthresholds = []', "thresholds is a list of numbers that rise"),
+        ('scope = "all_accounts"\nmetric = "like"', "either ladder or thresholds is needed"),
+        ('scope = "all_accounts"\nmetric = "like"\nladder = "1"\nthresholds = [1]', "not both"),
+        ('scope = "all_accounts"\nmetric = "like"\nladder = "1"', "ladder needs from"),
+        ('scope = "all_accounts"\nmetric = "like"\nladder = "2-5"\nfrom = 1', "ladder (it is '2-5')"),
+        ('scope = "all_accounts"\nmetric = "like"\nladder = "1-5-2"\nfrom = 1', "the digits of ladder rise"),
         (
-            'scope = "matrix"\nmetric = "like"\nthresholds = [5, 5]',
+            'scope = "all_accounts"\nmetric = "like"\nladder = "1"\nfrom = 2\nto = 9',
+            "no step between from and to",
+        ),
+        ('scope = "all_accounts"\nmetric = "like"\nladder = "1"\nfrom = 0', "from (it is 0)"),
+        ('scope = "all_accounts"\nmetric = "like"\nladder = "1"\nfrom = "10"', "from (it is '10')"),
+        (
+            'scope = "all_accounts"\nmetric = "like"\nthresholds = []',
             "thresholds is a list of numbers that rise",
         ),
-        ('scope = "matrix"\nmetric = "like"\nthresholds = [5]\nfrom = 3', "from and to belong to ladder"),
+        (
+            'scope = "all_accounts"\nmetric = "like"\nthresholds = [5, 5]',
+            "thresholds is a list of numbers that rise",
+        ),
+        (
+            'scope = "all_accounts"\nmetric = "like"\nthresholds = [5]\nfrom = 3',
+            "from and to belong to ladder",
+        ),
         (
             'scope = "account"\nmetric = "like"\nthresholds = [5]\nmatch = { accounts = [] }',
             "match.accounts (it is []): an empty list fits nothing",
@@ -134,8 +155,8 @@ def test_a_wrong_file_is_refused_in_one_line(text: str, message: str) -> None:
             "a hashtag has no white space",
         ),
         (
-            'scope = "matrix"\nmetric = "like"\nthresholds = [5]\nmatch = { accounts = ["a"] }',
-            "match.accounts says nothing about scope matrix",
+            'scope = "all_accounts"\nmetric = "like"\nthresholds = [5]\nmatch = { accounts = ["a"] }',
+            "match.accounts says nothing about scope all_accounts",
         ),
     ],
 )
@@ -151,7 +172,7 @@ ALIASES = AliasTable({"GansuHeritage": ["文化和自然遗产日"]})
 
 
 @pytest.mark.parametrize(
-    ("scope", "match", "subject", "fits"),
+    ("scope", "match", "subject", "matches"),
     [
         ("account", '{ accounts = ["GansuTravel"] }', ("twitter", "GansuTravel"), True),
         ("account", '{ accounts = ["twitter:Gansu*"] }', ("twitter", "GansuTravel"), True),
@@ -166,8 +187,8 @@ ALIASES = AliasTable({"GansuHeritage": ["文化和自然遗产日"]})
         ("post", '{ accounts = ["GansuCulture"] }', ("facebook", "p1"), False),
     ],
 )
-def test_match_selects_subjects(scope: str, match: str, subject: tuple[str, ...], fits: bool) -> None:
+def test_match_selects_subjects(scope: str, match: str, subject: tuple[str, ...], matches: bool) -> None:
     """Globs over handle, platform:handle, hashtag (any alias, any case) and campaign; all lists must fit."""
     text = f'[[milestone]]\nname = "x"\nscope = "{scope}"\nmetric = "like"\nthresholds = [1]\nmatch = {match}'
     rule = parse_rules(text, "test").milestone[0]
-    assert rule.fits(subject, "VisitGansu" if scope == "post" else None, ALIASES) is fits
+    assert rule.matches(subject, "VisitGansu" if scope == "post" else None, ALIASES) is matches

@@ -59,9 +59,9 @@ class Live:
         self.spikes = Spikes([RULE], last or {})
         self.offset = 0
 
-    def see(self, *changes: Change, present_ms: int, partition: int = 0) -> list[Spike]:
+    def see(self, *changes: Change, stream_time_ms: int, partition: int = 0) -> list[Spike]:
         self.offset += 1
-        for key, value in transaction(partition, self.offset, changes, present_ms):
+        for key, value in transaction(partition, self.offset, changes, stream_time_ms):
             self.figures.feed(partition, key, value)
         return self.spikes.decide(self.figures, START_MS)
 
@@ -85,7 +85,7 @@ PHASES = broadcast("fuxi-2026", title="Fuxi Grand Ceremony", preheat=at(0), star
 def test_a_spike_reads_well() -> None:
     """The multiple first, then both figures and the time, then what it was made of."""
     live = Live()
-    (spike,) = live.see(PHASES, *minutes([*[87] * 30, 412]), present_ms=closed(30))
+    (spike,) = live.see(PHASES, *minutes([*[87] * 30, 412]), stream_time_ms=closed(30))
     assert spike.text == (
         "Live broadcast Fuxi Grand Ceremony, 22 Jun 2026: 4.7x its normal rate (412 in the minute from "
         "10:00 UTC vs 87 typical of the 30 minutes before); 412 likes"
@@ -98,7 +98,7 @@ def test_a_spike_reads_well() -> None:
 
 def test_a_baseline_of_zero_has_no_factor() -> None:
     """Without a normal rate there is no multiple of it."""
-    (spike,) = Live().see(PHASES, *minutes([0] * 12 + [70]), present_ms=closed(12))
+    (spike,) = Live().see(PHASES, *minutes([0] * 12 + [70]), stream_time_ms=closed(12))
     assert (spike.factor, spike.baseline, spike.window_minutes) == (None, 0.0, 12)
     assert (
         "far above its normal rate (70 in the minute from 09:42 UTC vs 0 typical of the 12 minutes"
@@ -109,9 +109,9 @@ def test_a_baseline_of_zero_has_no_factor() -> None:
 def test_a_minute_is_judged_when_every_partition_has_closed_it() -> None:
     """One partition that lags holds the decision back, and its part of the minute counts."""
     live = Live(partitions=2)
-    assert live.see(PHASES, *minutes([*[20] * 12, 50]), present_ms=closed(12)) == []
-    assert live.see(present_ms=closed(12) - 1, partition=1) == []
-    (spike,) = live.see(*minutes([50], first=12), present_ms=closed(12), partition=1)
+    assert live.see(PHASES, *minutes([*[20] * 12, 50]), stream_time_ms=closed(12)) == []
+    assert live.see(stream_time_ms=closed(12) - 1, partition=1) == []
+    (spike,) = live.see(*minutes([50], first=12), stream_time_ms=closed(12), partition=1)
     assert spike.observed == 100
 
 
@@ -120,38 +120,38 @@ def test_the_series_begins_with_the_first_count_of_any_partition() -> None:
     started = broadcast("fuxi-2026", started=at(11))
     counts = minutes([20, 20, 90], first=9)
     live = Live(partitions=2)
-    assert live.see(started, *counts, present_ms=closed(11)) == []
-    assert live.see(present_ms=closed(0), partition=1) == []
-    (spike,) = live.see(*minutes([1], first=1), present_ms=closed(11), partition=1)
+    assert live.see(started, *counts, stream_time_ms=closed(11)) == []
+    assert live.see(stream_time_ms=closed(0), partition=1) == []
+    (spike,) = live.see(*minutes([1], first=1), stream_time_ms=closed(11), partition=1)
     assert spike.window_minutes == 10
 
 
 def test_only_the_live_phase_has_spikes() -> None:
     """The minute in which it starts is live, a minute that begins at or after the end is not."""
     ended = broadcast("fuxi-2026", preheat=at(0), started=at(12) + 30_000, ended=at(20))
-    assert Live().see(ended, *minutes([*[20] * 11, 100]), present_ms=closed(30)) == []
-    assert len(Live().see(ended, *minutes([*[20] * 12, 100]), present_ms=closed(30))) == 1
-    assert len(Live().see(ended, *minutes([*[20] * 19, 100]), present_ms=closed(30))) == 1
-    assert Live().see(ended, *minutes([*[20] * 20, 100]), present_ms=closed(30)) == []
+    assert Live().see(ended, *minutes([*[20] * 11, 100]), stream_time_ms=closed(30)) == []
+    assert len(Live().see(ended, *minutes([*[20] * 12, 100]), stream_time_ms=closed(30))) == 1
+    assert len(Live().see(ended, *minutes([*[20] * 19, 100]), stream_time_ms=closed(30))) == 1
+    assert Live().see(ended, *minutes([*[20] * 20, 100]), stream_time_ms=closed(30)) == []
 
 
 def test_a_broadcast_that_starts_again_goes_on() -> None:
     """A new start after an end: the minutes between are history, the spikes are numbered on."""
     live = Live()
     ended = broadcast("fuxi-2026", started=at(0), ended=at(20))
-    (first,) = live.see(ended, *minutes([*[20] * 12, 100, *[20] * 30]), present_ms=closed(30))
+    (first,) = live.see(ended, *minutes([*[20] * 12, 100, *[20] * 30]), stream_time_ms=closed(30))
     again = broadcast("fuxi-2026", started=at(40), ended=at(20))
-    (second,) = live.see(again, *minutes([100], first=41), present_ms=closed(41))
+    (second,) = live.see(again, *minutes([100], first=41), stream_time_ms=closed(41))
     assert (first.number, second.number) == (1, 2)
 
 
 def test_the_record_is_gone_on_from() -> None:
     """After a restart nothing up to the last recorded spike is decided again, and numbers go on."""
     counts = [*[20] * 12, 100, *[20] * 6, 120]
-    one, two = Live().see(PHASES, *minutes(counts), present_ms=closed(19))
+    one, two = Live().see(PHASES, *minutes(counts), stream_time_ms=closed(19))
     assert (one.number, two.number) == (1, 2)
     restarted = Live(last={"fuxi-2026": (1, one.occurred_at)})
-    (found,) = restarted.see(PHASES, *minutes(counts), present_ms=closed(19))
+    (found,) = restarted.see(PHASES, *minutes(counts), stream_time_ms=closed(19))
     assert found == two.model_copy(update={"as_of": found.as_of})
 
 
@@ -160,16 +160,16 @@ def test_minutes_of_yesterday_are_not_judged() -> None:
     day_minutes = 24 * 60
     started = broadcast("fuxi-2026", started=at(0))
     counts = minutes([20] * 5 + [100], first=12)
-    assert Live().see(started, *counts, present_ms=closed(17 + day_minutes)) == []
-    assert len(Live().see(started, *counts, present_ms=closed(17))) == 1
+    assert Live().see(started, *counts, stream_time_ms=closed(17 + day_minutes)) == []
+    assert len(Live().see(started, *counts, stream_time_ms=closed(17))) == 1
 
 
 def test_a_broadcast_without_a_rule_or_a_start_has_none() -> None:
     """Counts alone make no live broadcast, and a rule may leave one out."""
     counts = minutes([*[20] * 12, 100])
-    assert Live().see(broadcast("fuxi-2026", preheat=at(0)), *counts, present_ms=closed(12)) == []
+    assert Live().see(broadcast("fuxi-2026", preheat=at(0)), *counts, stream_time_ms=closed(12)) == []
     live = Live()
     live.spikes = Spikes(
         parse_rules('[[spike]]\nname = "s"\nmatch = { broadcasts = ["nadam-*"] }', "t").spike, {}
     )
-    assert live.see(PHASES, *counts, present_ms=closed(12)) == []
+    assert live.see(PHASES, *counts, stream_time_ms=closed(12)) == []

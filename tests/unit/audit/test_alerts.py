@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from schemas.alerts import Milestone, Spike, alert_id
-from services.aggregate.counting.dedup import Horizon
+from services.aggregate.counting.dedup import DedupWindow
 from services.aggregate.counting.partition_state import PartitionState
 from services.alerts.deciding.figures import Figures
 from services.alerts.deciding.milestones import Milestones
@@ -214,15 +214,16 @@ async def test_offsets_beyond_the_log_are_named(tmp_path: Path) -> None:
     ]
 
 
-async def test_time_and_drivers_are_recounted_too(tmp_path: Path) -> None:
+async def test_time_and_top_contributors_are_recounted_too(tmp_path: Path) -> None:
     """The event time and what drove the figure are published figures as well."""
     stream = liked(12)
-    drivers = [{"name": "like", "count": 11}]
-    stream.milestone(*ACCOUNT, 10, 12, occurred_at=START_MS + 5000, drivers=drivers)
+    top_contributors = [{"name": "like", "count": 11}]
+    stream.milestone(*ACCOUNT, 10, 12, occurred_at=START_MS + 5000, top_contributors=top_contributors)
     assert lines(await audited(stream, tmp_path)) == [
         "DIFFERS  milestone account twitter GansuTravel like 10: published time 2026-06-21T23:20:05.000Z, "
         "recounted 2026-06-21T23:20:00.000Z",
-        "DIFFERS  milestone account twitter GansuTravel like 10: driver like: published 11, recounted 12 "
+        "DIFFERS  milestone account twitter GansuTravel like 10: "
+        "top contributor like: published 11, recounted 12 "
         "(-1)",
     ]
 
@@ -235,8 +236,10 @@ async def test_readings_are_judged_by_the_last_accepted_one(tmp_path: Path) -> N
     stream.append(0, [reading(50, 900, "GansuHeritage")], START_MS + 1)
     newest, summed = START_MS + 40, START_MS + 50
     stream.milestone(*ACCOUNT[:2], "reading:followers", 100, 130, occurred_at=newest)
-    drivers = [{"name": "twitter:GansuHeritage", "count": 900}, {"name": "twitter:GansuTravel", "count": 130}]
-    stream.milestone("matrix", [], "reading:followers", 1000, 1030, occurred_at=summed, drivers=drivers)
+    top = [{"name": "twitter:GansuHeritage", "count": 900}, {"name": "twitter:GansuTravel", "count": 130}]
+    stream.milestone(
+        "all_accounts", [], "reading:followers", 1000, 1030, occurred_at=summed, top_contributors=top
+    )
     stream.milestone("platform", ["twitter"], "reading:followers", 1000, 1031, occurred_at=summed)
     result = await audited(stream, tmp_path)
     assert lines(result) == [
@@ -310,7 +313,7 @@ def broadcast(counts: list[int], *, started: int = 2, ended: int | None = None) 
             event = like(number, occurred_at=start_ms + 100, broadcast_id="fuxi-2026")
             stream.append(number % 2, event, start_ms + 200)
             number += 1
-        clock = {"kind": "clock", "v": 1, "present": start_ms + 65_000, "source": "event"}
+        clock = {"kind": "clock", "v": 1, "stream_time": start_ms + 65_000, "source": "event"}
         for partition in range(2):
             stream.append(partition, clock, start_ms + 65_000)
     return stream
@@ -329,7 +332,7 @@ def spike(stream: Stream, number: int, minute: int, observed: int, baseline: flo
             "metric": "interactions",
             "occurred_at": START_MS + minute * MINUTE_MS,
             "decided_at": START_MS,
-            "drivers": [{"name": "like", "count": observed}],
+            "top_contributors": [{"name": "like", "count": observed}],
             "as_of": stream.as_of(),
             "text": "a spike",
             "number": number,
@@ -366,7 +369,7 @@ async def test_missing_false_and_wrong_spikes_are_named(tmp_path: Path) -> None:
     assert lines(await audited(stream, tmp_path)) == [
         "DIFFERS  spike fuxi-2026 number 1: published observed 91, recounted 90",
         "DIFFERS  spike fuxi-2026 number 1: published factor 9.10, recounted 9.00",
-        "DIFFERS  spike fuxi-2026 number 1: driver like: published 91, recounted 90",
+        "DIFFERS  spike fuxi-2026 number 1: top contributor like: published 91, recounted 90",
         "FALSE    spike fuxi-2026 number 3: the log shows 2 spikes at its offsets",
         "MISSING  spike fuxi-2026 number 2: the minute from 2026-06-21T23:31:00.000Z had 70 against a median "
         "of 10.0, but was never published",
@@ -391,8 +394,8 @@ async def test_minutes_outside_the_live_phase_are_no_spikes(tmp_path: Path) -> N
 
 ALL_RULES = """
 [[milestone]]
-name = "matrix"
-scope = "matrix"
+name = "all-accounts"
+scope = "all_accounts"
 metric = "interactions"
 ladder = "1-2-5"
 from = 100
@@ -455,7 +458,7 @@ def decide(stream: Stream, *, every: int) -> None:
     decided: set[str] = set()
     figures = Figures(stream.partitions)
     milestones, spikes = Milestones(rules.milestone, decided), Spikes(rules.spike, {})
-    states = {p: PartitionState(p, Horizon(*stream.horizon)) for p in stream.log}
+    states = {p: PartitionState(p, DedupWindow(*stream.dedup_window)) for p in stream.log}
     records = sorted((r for log in stream.log.values() for r in log), key=lambda r: r.timestamp_ms)
     for number, record in enumerate(records, 1):
         state = states[record.partition]
@@ -475,13 +478,13 @@ async def test_the_alerts_service_agrees(seed: int, tmp_path: Path) -> None:
     """Whenever it looks, every alert that the service decides is right, each once, and none is missing."""
     stream = random_stream(seed, events=1500, started_once=True)
     for partition in stream.log:  # the last record of each partition, so that each is flushed at the end
-        stream.append(partition, {"kind": "clock", "v": 1, "present": START_MS, "source": "event"}, 2**41)
+        stream.append(partition, {"kind": "clock", "v": 1, "stream_time": START_MS, "source": "event"}, 2**41)
     stream.rules = ALL_RULES
     decide(stream, every=seed * 3 + 1)
     result = await audited(stream, tmp_path)
     assert lines(result) == []
     assert {milestone.scope for milestone in result.milestones} == {
-        "matrix", "platform", "account", "post", "hashtag", "campaign",
+        "all_accounts", "platform", "account", "post", "hashtag", "campaign",
     }  # fmt: skip
     assert len(result.milestones) > 40
     assert result.spikes

@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.aggregate.counting.dedup import Horizon
+from services.aggregate.counting.dedup import DedupWindow
 from services.aggregate.counting.partition_state import PartitionState
 from services.audit.recounting.examine import audit_export
 from tests.support.audit_stream import START_MS, Stream
@@ -23,29 +23,29 @@ ENTRIES = st.lists(
 )
 
 
-def duplicates(entries: list[int], horizon: tuple[int, int, int]) -> list[bool]:
+def duplicates(entries: list[int], dedup_window: tuple[int, int, int]) -> list[bool]:
     """The rule, word by word: the id occurred earlier, and its latest earlier occurrence, whether that
-    counted or not, lies at most `generations` generations back."""
-    generation_events, generations, generation_ms = horizon
-    generation = size = present = began = 0
+    counted or not, lies at most `segments` generations back."""
+    segment_events, segments, segment_ms = dedup_window
+    segment = size = stream_time = began = 0
     met: dict[int, int] = {}
     found = []
     for entry in entries:
         if entry < 0:
-            present += -entry * 1000
-            if began and present - began >= generation_ms:
-                generation, size, began = generation + 1, 0, present
-            began = began or present
+            stream_time += -entry * 1000
+            if began and stream_time - began >= segment_ms:
+                segment, size, began = segment + 1, 0, stream_time
+            began = began or stream_time
             continue
-        if size == generation_events:
-            generation, size, began = generation + 1, 0, present
+        if size == segment_events:
+            segment, size, began = segment + 1, 0, stream_time
         size += 1
-        found.append(entry in met and generation - met[entry] <= generations)
-        met[entry] = generation
+        found.append(entry in met and segment - met[entry] <= segments)
+        met[entry] = segment
     return found
 
 
-def event(sequence: int, name: int) -> dict[str, Any]:
+def event(ordinal: int, name: int) -> dict[str, Any]:
     """An event whose quantity is a power of two of its own, so that a sum tells which events counted."""
     return {
         "kind": "interaction",
@@ -55,35 +55,35 @@ def event(sequence: int, name: int) -> dict[str, Any]:
         "platform": "twitter",
         "account": "GansuTravel",
         "action": "like",
-        "quantity": 2**sequence,
+        "quantity": 2**ordinal,
     }
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(
     partitions=st.lists(ENTRIES, min_size=1, max_size=6),
-    horizon=st.tuples(st.integers(1, 5), st.integers(1, 3), st.integers(1, 20).map(lambda s: s * 1000)),
+    dedup_window=st.tuples(st.integers(1, 5), st.integers(1, 3), st.integers(1, 20).map(lambda s: s * 1000)),
     per_record=st.integers(1, 4),
 )
 def test_the_same_events_count(
-    partitions: list[list[int]], horizon: tuple[int, int, int], per_record: int
+    partitions: list[list[int]], dedup_window: tuple[int, int, int], per_record: int
 ) -> None:
     """Whatever repeats where and when, however records are cut: the recount counts exactly the events of the
     rule, and so does the aggregator."""
-    stream = Stream(len(partitions), horizon)
-    expected = [duplicates(drawn, horizon) for drawn in partitions]
+    stream = Stream(len(partitions), dedup_window)
+    expected = [duplicates(drawn, dedup_window) for drawn in partitions]
     for partition, drawn in enumerate(partitions):
         entries = concrete(drawn)
         for start in range(0, len(entries), per_record):
             stream.append(partition, entries[start : start + per_record])
-        total = sum(2**sequence for sequence, duplicate in enumerate(expected[partition]) if not duplicate)
+        total = sum(2**ordinal for ordinal, duplicate in enumerate(expected[partition]) if not duplicate)
         if total:
             key = '["account","twitter","GansuTravel"]'
             last = len(stream.log[partition]) - 1
             stream.forged[partition, key] = {
                 "actions": {"like": total}, "last_ms": START_MS, "offset": last,
             }  # fmt: skip
-        state = PartitionState(partition, Horizon(*horizon))
+        state = PartitionState(partition, DedupWindow(*dedup_window))
         for record in stream.log[partition]:
             state.apply(record.offset, record.value)
         assert (state.counted, state.duplicates) == (
@@ -99,12 +99,12 @@ def test_the_same_events_count(
 
 def concrete(drawn: list[int]) -> list[dict[str, Any]]:
     """Events and clock records."""
-    present, sequence, entries = 0, 0, []
+    stream_time, ordinal, entries = 0, 0, []
     for entry in drawn:
         if entry < 0:
-            present += -entry * 1000
-            entries.append({"kind": "clock", "v": 1, "present": present, "source": "event"})
+            stream_time += -entry * 1000
+            entries.append({"kind": "clock", "v": 1, "stream_time": stream_time, "source": "event"})
         else:
-            entries.append(event(sequence, entry))
-            sequence += 1
+            entries.append(event(ordinal, entry))
+            ordinal += 1
     return entries

@@ -63,13 +63,13 @@ def test_the_other_kinds_fill_theirs() -> None:
     post = EVENT | {"kind": "post", "post_id": "p1", "format": "video"}
     reading = EVENT | {"kind": "reading", "metric": "followers", "value": 0}
     broadcast = EVENT | {"kind": "broadcast", "broadcast_id": "b", "phase": "started", "title": "Fuxi"}
-    clock = {"kind": "clock", "v": 1, "present": 5, "source": "wall"}
+    clock = {"kind": "clock", "v": 1, "stream_time": 5, "source": "wall"}
     rows = rows_of(as_bytes([post, reading, broadcast, clock]))
     assert [row["index"] for row in rows] == [0, 1, 2, 3]
     assert rows[0]["post_format"] == "video"
     assert (rows[1]["metric"], rows[1]["value"]) == ("followers", 0)
     assert (rows[2]["phase"], rows[2]["title"]) == ("started", "Fuxi")
-    assert (rows[3]["kind"], rows[3]["present_ms"]) == ("clock", 5)
+    assert (rows[3]["kind"], rows[3]["stream_time_ms"]) == ("clock", 5)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_the_other_kinds_fill_theirs() -> None:
         {name: value for name, value in INTERACTION.items() if name != "account"},
         EVENT | {"kind": "reading", "metric": "followers", "value": -1},
         EVENT | {"kind": "post"},
-        {"kind": "clock", "present": 0},
+        {"kind": "clock", "stream_time": 0},
     ],
 )
 def test_an_entry_that_is_no_event_is_a_row_with_its_problem(entry: Any) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from services.audit import export as export_module
 from services.audit.export import write_export
-from services.audit.recounting.errors import ExportRefusedError, NotAnExportError
+from services.audit.recounting.errors import ExportRejectedError, NotAnExportError
 from services.audit.recounting.manifest import find_damage, read_manifest
 from services.runtime.settings import Settings
 from services.runtime.topic_scan import Record, Span
@@ -51,7 +51,7 @@ async def test_of_the_totals_the_latest_are_kept_and_no_rings(tmp_path: Path) ->
     class Reader(FakeReader):
         async def stream(self, topic: str, spans: Iterable[Span]) -> AsyncIterator[list[Record]]:
             if topic == "engagement.totals.v1":
-                keys = [b'["vip"]', b'["bucket",1000,5]', b'["position"]', b'["vip"]', b'["position"]']
+                keys = [b'["vip"]', b'["bucket",1000,5]', b'["checkpoint"]', b'["vip"]', b'["checkpoint"]']
                 yield [Record(0, n, 1, key, b'{"n":%d}' % n) for n, key in enumerate(keys)]
             else:
                 async for batch in super().stream(topic, spans):
@@ -63,7 +63,7 @@ async def test_of_the_totals_the_latest_are_kept_and_no_rings(tmp_path: Path) ->
     rows = pq.read_table(tmp_path / "june" / "totals.parquet").to_pylist()
     assert [(row["key"], row["value"]) for row in rows] == [
         ('["vip"]', '{"n":3}'),
-        ('["position"]', '{"n":4}'),
+        ('["checkpoint"]', '{"n":4}'),
     ]
 
 
@@ -88,14 +88,14 @@ async def test_what_is_no_export_is_not_overwritten(tmp_path: Path) -> None:
     """A folder with anything else, even beside an export, or a file, is refused and stays as it is."""
     (tmp_path / "june").mkdir()
     (tmp_path / "june" / "thesis.txt").write_text("mine")
-    with pytest.raises(ExportRefusedError, match=r"thesis\.txt"):
+    with pytest.raises(ExportRejectedError, match=r"thesis\.txt"):
         await Stream().export(tmp_path / "june")
     await Stream().export(tmp_path / "july")
     (tmp_path / "july" / "notes.txt").write_text("mine")
-    with pytest.raises(ExportRefusedError, match=r"notes\.txt"):
+    with pytest.raises(ExportRejectedError, match=r"notes\.txt"):
         await Stream().export(tmp_path / "july")
     (tmp_path / "august").write_text("a file")
-    with pytest.raises(ExportRefusedError, match="is a file"):
+    with pytest.raises(ExportRejectedError, match="is a file"):
         await Stream().export(tmp_path / "august")
     assert (tmp_path / "june" / "thesis.txt").read_text() == "mine"
     assert (tmp_path / "july" / "notes.txt").read_text() == "mine"

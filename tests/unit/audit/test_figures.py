@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from services.aggregate.counting.dedup import Horizon
+from services.aggregate.counting.dedup import DedupWindow
 from services.aggregate.counting.partition_state import PartitionState
 from services.audit.recounting.errors import NotAnExportError
 from services.audit.recounting.examine import audit_export
@@ -55,12 +55,12 @@ def likes(count: int, start: int = 0, **changes: Any) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("seed", range(6))
 async def test_a_right_stream_agrees(seed: int, tmp_path: Path) -> None:
     """Every kind of entry, garbage, repeated ids within and beyond the horizon: all figures are equal."""
-    stream = random_stream(seed, events=800, horizon=(40, seed % 3 + 1))
+    stream = random_stream(seed, events=800, dedup_window=(40, seed % 3 + 1))
     result = await audited(stream, tmp_path)
     assert lines(result) == []
     assert (result.verdict, result.exact) == ("AGREES", True)
     assert result.counts.duplicates > 0
-    assert result.counts.refused > 0
+    assert result.counts.rejected > 0
     assert result.counts.events == result.counts.counted + result.counts.duplicates
     assert result.counts.figures > 500
 
@@ -68,12 +68,12 @@ async def test_a_right_stream_agrees(seed: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", range(3))
 async def test_the_aggregator_agrees(seed: int, tmp_path: Path) -> None:
     """The totals that the aggregator's own state gives are those of the recount, flush by flush."""
-    stream = random_stream(seed, events=800, horizon=(1000, 2))
+    stream = random_stream(seed, events=800, dedup_window=(1000, 2))
 
     def totals() -> list[Record]:
         found = []
         for partition, records in stream.log.items():
-            state = PartitionState(partition, Horizon(*stream.horizon))
+            state = PartitionState(partition, DedupWindow(*stream.dedup_window))
             changes: list[tuple[bytes, bytes | None]] = []
             for number, record in enumerate(records):
                 state.apply(record.offset, record.value)
@@ -96,7 +96,7 @@ async def test_an_empty_stream_agrees(tmp_path: Path) -> None:
 
 
 async def test_what_is_not_yet_counted_is_a_note(tmp_path: Path) -> None:
-    """Events after the published position are no difference; their number is told."""
+    """Events after the published checkpoint are no difference; their number is told."""
     stream = Stream(partitions=2)
     stream.append(0, likes(3))
     stream.append(0, likes(2, 3))
@@ -163,7 +163,7 @@ PHASE = {
     "kind": "broadcast", "v": 1, "event_id": "b", "occurred_at": START_MS, "platform": "twitter",
     "account": "GansuTravel", "broadcast_id": "fuxi-2026", "phase": "started",
 }  # fmt: skip
-CLOCK = {"kind": "clock", "v": 1, "present": START_MS + 65_000, "source": "event"}
+CLOCK = {"kind": "clock", "v": 1, "stream_time": START_MS + 65_000, "source": "event"}
 
 
 NAMES = {
@@ -235,21 +235,21 @@ async def test_an_error_in_any_scope_is_named(
             "partition 0",
         ),
         (
-            '["position"]',
+            '["checkpoint"]',
             {"duplicates": 1},
-            "DIFFERS  position duplicates: published 1, recounted 0 (+1) in partition 0",
+            "DIFFERS  checkpoint duplicates: published 1, recounted 0 (+1) in partition 0",
         ),
         (
-            '["position"]',
+            '["checkpoint"]',
             {"counted": "many"},
-            "DIFFERS  position counted: published -1, recounted 7 (-8) in partition 0",
+            "DIFFERS  checkpoint counted: published -1, recounted 7 (-8) in partition 0",
         ),
     ],
 )
 async def test_other_figures_are_compared_too(
     key: str, change: dict[str, Any], line: str, tmp_path: Path
 ) -> None:
-    """Readings, phases, times, whether a minute is closed, and the counters of a position."""
+    """Readings, phases, times, whether a minute is closed, and the counters of a checkpoint."""
     stream = Stream(partitions=1)
     stream.append(0, [FULL | {"event_id": str(n)} for n in range(5)] + [PHASE, READING, CLOCK])
     entry = next(json.loads(r.value or b"") for r in stream.totals() if (r.key or b"").decode() == key)
@@ -272,22 +272,22 @@ async def test_errors_that_cancel_out_are_found(tmp_path: Path) -> None:
 
 
 async def test_a_missing_position_is_one_difference(tmp_path: Path) -> None:
-    """A partition with events whose position is nowhere: nothing of it is counted, and that is said."""
+    """A partition with events whose checkpoint is nowhere: nothing of it is counted, and that is said."""
     stream = Stream(partitions=2)
     stream.append(0, likes(5))
     stream.append(1, likes(5, 5))
     stream.counted_records = {1: 0}
     result = await audited(stream, tmp_path)
-    assert lines(result) == ["MISSING  position of partition 1: it has 5 events, and none is counted"]
+    assert lines(result) == ["MISSING  checkpoint of partition 1: it has 5 events, and none is counted"]
 
 
 async def test_totals_of_another_log_are_found(tmp_path: Path) -> None:
-    """A position beyond the end of the log, or of a partition that it does not have, is a difference."""
+    """A checkpoint beyond the end of the log, or of a partition that it does not have, is a difference."""
     stream = Stream(partitions=1)
     stream.append(0, likes(5))
-    stream.forged[0, '["position"]'] = json.loads(stream.totals()[-1].value or b"") | {"offset": 41}
+    stream.forged[0, '["checkpoint"]'] = json.loads(stream.totals()[-1].value or b"") | {"offset": 41}
     assert lines(await audited(stream, tmp_path)) == [
-        "DIFFERS  position of partition 0: counted up to offset 41, but the log ends before 1"
+        "DIFFERS  checkpoint of partition 0: counted up to offset 41, but the log ends before 1"
     ]
 
 
@@ -331,7 +331,7 @@ async def test_an_event_removed_from_an_export_is_named_with_its_size(fix_hash: 
     assert (
         "DIFFERS  account twitter GansuTravel like: published 40, recounted 37 (+3) in partition 1" in found
     )
-    assert "DIFFERS  position counted: published 20, recounted 19 (+1) in partition 1" in found
+    assert "DIFFERS  checkpoint counted: published 20, recounted 19 (+1) in partition 1" in found
     assert "MISSING  1 of the 10 entries exported from partition 1 (-1)" in found
     assert "MISSING  1 of 10 entries of the record at offset 0 in partition 1" in found
     damaged = [line for line in found if line.startswith("DAMAGED")]

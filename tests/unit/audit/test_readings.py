@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from services.aggregate.counting.dedup import Horizon
+from services.aggregate.counting.dedup import DedupWindow
 from services.aggregate.counting.partition_state import PartitionState
 from services.audit.recounting.examine import audit_export
 from services.audit.recounting.result import AuditResult
-from tests.support.audit_stream import COURSE, START_MS, Stream
+from tests.support.audit_stream import HISTORY, START_MS, Stream
 
 READING = {
     "kind": "reading", "v": 1, "platform": "twitter", "account": "GansuTravel",
@@ -59,10 +59,10 @@ COURSES = [
         ("followers", "lost", 20),
         ("followers", "falls", 1),
         ("followers", "late", 1),
-        ("followers", "corrections", 0),
+        ("followers", "downward_adjustments", 0),
         ("reads", "gained", 320),
         ("reads", "lost", 200),
-        ("reads", "corrections", 1),
+        ("reads", "downward_adjustments", 1),
         ("reads", "resets", 1),
         ("reads", "reset_by", -9060),
         ("likes", "gained", 10),
@@ -117,7 +117,15 @@ async def test_a_reading_that_an_older_release_counted_is_followed_from_there(tm
     assert (result.verdict, result.notes) == ("AGREES, WITH NOTES", (note,))
     # It restarted after the first record: 1,500 is the baseline, and the figure was hidden for a moment.
     entry = {"value": 1600, "at_ms": START_MS + 3000, "offset": 1, "since": 0, "first": 1500}
-    entry |= {"gained": 100, "lost": 0, "falls": 0, "corrections": 0, "resets": 2, "reset_by": 0, "late": 0}
+    entry |= {
+        "gained": 100,
+        "lost": 0,
+        "falls": 0,
+        "downward_adjustments": 0,
+        "resets": 2,
+        "reset_by": 0,
+        "late": 0,
+    }
     stream.forged[0, key] = entry
     result = await audited(stream, tmp_path / "since")
     assert (result.verdict, result.notes) == ("AGREES, WITH NOTES", (note,))
@@ -140,7 +148,10 @@ async def test_three_counts_of_any_course_agree(seed: int, tmp_path: Path) -> No
     """Many readings of few figures, out of order, jumping about: the aggregator's own state, the audit, and
     the plain count of these tests say the same."""
     draw = random.Random(seed)
-    stream, states = Stream(partitions=2), [PartitionState(number, Horizon(1000, 2)) for number in range(2)]
+    stream, states = (
+        Stream(partitions=2),
+        [PartitionState(number, DedupWindow(1000, 2)) for number in range(2)],
+    )
     for number in range(600):
         partition, metric = draw.randrange(2), draw.choice(["followers", "reads", "likes", "viewers"])
         value = draw.choice([0, 50, 99, 100, 101, 199, 200, 201, 400, draw.randrange(1000)])
@@ -156,9 +167,9 @@ async def test_three_counts_of_any_course_agree(seed: int, tmp_path: Path) -> No
             if key.startswith(b'["reading"'):
                 entry = json.loads(stored or b"")
                 expected = plain[state.partition, key]
-                assert {name: entry.get(name, 0) for name in COURSE} == {n: expected[n] for n in COURSE}
+                assert {name: entry.get(name, 0) for name in HISTORY} == {n: expected[n] for n in HISTORY}
                 assert entry["value"] == entry["first"] + entry["gained"] - entry["lost"] + entry["reset_by"]
-                assert entry["corrections" if b"reads" in key else "falls"] > 0 or b"viewers" in key
+                assert entry["downward_adjustments" if b"reads" in key else "falls"] > 0 or b"viewers" in key
                 assert entry["resets"] > 0 or b"viewers" in key
                 courses += 1
     assert courses == 8

@@ -108,7 +108,7 @@ def test_the_report_has_everything() -> None:
 )
 def test_ladders_have_steps(table: str, value: int, thresholds: list[int]) -> None:
     """The leading digits of each power of ten, from the lowest to the highest, or a list."""
-    rules = read_rules(f'[[milestone]]\nname = "a"\nscope = "matrix"\nmetric = "like"\n{table}\n')
+    rules = read_rules(f'[[milestone]]\nname = "a"\nscope = "all_accounts"\nmetric = "like"\n{table}\n')
     assert list(rules.milestones[0].thresholds(value)) == thresholds
 
 

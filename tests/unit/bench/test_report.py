@@ -9,7 +9,7 @@ import pytest
 from bench import report
 from bench.figures import Contest, Counts, require_equal
 
-CONTESTANT = {"events_per_s": 240_000, "rss_mb": 310, "cpu_seconds_per_million": 4.25}
+IMPLEMENTATION = {"events_per_s": 240_000, "rss_mb": 310, "cpu_seconds_per_million": 4.25}
 AGGREGATE: dict[str, Any] = {
     "events": 1_000_000,
     "runs": 5,
@@ -20,7 +20,7 @@ AGGREGATE: dict[str, Any] = {
     "ratio_kafka_streams": 4.5,
     "ratio_kafka_streams_processor": 2.6,
     "ratio_kafka_streams_combined": 2.1,
-    "contestants": dict.fromkeys(report.CONTESTANTS, CONTESTANT),
+    "contestants": dict.fromkeys(report.IMPLEMENTATIONS, IMPLEMENTATION),
 }
 FRESH = {
     "probes": 300, "metrics_poll_ms": 60, "acknowledged_p50_ms": 3, "acknowledged_p99_ms": 9,

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from fanpulse.board.leaders import Leaders
 from fanpulse.board.model import Board, Snapshot
-from fanpulse.board.rolling import ACTIVITY, MATRIX, MINUTE_MS, Rolling
-from fanpulse.simulate.matrix import ACCOUNTS, ALIASES, BROADCAST_ID, BROADCAST_TITLE, START_MS
+from fanpulse.board.rolling import ACTIVITY, ALL_ACCOUNTS, MINUTE_MS, Rolling
+from fanpulse.simulate.organisation import ACCOUNTS, ALIASES, BROADCAST_ID, BROADCAST_TITLE, START_MS
 from fanpulse.simulate.scenario import Scenario
 from schemas.alerts import Milestone, Spike
 from schemas.events import INTERACTIONS
@@ -78,22 +78,24 @@ def test_every_account_has_its_totals_and_readings() -> None:
         }
         assert row.actions == own
         assert row.followers == recount.readings[row.platform, row.name][1]
-    assert snapshot.matrix.followers == sum(value for _, value in recount.readings.values())
-    assert snapshot.matrix.activity == sum(n for (*_, a), n in recount.accounts.items() if a in ACTIVITY)
+    assert snapshot.all_accounts.followers == sum(value for _, value in recount.readings.values())
+    assert snapshot.all_accounts.activity == sum(
+        n for (*_, a), n in recount.accounts.items() if a in ACTIVITY
+    )
 
 
 def test_minutes_and_rates_are_exact_in_event_time() -> None:
     """Each minute of the last hour holds what happened in it, late events included."""
     snapshot, recount = played()
-    last = snapshot.present_ms // MINUTE_MS
+    last = snapshot.stream_time_ms // MINUTE_MS
     for row in snapshot.accounts:
         wanted = [recount.minutes[row.name, minute] for minute in range(last - 59, last + 1)]
         assert list(row.minutes) == wanted
-    assert sum(snapshot.matrix.minutes) == sum(recount.minutes.values()) - sum(
+    assert sum(snapshot.all_accounts.minutes) == sum(recount.minutes.values()) - sum(
         count for (_, minute), count in recount.minutes.items() if minute < last - 59
     )
-    assert snapshot.matrix.per_minute == sum(row.per_minute for row in snapshot.accounts)
-    assert snapshot.matrix.per_minute > 100
+    assert snapshot.all_accounts.per_minute == sum(row.per_minute for row in snapshot.accounts)
+    assert snapshot.all_accounts.per_minute > 100
 
 
 def test_hashtags_and_countries_are_ranked_by_activity() -> None:
@@ -103,7 +105,7 @@ def test_hashtags_and_countries_are_ranked_by_activity() -> None:
         ALIAS_TABLE.display(tag): count for tag, count in recount.hashtags.most_common(64)
     }
     assert {row.name for row in snapshot.hashtags[:4]} == set(ALIASES)
-    assert snapshot.hashtags_met == len(recount.hashtags)
+    assert snapshot.hashtags_seen == len(recount.hashtags)
     assert {row.name: row.activity for row in snapshot.countries} == dict(recount.countries)
     activities = [row.activity for row in snapshot.countries]
     assert activities == sorted(activities, reverse=True)
@@ -201,7 +203,7 @@ def test_alerts_are_listed_in_short_the_newest_first() -> None:
         (b"[]", b"{}"),
         (b'["account","twitter","x"]', b"not json"),
         (b'["account","twitter","x"]', b"[1]"),
-        (b'["position"]', b'{"partition":"a"}'),
+        (b'["checkpoint"]', b'{"partition":"a"}'),
         (b'["bucket",1000]', b'{"rows":[]}'),
         (b'["bucket",1000,0,0]', b'{"lines":[]}'),
         (b'["bucket",1000,0,0]', b'{"rows":[3]}'),
@@ -220,7 +222,7 @@ def test_a_record_that_is_none_of_ours_is_left_out(key: bytes, value: bytes) -> 
 def test_an_empty_stream_has_a_snapshot() -> None:
     """Nothing was counted, and nothing is known of how old that is."""
     snapshot = Board(ALIAS_TABLE).snapshot(1_000)
-    assert (snapshot.present_ms, snapshot.age_seconds, snapshot.per_second) == (0, None, 0)
+    assert (snapshot.stream_time_ms, snapshot.age_seconds, snapshot.per_second) == (0, None, 0)
 
 
 KEYS = st.sampled_from([("account", "twitter", name) for name in "abcdefgh"])
@@ -263,15 +265,15 @@ def test_rolling_counts_are_those_of_the_newest_version_of_each_bucket(steps: li
             for name, action, n in rows
             if width <= MINUTE_MS and place * width // MINUTE_MS == minute and action != "read"
         ]
-        present_ms = minute * MINUTE_MS + 30_000
+        stream_time_ms = minute * MINUTE_MS + 30_000
         for name in "ab":
             own = sum(n for each, _, n in inside if each == name)
-            assert rolling.minutes(("account", "twitter", name), present_ms, 1) == (own,)
-        assert rolling.minutes(MATRIX, present_ms, 1) == (sum(n for _, _, n in inside),)
+            assert rolling.minutes(("account", "twitter", name), stream_time_ms, 1) == (own,)
+        assert rolling.minutes(ALL_ACCOUNTS, stream_time_ms, 1) == (sum(n for _, _, n in inside),)
     seconds = sum(
         n
         for (_, width, *_), rows in held.items()
         for _, action, n in rows
         if width == 1_000 and action != "read"
     )
-    assert rolling.last_minute(MATRIX, 59_000) == seconds
+    assert rolling.last_minute(ALL_ACCOUNTS, 59_000) == seconds

@@ -16,17 +16,17 @@ from rich.console import Console
 from fanpulse.board import glyphs, plain, wording
 from fanpulse.board.live import Frame, LineDisplay, ScreenDisplay, display
 from fanpulse.board.model import AlertLine, Board, Snapshot
-from fanpulse.board.screen import Health, Show, Surroundings, compose
-from fanpulse.simulate.matrix import BROADCAST_ID, MINUTE_MS, START_MS
+from fanpulse.board.screen import DemoProgress, Health, ViewContext, compose
+from fanpulse.simulate.organisation import BROADCAST_ID, MINUTE_MS, START_MS
 from fanpulse.simulate.scenario import Scenario
 from schemas.alerts import Milestone, Spike
 from tests.support.board_stream import ALIAS_TABLE, WRITTEN_MS, Publisher, thinned
 
 SERVICES = ("kafka", "ingest", "aggregate", "alerts", "prometheus")
-AROUND = Surroundings(
+CONTEXT = ViewContext(
     title="demo",
     health=[Health(name, "up") for name in SERVICES],
-    show=Show(0.6, 72_997, 72_660, 337, "60x"),
+    demo_progress=DemoProgress(0.6, 72_997, 72_660, 337, "60x"),
     hint="Ctrl-C stops",
 )
 
@@ -43,7 +43,7 @@ def live() -> Snapshot:
         window_minutes=30, factor=6.8,
     )  # fmt: skip
     milestone = Milestone(
-        id="m", rule="r", scope="matrix", subject=(), metric="reading:followers", occurred_at=start_ms,
+        id="m", rule="r", scope="all_accounts", subject=(), metric="reading:followers", occurred_at=start_ms,
         decided_at=0, as_of=(), text="t", threshold=1_000_000, total=1_000_004,
     )  # fmt: skip
     for alert in (spike, milestone):
@@ -51,8 +51,8 @@ def live() -> Snapshot:
     return board.snapshot(WRITTEN_MS + 500)
 
 
-def drawn(snapshot: Snapshot, around: Surroundings, width: int, height: int) -> list[str]:
-    return [line.plain for line in compose(snapshot, around, width, height)]
+def drawn(snapshot: Snapshot, context: ViewContext, width: int, height: int) -> list[str]:
+    return [line.plain for line in compose(snapshot, context, width, height)]
 
 
 def empty() -> Snapshot:
@@ -65,7 +65,7 @@ def test_the_board_fills_the_terminal_exactly(snapshot: object, size: tuple[int,
     """As many lines as it has, each as wide as it is, in cells: a Chinese character takes two."""
     width, height = size
     assert callable(snapshot)
-    lines = drawn(snapshot(), AROUND, width, height)
+    lines = drawn(snapshot(), CONTEXT, width, height)
     assert len(lines) == height
     assert {cell_len(line) for line in lines} == {width}
 
@@ -74,9 +74,9 @@ def test_the_board_fills_the_terminal_exactly(snapshot: object, size: tuple[int,
 @given(st.integers(1, 260), st.integers(1, 90), st.booleans())
 def test_no_size_breaks_it(width: int, height: int, playing: bool) -> None:
     """Also where there is room for nothing."""
-    around = AROUND if playing else Surroundings()
+    context = CONTEXT if playing else ViewContext()
     for snapshot in (live(), empty()):
-        lines = drawn(snapshot, around, width, height)
+        lines = drawn(snapshot, context, width, height)
         assert len(lines) == height
         assert {cell_len(line) for line in lines} == {width}
 
@@ -84,7 +84,7 @@ def test_no_size_breaks_it(width: int, height: int, playing: bool) -> None:
 @pytest.mark.parametrize("size", [(80, 24), (100, 30), (160, 45)])
 def test_what_matters_is_there_at_every_usual_size(size: tuple[int, int]) -> None:
     """Clock, age, events, phase, viewers, accounts, hashtags, alerts and services."""
-    text = "\n".join(drawn(live(), AROUND, *size))
+    text = "\n".join(drawn(live(), CONTEXT, *size))
     for words in (
         "2026-06-22 09:43:59", "data 0.5 s old", " LIVE 0:13:59 ", "Fuxi Grand Ceremony, Tianshui 公祭伏",
         "viewers", "gansu.heritage", "#LinxiaApricot", "6.8x normal: 2,273/min, was 334",
@@ -95,20 +95,22 @@ def test_what_matters_is_there_at_every_usual_size(size: tuple[int, int]) -> Non
 
 def test_figures_are_the_snapshots() -> None:
     """A row shows followers and activity of its account, and the last line those of all."""
-    lines = drawn(live(), AROUND, 120, 40)
+    lines = drawn(live(), CONTEXT, 120, 40)
     for row in live().accounts:
         (line,) = [line for line in lines if f" {row.name} " in line and row.platform in line]
         assert f"{row.followers:,}" in line
         assert f"{row.activity:,}" in line
     (line,) = [line for line in lines if line.startswith(" all ")]
-    assert f"{live().matrix.activity:,}" in line
+    assert f"{live().all_accounts.activity:,}" in line
 
 
 def test_trouble_is_said_in_words() -> None:
     """A service that is down, old data and lost answers show without any colour."""
-    show = replace(AROUND.show or Show(0, 0, 0, 0), trouble="ConnectError")
-    around = replace(AROUND, health=[Health("ingest", "down"), Health("alerts", "starting")], show=show)
-    text = "\n".join(drawn(replace(live(), age_seconds=75.0), around, 100, 30))
+    demo_progress = replace(CONTEXT.demo_progress or DemoProgress(0, 0, 0, 0), trouble="ConnectError")
+    context = replace(
+        CONTEXT, health=[Health("ingest", "down"), Health("alerts", "starting")], demo_progress=demo_progress
+    )
+    text = "\n".join(drawn(replace(live(), age_seconds=75.0), context, 100, 30))
     for words in (
         "✗ ingest down",
         "◌ alerts starting",
@@ -121,7 +123,7 @@ def test_trouble_is_said_in_words() -> None:
 def test_only_broken_data_is_red() -> None:
     """Red says that something is broken, so nothing is red while all is well."""
     for snapshot, red in ((live(), False), (replace(live(), age_seconds=75.0), True)):
-        spans = [span.style for line in compose(snapshot, AROUND, 100, 30) for span in line.spans]
+        spans = [span.style for line in compose(snapshot, CONTEXT, 100, 30) for span in line.spans]
         assert any("red" in str(style) for style in spans) == red
 
 
@@ -129,7 +131,7 @@ def rendered(environment: dict[str, str], width: int = 100, height: int = 30) ->
     console = Console(
         file=io.StringIO(), force_terminal=True, width=width, height=height, _environ=environment
     )
-    console.print(Frame(live(), AROUND, height))
+    console.print(Frame(live(), CONTEXT, height))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -151,9 +153,9 @@ def test_the_display_fits_the_output() -> None:
     """A screen on a terminal; lines in a file or a pipe, each alert among them."""
     board = Board(ALIAS_TABLE)
     terminal = Console(file=io.StringIO(), force_terminal=True)
-    assert isinstance(display(terminal, board, lambda: AROUND), ScreenDisplay)
+    assert isinstance(display(terminal, board, lambda: CONTEXT), ScreenDisplay)
     file = io.StringIO()
-    lines = display(Console(file=file), board, lambda: AROUND)
+    lines = display(Console(file=file), board, lambda: CONTEXT)
     assert isinstance(lines, LineDisplay)
     lines.alert(AlertLine("spike", START_MS, "6.8x normal: 2,273/min, was 334"))
     assert file.getvalue() == "08:30:00 UTC  SPIKE  6.8x normal: 2,273/min, was 334\n"
@@ -161,14 +163,14 @@ def test_the_display_fits_the_output() -> None:
 
 def test_a_summary_is_one_line_that_says_where_it_stands() -> None:
     """Event time, counts, the broadcast; and what is wrong, only if something is."""
-    line = plain.summary(live(), AROUND)
+    line = plain.summary(live(), CONTEXT)
     assert "\n" not in line
     assert line.startswith(f"09:43:59 UTC  {live().counted:,} events counted (")
     assert "LIVE 0:13:59" in line
     assert "up" not in line.split()
-    troubled = replace(AROUND, health=[Health("ingest", "down")])
+    troubled = replace(CONTEXT, health=[Health("ingest", "down")])
     assert plain.summary(live(), troubled).endswith("ingest down")
-    assert plain.summary(empty(), AROUND) == "waiting for the first events"
+    assert plain.summary(empty(), CONTEXT) == "waiting for the first events"
 
 
 @pytest.mark.parametrize(

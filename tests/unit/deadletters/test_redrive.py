@@ -11,18 +11,18 @@ import pytest
 from fanpulse.deadletters.redrive import Mender
 from fanpulse.deadletters.snapshot import (
     Choice,
-    Letter,
-    Mark,
+    DeadLetter,
     Overview,
-    encode_mark,
-    read_letter,
-    read_mark,
+    RedriveMarker,
+    encode_marker,
+    read_dead_letter,
+    read_marker,
     short_id,
     without_fields,
 )
 from fanpulse.load.parsing.rules import parse_rules
-from schemas.reasons import Reason, Refusal
-from services.ingest.pipeline.dead_letters import letter as write_letter
+from schemas.reasons import Reason, Rejection
+from services.ingest.pipeline.dead_letters import dead_letter as write_dead_letter
 
 LIKE: dict[str, Any] = {
     "kind": "interaction", "event_id": "e1", "occurred_at": "2026-06-22T09:30:00Z", "platform": "twitter",
@@ -30,19 +30,21 @@ LIKE: dict[str, Any] = {
 }  # fmt: skip
 
 
-def letter(raw: bytes | dict[str, Any], reason: Reason = Reason.BAD_VALUE, **changes: Any) -> Letter:
+def dead_letter(raw: bytes | dict[str, Any], reason: Reason = Reason.BAD_VALUE, **changes: Any) -> DeadLetter:
     """A letter as ingest writes it."""
     data = raw if isinstance(raw, bytes) else json.dumps(raw).encode()
-    refusal = Refusal("action", reason, "no such action")
-    value = json.loads(write_letter(refusal, data, source="file:%E4%BC%8F.csv", received_at=7, index=3))
-    found = read_letter(json.dumps(value | changes).encode())
+    rejection = Rejection("action", reason, "no such action")
+    value = json.loads(
+        write_dead_letter(rejection, data, source="file:%E4%BC%8F.csv", received_at=7, index=3)
+    )
+    found = read_dead_letter(json.dumps(value | changes).encode())
     assert found
     return found
 
 
 def test_a_letter_of_ingest_is_read() -> None:
     """With the bytes that were sent, the size, and the source as a person writes it."""
-    found = letter(b'{"a":\xff}')
+    found = dead_letter(b'{"a":\xff}')
     assert (found.reason, found.field, found.index, found.received_at) == ("bad_value", "action", 3, 7)
     assert (found.data, found.size, found.origin) == (b'{"a":\xff}', 7, "file:伏.csv")
     assert not found.is_of_log
@@ -54,7 +56,7 @@ def test_a_letter_of_the_aggregator_is_read() -> None:
         "id": "log-3-4711-0", "reason": "unsupported_version", "field": "", "detail": "v2", "source": "log",
         "received_at": 7, "index": 0, "partition": 3, "offset": 4711, "raw": base64.b64encode(b"{}").decode(),
     }  # fmt: skip
-    found = read_letter(json.dumps(value).encode())
+    found = read_dead_letter(json.dumps(value).encode())
     assert found
     assert (found.is_of_log, found.size, short_id(found.id)) == (True, 2, "log-3-4711-0")
     assert Choice(reason="unsupported_version").takes(found)
@@ -63,12 +65,14 @@ def test_a_letter_of_the_aggregator_is_read() -> None:
 
 def test_marks_and_letters_are_told_apart() -> None:
     """Both live in the same topic; a reader never takes one for the other."""
-    mark = Mark("ab" * 16, 7, accepted=False)
-    record = encode_mark(mark)
-    assert read_mark(record) == mark
-    assert read_letter(record) is None
+    marker = RedriveMarker("ab" * 16, 7, accepted=False)
+    record = encode_marker(marker)
+    assert read_marker(record) == marker
+    assert read_dead_letter(record) is None
     assert (
-        read_mark(write_letter(Refusal("", Reason.NOT_JSON, ""), b"x", source="s", received_at=1, index=0))
+        read_marker(
+            write_dead_letter(Rejection("", Reason.NOT_JSON, ""), b"x", source="s", received_at=1, index=0)
+        )
         is None
     )
 
@@ -76,13 +80,13 @@ def test_marks_and_letters_are_told_apart() -> None:
 @pytest.mark.parametrize("value", [None, b"", b"{}", b"not json", b"\xff", b'{"redriven":5}', b"[]"])
 def test_records_of_neither_kind_are_passed_over(value: bytes | None) -> None:
     """Whatever else somebody writes there does not stop the command."""
-    assert read_letter(value) is None
-    assert read_mark(value) is None
+    assert read_dead_letter(value) is None
+    assert read_marker(value) is None
 
 
 def test_a_choice_goes_by_beginnings_of_ids_and_by_reason() -> None:
     """A beginning is enough; without either all are chosen."""
-    found = letter(LIKE)
+    found = dead_letter(LIKE)
     assert Choice((found.id[:6], "zz")).takes(found)
     assert not Choice(("zz",)).takes(found)
     assert Choice(reason="bad_value").takes(found)
@@ -94,7 +98,7 @@ def test_an_overview_keeps_the_last_letters_and_counts_all() -> None:
     """However many there are, memory holds as many as are shown."""
     overview = Overview(2)
     for number in range(5):
-        overview.add(letter(b"%d" % number, Reason.NOT_JSON if number else Reason.BAD_TIME))
+        overview.add(dead_letter(b"%d" % number, Reason.NOT_JSON if number else Reason.BAD_TIME))
     assert [each.data for each in overview.newest_first()] == [b"4", b"3"]
     assert (overview.total, overview.by_reason) == (5, {"not_json": 4, "bad_time": 1})
 
@@ -103,49 +107,53 @@ class TestMender:
     """What a mended mapping makes of a letter."""
 
     @staticmethod
-    def mend(raw: bytes | dict[str, Any], *drops: str, **rules: Any) -> tuple[dict[str, Any], Refusal | None]:
+    def transform(
+        raw: bytes | dict[str, Any], *drops: str, **rules: Any
+    ) -> tuple[dict[str, Any], Rejection | None]:
         """The line to send, and why it would be refused again."""
-        mended = Mender(parse_rules(**rules), drops).mend(letter(raw))
-        return json.loads(mended.line), mended.refusal
+        mended = Mender(parse_rules(**rules), drops).transform(dead_letter(raw))
+        return json.loads(mended.line), mended.rejection
 
     def test_set_and_map_and_drop_mend_an_event(self) -> None:
         """A wrong value is replaced, a misnamed field renamed, one too many left out."""
-        assert self.mend(LIKE | {"action": "retweet"}, sets=["action=repost"]) == (
+        assert self.transform(LIKE | {"action": "retweet"}, sets=["action=repost"]) == (
             LIKE | {"action": "repost"},
             None,
         )
-        assert self.mend(LIKE | {"hashtag": "#a b"}, maps=["hashtags=hashtag"]) == (
+        assert self.transform(LIKE | {"hashtag": "#a b"}, maps=["hashtags=hashtag"]) == (
             LIKE | {"hashtags": ["#a", "b"]},
             None,
         )
-        assert self.mend(LIKE | {"lang": "en"}, "lang") == (LIKE, None)
+        assert self.transform(LIKE | {"lang": "en"}, "lang") == (LIKE, None)
 
     def test_what_would_be_refused_again_is_known_before_it_is_sent(self) -> None:
         """So that letters do not multiply with every attempt."""
-        line, refusal = self.mend(LIKE | {"action": "retweet"}, sets=["campaign=c"])
-        assert refusal
-        assert (refusal.field, refusal.reason) == ("action", Reason.BAD_VALUE)
+        line, rejection = self.transform(LIKE | {"action": "retweet"}, sets=["campaign=c"])
+        assert rejection
+        assert (rejection.field, rejection.reason) == ("action", Reason.BAD_VALUE)
         assert line["action"] == "retweet"
 
     def test_an_event_that_was_sent_indented_becomes_one_line(self) -> None:
         """Line breaks of JSON are white space; a line is an event for ingest."""
-        mended = Mender(parse_rules(sets=["campaign=c"])).mend(letter(json.dumps(LIKE, indent=2).encode()))
-        assert mended.refusal is None
+        mended = Mender(parse_rules(sets=["campaign=c"])).transform(
+            dead_letter(json.dumps(LIKE, indent=2).encode())
+        )
+        assert mended.rejection is None
         assert b"\n" not in mended.line
         assert mended.named
 
     def test_an_event_without_an_id_gets_the_same_one_each_time(self) -> None:
         """To send it twice is safe then, and the report says that it happened."""
         raw = {name: value for name, value in LIKE.items() if name != "event_id"}
-        first, second = (Mender(parse_rules()).mend(letter(raw)) for _ in range(2))
+        first, second = (Mender(parse_rules()).transform(dead_letter(raw)) for _ in range(2))
         assert first.line == second.line
-        assert first.refusal is None
+        assert first.rejection is None
         assert not first.named
 
     def test_a_letter_that_was_cut_cannot_be_sent(self) -> None:
         """Only its beginning is there."""
-        mended = Mender(parse_rules()).mend(letter(b"x" * 300_000))
-        assert mended.refusal == Refusal(
+        mended = Mender(parse_rules()).transform(dead_letter(b"x" * 300_000))
+        assert mended.rejection == Rejection(
             "", Reason.TOO_LARGE, "only the beginning of its 300,000 bytes was kept"
         )
 

@@ -14,8 +14,8 @@ from fanpulse.devstack import monitoring, state
 from fanpulse.devstack.console_reporter import line
 from fanpulse.devstack.lock import FileLock, LockedError, is_locked
 from fanpulse.devstack.ports import Ports, PortTakenError
-from fanpulse.devstack.services import ServiceUnits
-from fanpulse.devstack.state_paths import Places
+from fanpulse.devstack.services import ServiceProcesses
+from fanpulse.devstack.state_paths import StatePaths
 from services.runtime.settings import (
     AggregateSettings,
     IngestSettings,
@@ -27,7 +27,7 @@ from services.runtime.settings import (
 from services.supervise.addresses import is_free
 from services.supervise.backoff import Backoff
 from services.supervise.environment import as_environment
-from services.supervise.events import Happening, StackEvent
+from services.supervise.events import EventType, StackEvent
 from tests.support.ports import free_port
 
 
@@ -103,16 +103,16 @@ def test_a_lock_has_one_holder(tmp_path: Path) -> None:
 
 def test_the_state_of_a_dead_supervisor_is_not_believed(tmp_path: Path) -> None:
     """A state file counts only while its supervisor holds the lock: pids left behind may be anybody's."""
-    places = Places(tmp_path, "default")
+    state_paths = StatePaths(tmp_path, "default")
     status = state.nothing_runs("", "127.0.0.1:1")
-    lock = FileLock(places.supervisor_lock)
+    lock = FileLock(state_paths.supervisor_lock)
     lock.acquire()
-    state.write(places, status)
-    assert state.read(places) == status
-    assert state.supervisor_pid(places) == os.getpid()
+    state.write(state_paths, status)
+    assert state.read(state_paths) == status
+    assert state.supervisor_pid(state_paths) == os.getpid()
     lock.release()
-    assert state.read(places) is None
-    assert state.supervisor_pid(places) is None
+    assert state.read(state_paths) is None
+    assert state.supervisor_pid(state_paths) is None
 
 
 def test_a_service_sees_the_settings_of_the_stack(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,8 +140,8 @@ def test_services_keep_a_port_that_is_set(tmp_path: Path) -> None:
         ingest=IngestSettings(clock="event"),
         aggregate=AggregateSettings(metrics_port=base),
     )
-    units = ServiceUnits(settings, extra_env={}, held=(), workers=2).all()
-    described = {unit.name: unit.describe() for unit in units}
+    processes = ServiceProcesses(settings, extra_env={}, held=(), workers=2).all()
+    described = {process.name: process.describe() for process in processes}
     assert list(described) == ["ingest", "aggregate", "aggregate-2", "alerts"]
     assert described["aggregate"] == {"metrics": f"http://127.0.0.1:{base}/metrics"}
     assert described["aggregate-2"] == {"metrics": f"http://127.0.0.1:{base + 1}/metrics"}
@@ -150,18 +150,18 @@ def test_services_keep_a_port_that_is_set(tmp_path: Path) -> None:
 
 def test_prometheus_is_told_of_every_worker(tmp_path: Path) -> None:
     """Our rules and configuration are beside a file of targets for each service."""
-    places = Places(tmp_path, "default")
+    state_paths = StatePaths(tmp_path, "default")
     settings = Settings(state_dir=tmp_path, kafka=KafkaSettings(bootstrap="127.0.0.1:1"))
-    units = ServiceUnits(settings, extra_env={}, held=(), workers=2).all()
-    monitoring.prometheus_unit("prometheus", places, StackSettings(), units, ())
+    processes = ServiceProcesses(settings, extra_env={}, held=(), workers=2).all()
+    monitoring.prometheus_process("prometheus", state_paths, StackSettings(), processes, ())
     targets = {
         path.stem: json.loads(path.read_text())[0]["targets"]
-        for path in (places.prometheus / "targets").glob("*.json")
+        for path in (state_paths.prometheus / "targets").glob("*.json")
     }
     assert {name: len(found) for name, found in targets.items()} == {"ingest": 1, "aggregate": 2, "alerts": 1}
-    assert targets["ingest"] == [units[0].url.removeprefix("http://")]
-    assert (places.prometheus / "prometheus.yml").is_file()
-    assert list((places.prometheus / "rules").glob("*.yml"))
+    assert targets["ingest"] == [processes[0].url.removeprefix("http://")]
+    assert (state_paths.prometheus / "prometheus.yml").is_file()
+    assert list((state_paths.prometheus / "rules").glob("*.yml"))
 
 
 def test_grafana_gets_our_dashboards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,19 +175,21 @@ def test_grafana_gets_our_dashboards(tmp_path: Path, monkeypatch: pytest.MonkeyP
     binary.chmod(0o755)
     monkeypatch.setenv("PATH", str(binary.parent))
     assert monitoring.grafana_home() == (str(binary), home)
-    places = Places(tmp_path, "default")
-    unit = monitoring.grafana_unit((str(binary), home), places, StackSettings(), "http://127.0.0.1:9", ())
-    assert unit.command == (str(binary), "server", "--homepath", str(home))
-    assert unit.env["PROMETHEUS_URL"] == "http://127.0.0.1:9"
-    assert Path(unit.env["DASHBOARDS_PATH"]).is_dir()
-    assert unit.env["GF_SERVER_HTTP_ADDR"] == "127.0.0.1"
-    assert len(unit.env["GF_SECURITY_ADMIN_PASSWORD"]) >= 24
+    state_paths = StatePaths(tmp_path, "default")
+    process = monitoring.grafana_process(
+        (str(binary), home), state_paths, StackSettings(), "http://127.0.0.1:9", ()
+    )
+    assert process.command == (str(binary), "server", "--homepath", str(home))
+    assert process.env["PROMETHEUS_URL"] == "http://127.0.0.1:9"
+    assert Path(process.env["DASHBOARDS_PATH"]).is_dir()
+    assert process.env["GF_SERVER_HTTP_ADDR"] == "127.0.0.1"
+    assert len(process.env["GF_SECURITY_ADMIN_PASSWORD"]) >= 24
 
 
 def test_people_read_lines() -> None:
     """A restart is told in words, markup in a path is only text, and a start is told when it is ready."""
-    event = StackEvent(Happening.RESTARTING, "ingest", "in 0.2 s")
+    event = StackEvent(EventType.RESTARTING, "ingest", "in 0.2 s")
     assert Text.from_markup(line(event) or "").plain == "… ingest      is started again in 0.2 s"
-    odd = StackEvent(Happening.FAILED, "kafka", "see [bold]/x")
+    odd = StackEvent(EventType.FAILED, "kafka", "see [bold]/x")
     assert Text.from_markup(line(odd) or "").plain.endswith("see [bold]/x")
-    assert line(StackEvent(Happening.STARTING, "ingest")) is None
+    assert line(StackEvent(EventType.STARTING, "ingest")) is None

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from schemas.reasons import Reason, Refusal
+from schemas.reasons import Reason, Rejection
 from services.ingest.pipeline.admission import Admitted, TooManyEventsError, admit, members
-from services.ingest.pipeline.stream_time import EventPresent, Gate, WallPresent
+from services.ingest.pipeline.stream_time import EventStreamTime, FutureTimestampCheck, WallStreamTime
 
 NOW = 1_782_120_600_000
 
@@ -21,12 +21,12 @@ def event(number: int, **changes: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def gate() -> Gate:
-    return WallPresent(lambda: NOW, ahead_ms=1000).gate()
+def check() -> FutureTimestampCheck:
+    return WallStreamTime(lambda: NOW, ahead_ms=1000).check()
 
 
 def admitted(body: bytes, *, lines: bool = False, most: int = 100) -> Admitted:
-    found = admit(body, lines=lines, most=most, gate=gate())
+    found = admit(body, lines=lines, most=most, check=check())
     assert isinstance(found, Admitted), found
     return found
 
@@ -57,7 +57,7 @@ def test_every_shape_of_body_is_understood(body: bytes, lines: bool, count: int)
     found = admitted(body, lines=lines)
     assert ids(found) == [f"e{n}" for n in range(count)]
     assert list(found.indexes) == list(range(count))
-    assert not found.refused
+    assert not found.rejected
     assert len(members(body, lines=lines)) == count
 
 
@@ -67,7 +67,7 @@ def test_the_good_events_of_a_batch_go_through() -> None:
     body = b"[" + json.dumps(event(0)).encode() + b", " + bad + b"," + json.dumps(event(2)).encode() + b"]"
     found = admitted(body)
     assert (ids(found), found.indexes) == (["e0", "e2"], [0, 2])
-    assert [(each.index, each.raw, each.refusal.reason) for each in found.refused] == [
+    assert [(each.index, each.raw, each.rejection.reason) for each in found.rejected] == [
         (1, bad, Reason.MISSING_FIELD)
     ]
 
@@ -77,9 +77,9 @@ def test_a_bad_line_does_not_spoil_its_neighbours() -> None:
     lines = [json.dumps(event(0)).encode(), b"{", b'{"a":NaN}', b"\xff", b"[]", json.dumps(event(5)).encode()]
     found = admitted(b"\n".join(lines), lines=True)
     assert ids(found) == ["e0", "e5"]
-    reasons = [each.refusal.reason for each in found.refused]
+    reasons = [each.rejection.reason for each in found.rejected]
     assert reasons == [Reason.NOT_JSON, Reason.NOT_JSON, Reason.NOT_UTF8, Reason.NOT_AN_OBJECT]
-    assert [each.raw for each in found.refused] == lines[1:5]
+    assert [each.raw for each in found.rejected] == lines[1:5]
 
 
 @pytest.mark.parametrize(
@@ -91,15 +91,15 @@ def test_a_bad_line_does_not_spoil_its_neighbours() -> None:
 )  # fmt: skip
 def test_a_body_that_cannot_be_told_apart_is_refused_as_a_whole(body: bytes, lines: bool) -> None:
     """There is no event to point at."""
-    found = admit(body, lines=lines, most=10, gate=gate())
-    assert isinstance(found, Refusal)
+    found = admit(body, lines=lines, most=10, check=check())
+    assert isinstance(found, Rejection)
     assert found.reason in (Reason.NOT_JSON, Reason.TOO_DEEP)
 
 
 def test_a_body_that_is_one_bad_event_is_that_event() -> None:
     """JSON, but no event: it has index 0 and its reason."""
-    assert [each.refusal.reason for each in admitted(b" 42 ").refused] == [Reason.NOT_AN_OBJECT]
-    assert [each.raw for each in admitted(b" {} ").refused] == [b"{}"]
+    assert [each.rejection.reason for each in admitted(b" 42 ").rejected] == [Reason.NOT_AN_OBJECT]
+    assert [each.raw for each in admitted(b" {} ").rejected] == [b"{}"]
 
 
 @pytest.mark.parametrize("lines", [False, True])
@@ -123,32 +123,32 @@ def test_an_event_too_far_ahead_of_the_wall_clock_is_refused() -> None:
     batch = [event(0), event(1000), event(1001), event(-(10**9))]
     found = admitted(json.dumps(batch).encode())
     assert ids(found) == ["e0", "e1000", "e-1000000000"]
-    assert [(each.index, each.refusal.field, each.refusal.reason) for each in found.refused] == [
+    assert [(each.index, each.rejection.field, each.rejection.reason) for each in found.rejected] == [
         (2, "occurred_at", Reason.AHEAD_OF_CLOCK)
     ]
 
 
 def test_with_the_event_clock_the_first_event_sets_the_present() -> None:
     """And each accepted event moves the bound for those after it, in the same request too."""
-    present = EventPresent(ahead_ms=1000)
+    stream_time = EventStreamTime(ahead_ms=1000)
     batch = [event(0), event(900), event(1800), event(5000), event(2800), event(-99_999)]
-    judge = present.gate()
-    found = admit(json.dumps(batch).encode(), lines=False, most=10, gate=judge)
+    judge = stream_time.check()
+    found = admit(json.dumps(batch).encode(), lines=False, most=10, check=judge)
     assert isinstance(found, Admitted)
     assert found.indexes == [0, 1, 2, 4, 5]
-    assert present.now() is None, "until the events are handed over"
-    present.saw(judge.newest)
-    assert present.now() == NOW + 2800
+    assert stream_time.now() is None, "until the events are handed over"
+    stream_time.saw(judge.newest)
+    assert stream_time.now() == NOW + 2800
 
 
 @pytest.mark.parametrize("times", [[0, 900, 1800, 2000], [1800, 0, 900], [0], []])
 def test_the_quick_judgement_of_times_agrees_with_the_one_by_one(times: list[int]) -> None:
     """Whether all are within the bound at once is asked first; the answer is the same."""
-    present = EventPresent(ahead_ms=1000)
-    present.saw(NOW)
-    whole, single = present.gate(), present.gate()
+    stream_time = EventStreamTime(ahead_ms=1000)
+    stream_time.saw(NOW)
+    whole, single = stream_time.check(), stream_time.check()
     body = json.dumps([event(time) for time in times]).encode()
-    found = admit(body, lines=False, most=10, gate=whole)
+    found = admit(body, lines=False, most=10, check=whole)
     assert isinstance(found, Admitted)
     accepted = [time for time in times if single.admits(NOW + time)]
     assert ids(found) == [f"e{time}" for time in accepted]
@@ -158,9 +158,9 @@ def test_the_quick_judgement_of_times_agrees_with_the_one_by_one(times: list[int
 def test_the_present_never_goes_back() -> None:
     """Neither when the wall clock is set back, nor with an older event."""
     readings = iter([NOW, NOW - 5000, NOW + 1])
-    wall = WallPresent(lambda: next(readings), ahead_ms=0)
+    wall = WallStreamTime(lambda: next(readings), ahead_ms=0)
     assert [wall.now() for _ in range(3)] == [NOW, NOW, NOW + 1]
-    events = EventPresent(ahead_ms=0)
+    events = EventStreamTime(ahead_ms=0)
     events.saw(NOW)
     events.saw(NOW - 1)
     events.saw(None)

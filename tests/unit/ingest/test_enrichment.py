@@ -11,10 +11,10 @@ from msgspec import UNSET
 
 from schemas import codec
 from schemas.hashtags import AliasTable
-from schemas.reasons import Refusal
+from schemas.reasons import Rejection
 from services.ingest.pipeline.enrichment import Enrichment
 from services.ingest.pipeline.known_posts import KnownPosts
-from services.ingest.pipeline.pseudonyms import Actors
+from services.ingest.pipeline.pseudonyms import Pseudonymizer
 
 COMMON = {
     "occurred_at": 1_782_120_600_000, "platform": "twitter", "account": "GansuTravel",
@@ -37,7 +37,7 @@ def enrichment(
     posts: KnownPosts | None = None, vips: tuple[str, ...] = (), key: bytes | None = KEY
 ) -> Enrichment:
     aliases = AliasTable({"FuxiCeremony": ["伏羲大典"]})
-    return Enrichment(posts or KnownPosts(1000), aliases, Actors(vips, key))
+    return Enrichment(posts or KnownPosts(1000), aliases, Pseudonymizer(vips, key))
 
 
 def entry(event: Any) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def test_another_process_knows_a_post_from_its_record() -> None:
     (record,) = enrichment().enrich(decoded(POST))
     assert json.loads(record.key) == ["twitter", "P"]
     posts = KnownPosts(1000)
-    posts.learn_record(record.value)
+    posts.upsert_record(record.value)
     (like,) = decoded(LIKE)
     enrichment(posts).enrich([like])
     assert entry(like)["hashtags"] == ["fuxiceremony", "new"]
@@ -101,7 +101,7 @@ def test_another_process_knows_a_post_from_its_record() -> None:
 def test_a_record_with_fields_of_a_later_version_is_read() -> None:
     """Processes of two versions follow the same topic while one is replaced by the other."""
     posts = KnownPosts(10)
-    posts.learn_record(b'{"platform":"twitter","post_id":"P","mood":"good","campaign":"c"}')
+    posts.upsert_record(b'{"platform":"twitter","post_id":"P","mood":"good","campaign":"c"}')
     assert posts.get("twitter", "P") == (UNSET, "c", UNSET, UNSET)
 
 
@@ -143,8 +143,8 @@ def test_posts_are_bounded_and_those_in_use_stay() -> None:
     posts = KnownPosts(100)
     for number in range(1000):
         (post,) = decoded({**POST, "post_id": f"P{number}"})
-        assert not isinstance(post, Refusal)
-        posts.learn(post)
+        assert not isinstance(post, Rejection)
+        posts.upsert(post)
         assert posts.get("twitter", "P0") is not None
         assert len(posts) <= 100
     assert posts.get("twitter", "P1") is None
@@ -155,4 +155,4 @@ def test_posts_are_bounded_and_those_in_use_stay() -> None:
 def test_a_record_that_is_none_is_refused(value: bytes) -> None:
     """The follower logs it and goes on."""
     with pytest.raises(msgspec.DecodeError):
-        KnownPosts(10).learn_record(value)
+        KnownPosts(10).upsert_record(value)

@@ -14,22 +14,27 @@ import msgspec
 import pytest
 
 from schemas.hashtags import AliasTable
-from schemas.reasons import Reason, Refusal
+from schemas.reasons import Reason, Rejection
 from services.ingest.http.api import build_api
-from services.ingest.http.asgi import Front
+from services.ingest.http.asgi import IngestApp
 from services.ingest.http.auth import ApiKeys, check_access
 from services.ingest.http.body import MAX_MEMBERS
 from services.ingest.http.deadlines import Deadlines
-from services.ingest.http.pipeline import Intake
-from services.ingest.kafka.byte_limiter import Budget
-from services.ingest.kafka.publisher import AckTimeoutError, OverloadedError, Parcel, ProducerFailedError
+from services.ingest.http.pipeline import Pipeline
+from services.ingest.kafka.byte_limiter import ByteLimiter
+from services.ingest.kafka.publisher import (
+    AckTimeoutError,
+    OverloadedError,
+    ProducerFailedError,
+    PublishRequest,
+)
 from services.ingest.metrics import IngestMetrics
 from services.ingest.pipeline import dead_letters
 from services.ingest.pipeline.enrichment import Enrichment
 from services.ingest.pipeline.known_posts import KnownPosts
-from services.ingest.pipeline.packing import Caps
-from services.ingest.pipeline.pseudonyms import Actors
-from services.ingest.pipeline.stream_time import WallPresent
+from services.ingest.pipeline.packing import RecordLimits
+from services.ingest.pipeline.pseudonyms import Pseudonymizer
+from services.ingest.pipeline.stream_time import WallStreamTime
 from services.runtime.metrics import NamespacedRegistry, expose
 from services.runtime.settings import IngestSettings, Settings, SettingsError
 
@@ -47,14 +52,14 @@ class MemoryPublisher:
     partitions = 4
 
     def __init__(self) -> None:
-        self.parcels: list[Parcel] = []
-        self.refusal: Exception | None = None
+        self.requests: list[PublishRequest] = []
+        self.rejection: Exception | None = None
         self.failure: Exception | None = None
 
-    def submit(self, parcel: Parcel) -> asyncio.Future[None]:
-        if self.refusal is not None:
-            raise self.refusal
-        self.parcels.append(parcel)
+    def submit(self, request: PublishRequest) -> asyncio.Future[None]:
+        if self.rejection is not None:
+            raise self.rejection
+        self.requests.append(request)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self.failure is not None:
             future.set_exception(self.failure)
@@ -65,13 +70,13 @@ class MemoryPublisher:
     def entries(self) -> list[dict[str, Any]]:
         return [
             entry
-            for parcel in self.parcels
-            for each in parcel.fragments
+            for request in self.requests
+            for each in request.fragments
             for entry in json.loads(b"[" + each.data + b"]")
         ]
 
-    def letters(self) -> list[dict[str, Any]]:
-        return [json.loads(letter) for parcel in self.parcels for letter in parcel.letters]
+    def dead_letters(self) -> list[dict[str, Any]]:
+        return [json.loads(dead_letter) for request in self.requests for dead_letter in request.dead_letters]
 
 
 class Ingest:
@@ -79,33 +84,33 @@ class Ingest:
 
     def __init__(self, *keys: str, read_seconds: float = 5.0) -> None:
         self.publisher = MemoryPublisher()
-        self.budget = Budget(10 * LIMIT)
-        self.impediment: str | None = None
+        self.byte_limiter = ByteLimiter(10 * LIMIT)
+        self.not_ready_reason: str | None = None
         self.registry = NamespacedRegistry()
         metrics = IngestMetrics(self.registry)
-        intake = Intake(
+        pipeline = Pipeline(
             self.publisher,  # type: ignore[arg-type]
-            Enrichment(KnownPosts(1000), AliasTable(), Actors((), None)),
-            WallPresent(lambda: NOW, 1000),
+            Enrichment(KnownPosts(1000), AliasTable(), Pseudonymizer((), None)),
+            WallStreamTime(lambda: NOW, 1000),
             metrics,
-            caps=Caps(100, 2000),
+            record_limits=RecordLimits(100, 2000),
             max_events=50,
             wall_ms=lambda: NOW,
         )
         hashes = [hashlib.sha256(key.encode()).hexdigest() for key in keys]
         self.deadlines = Deadlines(read_seconds)
-        self.front = Front(
-            build_api(self.registry, lambda: self.impediment),
-            intake,
+        self.app = IngestApp(
+            build_api(self.registry, lambda: self.not_ready_reason),
+            pipeline,
             ApiKeys(hashes),
-            self.budget,
+            self.byte_limiter,
             metrics,
-            impediment=lambda: self.impediment,
+            not_ready_reason=lambda: self.not_ready_reason,
             max_body_bytes=LIMIT,
             max_events=50,
             deadlines=self.deadlines,
         )
-        transport = httpx.ASGITransport(self.front)
+        transport = httpx.ASGITransport(self.app)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://ingest")
 
     async def post(self, body: bytes | Any, **headers: str) -> httpx.Response:
@@ -122,7 +127,7 @@ class Ingest:
 async def ingest() -> AsyncIterator[Ingest]:
     made = Ingest()
     yield made
-    assert made.budget.held == 0, "a request kept bytes of the budget"
+    assert made.byte_limiter.reserved == 0, "a request kept bytes of the budget"
 
 
 def problem(answer: httpx.Response) -> dict[str, Any]:
@@ -164,7 +169,7 @@ async def test_a_mixed_batch_is_202_and_a_bad_one_422(ingest: Ingest) -> None:
     assert answer.status_code == 202
     assert told == {"accepted": 1, "rejected": [{"index": 1, "field": "actor.country", "reason": "too_long"}]}
     assert (await ingest.post([bad])).status_code == 422
-    first, second = ingest.publisher.letters()
+    first, second = ingest.publisher.dead_letters()
     assert (first["index"], first["field"], first["reason"]) == (1, "actor.country", "too_long")
     assert (first["source"], second["source"]) == ("crm export 7", "http")
     assert json.loads(first["raw_text"]) == bad
@@ -184,9 +189,9 @@ async def test_a_body_that_is_not_json_is_400_and_a_dead_letter(ingest: Ingest, 
     """The letter has the whole body and no index."""
     answer = problem(await ingest.post(body))
     assert answer["status"] == 400
-    (letter,) = ingest.publisher.letters()
-    assert (letter["index"], letter["reason"]) == (-1, answer["reason"])
-    assert letter["bytes"] == len(body)
+    (dead_letter,) = ingest.publisher.dead_letters()
+    assert (dead_letter["index"], dead_letter["reason"]) == (-1, answer["reason"])
+    assert dead_letter["bytes"] == len(body)
 
 
 async def test_gzip_is_unpacked(ingest: Ingest) -> None:
@@ -223,7 +228,7 @@ async def test_a_large_body_is_refused(ingest: Ingest) -> None:
             yield b" " * (LIMIT // 4)
 
     assert problem(await ingest.client.post("/v1/events", content=chunks()))["status"] == 413
-    assert not ingest.publisher.letters()
+    assert not ingest.publisher.dead_letters()
 
 
 async def test_too_many_events_are_413(ingest: Ingest) -> None:
@@ -244,7 +249,7 @@ async def test_a_body_is_not_read_when_its_length_is_too_large(ingest: Ingest) -
 
     headers = [(b"content-length", b"%d" % (LIMIT + 1)), (b"expect", b"100-continue")]
     scope = {"type": "http", "path": "/v1/events", "method": "POST", "headers": headers}
-    await ingest.front(scope, receive, send)
+    await ingest.app(scope, receive, send)
     assert sent[0]["status"] == 413
     assert (b"connection", b"close") in sent[0]["headers"]
 
@@ -262,7 +267,7 @@ async def test_a_slow_body_is_408(ingest: Ingest) -> None:
         await asyncio.sleep(0)
         slow.deadlines.sweep()
     assert problem(answer.result())["status"] == 408
-    assert slow.budget.held == 0
+    assert slow.byte_limiter.reserved == 0
 
 
 async def test_a_client_that_goes_away_leaves_nothing(ingest: Ingest) -> None:
@@ -275,10 +280,10 @@ async def test_a_client_that_goes_away_leaves_nothing(ingest: Ingest) -> None:
         raise AssertionError(message)
 
     headers = [(b"content-length", b"100")]
-    await ingest.front(
+    await ingest.app(
         {"type": "http", "path": "/v1/events", "method": "POST", "headers": headers}, receive, send
     )
-    assert not ingest.publisher.parcels
+    assert not ingest.publisher.requests
 
 
 @pytest.mark.parametrize(
@@ -302,7 +307,7 @@ async def test_what_is_not_understood_is_415(ingest: Ingest, headers: dict[str, 
 )  # fmt: skip
 async def test_no_room_is_503(ingest: Ingest, error: Exception, retry: str) -> None:
     """With Retry-After, and nothing of the request is counted as accepted or rejected."""
-    ingest.publisher.refusal = error
+    ingest.publisher.rejection = error
     answer = await ingest.post([EVENT, {}])
     assert problem(answer)["status"] == 503
     assert answer.headers["retry-after"] == retry
@@ -332,7 +337,7 @@ async def test_single_events_that_come_together_go_together(ingest: Ingest) -> N
     assert [(each.status_code, each.json()) for each in answers] == [
         (202, {"accepted": 1, "rejected": []})
     ] * 20
-    assert len(ingest.publisher.parcels) == 1
+    assert len(ingest.publisher.requests) == 1
     assert sorted(each["event_id"] for each in ingest.publisher.entries()) == sorted(
         f"e{n}" for n in range(20)
     )
@@ -357,7 +362,7 @@ async def test_a_bad_event_spoils_none_of_those_that_come_with_it(
     answers = await together(ingest, *good[:2], bad, *good[2:])
     assert [each.status_code for each in answers] == [202, 202, status, 202, 202]
     assert sorted(each["event_id"] for each in ingest.publisher.entries()) == ["e0", "e1", "e2", "e3"]
-    assert len(ingest.publisher.letters()) == 1
+    assert len(ingest.publisher.dead_letters()) == 1
     assert ingest.metric('fanpulse_ingest_events_accepted_total{kind="interaction"}') == 4
 
 
@@ -373,7 +378,7 @@ async def test_halves_of_events_make_no_event(ingest: Ingest) -> None:
 
 async def test_events_that_come_together_find_room_each_by_itself(ingest: Ingest) -> None:
     """What there is no room for together is tried alone, and answered 503 if there is none for it either."""
-    ingest.publisher.refusal = OverloadedError()
+    ingest.publisher.rejection = OverloadedError()
     answers = await together(ingest, EVENT, EVENT)
     assert [problem(each)["status"] for each in answers] == [503, 503]
     assert [each.headers["retry-after"] for each in answers] == ["1", "1"]
@@ -382,21 +387,21 @@ async def test_events_that_come_together_find_room_each_by_itself(ingest: Ingest
 
 async def test_bodies_share_one_budget(ingest: Ingest) -> None:
     """While others hold it, a request is answered 503 before it is read."""
-    ingest.budget.force(10 * LIMIT)
+    ingest.byte_limiter.force(10 * LIMIT)
     answer = await ingest.post([EVENT])
     assert problem(answer)["status"] == 503
-    ingest.budget.give(10 * LIMIT)
+    ingest.byte_limiter.give(10 * LIMIT)
     assert (await ingest.post([EVENT])).status_code == 202
 
 
 async def test_before_it_is_ready_it_takes_nothing(ingest: Ingest) -> None:
     """/readyz and the events say why; /healthz says that it lives."""
-    ingest.impediment = "it starts"
+    ingest.not_ready_reason = "it starts"
     assert problem(await ingest.post([EVENT]))["detail"] == "it starts"
     ready = await ingest.client.get("/readyz")
     assert (ready.status_code, ready.json()) == (503, {"status": "waiting", "reason": "it starts"})
     assert (await ingest.client.get("/healthz")).json() == {"status": "ok"}
-    ingest.impediment = None
+    ingest.not_ready_reason = None
     assert (await ingest.client.get("/readyz")).json() == {"status": "ready"}
 
 
@@ -424,7 +429,7 @@ async def test_an_api_key_is_needed_where_there_are_some() -> None:
 async def test_an_unfit_source_is_not_kept(ingest: Ingest, source: str) -> None:
     """A dead letter's source is a short printable name."""
     await ingest.post([{}], x_fanpulse_source=source)
-    assert ingest.publisher.letters()[0]["source"] == "http"
+    assert ingest.publisher.dead_letters()[0]["source"] == "http"
 
 
 async def test_other_methods_and_paths_are_problems_too(ingest: Ingest) -> None:
@@ -443,15 +448,16 @@ async def test_an_event_larger_than_a_record_is_a_dead_letter(ingest: Ingest) ->
         (1, "too_large"), (2, "missing_field"),
     ]  # fmt: skip
     assert [entry["event_id"] for entry in ingest.publisher.entries()] == ["e"]
-    assert json.loads(ingest.publisher.letters()[0]["raw_text"]) == large
+    assert json.loads(ingest.publisher.dead_letters()[0]["raw_text"]) == large
 
 
 async def test_a_long_dead_letter_is_cut(ingest: Ingest) -> None:
     """Its record must fit Kafka; it says how long it was."""
-    refusal = Refusal("", Reason.NOT_JSON, "x")
-    made = dead_letters.letter(refusal, b"\xff" * 1_000_000, source="http", received_at=NOW, index=-1)
-    letter = msgspec.json.decode(made)
-    assert (letter["bytes"], letter["truncated"], "raw_text" in letter) == (1_000_000, True, False)
+    rejection = Rejection("", Reason.NOT_JSON, "x")
+    made = dead_letters.dead_letter(rejection, b"\xff" * 1_000_000, source="http", received_at=NOW, index=-1)
+    dead_letter = msgspec.json.decode(made)
+    assert (dead_letter["bytes"], dead_letter["truncated"]) == (1_000_000, True)
+    assert "raw_text" not in dead_letter
     assert len(made) < 500_000
 
 

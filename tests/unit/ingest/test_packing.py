@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import codec
-from services.ingest.pipeline.packing import Caps, Fragment, key_of, next_record, pack, partition_of
+from services.ingest.pipeline.packing import Fragment, RecordLimits, key_of, next_record, pack, partition_of
 
 COMMON = {"occurred_at": 1_782_120_600_000, "platform": "twitter", "account": "GansuTravel"}
 
@@ -49,8 +49,8 @@ def test_the_key_is_the_scope_of_identity_or_order() -> None:
 def test_nothing_is_lost_reordered_or_misplaced(count: int, partitions: int, most: int, size: int) -> None:
     """The records of a partition hold its events in order, under the caps; oversize ones are told apart."""
     events = likes(count)
-    caps = Caps(most, size)
-    packed = pack(events, partitions, caps)
+    record_limits = RecordLimits(most, size)
+    packed = pack(events, partitions, record_limits)
     assert not packed.oversize
     for partition in range(partitions):
         fragments = [each for each in packed.fragments if each.partition == partition]
@@ -58,15 +58,15 @@ def test_nothing_is_lost_reordered_or_misplaced(count: int, partitions: int, mos
         assert sum(each.count for each in fragments) == len(
             [event for event in events if partition_of(event.event_id, partitions) == partition]
         )
-        held, at = [], 0
+        reserved, at = [], 0
         while at < len(fragments):
-            number, record = next_record(fragments, at, caps)
+            number, record = next_record(fragments, at, record_limits)
             assert len(record) <= size
             entries = json.loads(record)
             assert len(entries) <= most
-            held += [each["event_id"] for each in entries]
+            reserved += [each["event_id"] for each in entries]
             at += number
-        assert held == [
+        assert reserved == [
             event.event_id for event in events if partition_of(event.event_id, partitions) == partition
         ]
 
@@ -74,16 +74,16 @@ def test_nothing_is_lost_reordered_or_misplaced(count: int, partitions: int, mos
 def test_records_are_filled() -> None:
     """As many fragments as fit share a record, up to exactly the cap."""
     fragments = [Fragment(0, b"12345", 1) for _ in range(5)]
-    assert next_record(fragments, 0, Caps(10, 2 + 5 + 6 + 6)) == (3, b"[12345,12345,12345]")
-    assert next_record(fragments, 0, Caps(10, 2 + 5 + 6 + 5)) == (2, b"[12345,12345]")
-    assert next_record(fragments, 3, Caps(10, 1000)) == (2, b"[12345,12345]")
-    assert next_record(fragments, 0, Caps(4, 1000))[0] == 4
+    assert next_record(fragments, 0, RecordLimits(10, 2 + 5 + 6 + 6)) == (3, b"[12345,12345,12345]")
+    assert next_record(fragments, 0, RecordLimits(10, 2 + 5 + 6 + 5)) == (2, b"[12345,12345]")
+    assert next_record(fragments, 3, RecordLimits(10, 1000)) == (2, b"[12345,12345]")
+    assert next_record(fragments, 0, RecordLimits(4, 1000))[0] == 4
 
 
 def test_an_event_larger_than_a_record_is_told_apart() -> None:
     """The others are packed all the same."""
     small, large = likes(10), likes(1, size=200)
-    packed = pack([*small[:5], *large, *small[5:]], 2, Caps(100, 250))
+    packed = pack([*small[:5], *large, *small[5:]], 2, RecordLimits(100, 250))
     assert packed.oversize == large
     assert sum(fragment.count for fragment in packed.fragments) == 10
-    assert pack(large, 2, Caps(100, 250)).oversize == large
+    assert pack(large, 2, RecordLimits(100, 250)).oversize == large

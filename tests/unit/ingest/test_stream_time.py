@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 
 from schemas.codec import decode_one
-from schemas.reasons import Refusal
+from schemas.reasons import Rejection
 from schemas.structs import Event
-from services.ingest.pipeline.packing import Caps, pack
+from services.ingest.pipeline.packing import RecordLimits, pack
 
-CAPS = Caps(1000, 400_000)
+RECORD_LIMITS = RecordLimits(1000, 400_000)
 START_MS = 1_782_120_600_000
 
 
 def event(fields: dict[str, Any]) -> Event:
     """An event as ingest has it."""
     found = decode_one(json.dumps(fields).encode())
-    assert not isinstance(found, Refusal)
+    assert not isinstance(found, Rejection)
     return found
 
 
@@ -51,7 +51,7 @@ def test_the_events_of_one_account_spread_evenly(partitions: int) -> None:
     even within 5 %."""
     events = [interaction(n, "GansuTravel" if n % 100 else "VisitGansu") for n in range(20_000)]
     hot: Counter[int] = Counter()
-    for fragment in pack(events, partitions, CAPS).fragments:
+    for fragment in pack(events, partitions, RECORD_LIMITS).fragments:
         members = json.loads(b"[" + fragment.data + b"]")
         hot[fragment.partition] += sum(member["account"] == "GansuTravel" for member in members)
     even = sum(hot.values()) / partitions
@@ -64,7 +64,7 @@ def test_the_readings_of_a_hot_account_stay_in_one_partition_in_order() -> None:
     """Among 20,000 interactions of the account, its followers are in one partition and in the order sent."""
     events = [reading(n) if n % 10 == 0 else interaction(n, "GansuTravel") for n in range(20_000)]
     found: dict[int, list[int]] = {}
-    for fragment in pack(events, 8, CAPS).fragments:
+    for fragment in pack(events, 8, RECORD_LIMITS).fragments:
         for member in json.loads(b"[" + fragment.data + b"]"):
             if member["kind"] == "reading":
                 found.setdefault(fragment.partition, []).append(member["value"])

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from fanpulse.load.parsing.cell_parsers import CellError, Times, converter, is_absent
-from fanpulse.load.parsing.fields import Shape
+from fanpulse.load.parsing.fields import FieldType
 from schemas.reasons import Reason
 
 NINE_THIRTY = 1_782_120_600_000  # 2026-06-22T09:30:00Z
 
 
-def read(shape: Shape, value: Any) -> Any:
+def read(field_type: FieldType, value: Any) -> Any:
     """Convert one cell."""
-    return converter(shape, Times())(value)
+    return converter(field_type, Times())(value)
 
 
 @pytest.mark.parametrize(
@@ -48,14 +48,14 @@ def read(shape: Shape, value: Any) -> Any:
 )
 def test_times_of_every_readable_form_become_epoch_milliseconds(cell: Any, expected: Any) -> None:
     """RFC 3339 passes as it is; ISO, numbers and typed times become milliseconds; UTC without an offset."""
-    assert read(Shape.TIME, cell) == expected
+    assert read(FieldType.TIME, cell) == expected
 
 
 @pytest.mark.parametrize("cell", ["22/06/2026 09:30", "2026-06-31", "2026-06-22T25:00:00", "today", "1e9"])
 def test_a_time_that_cannot_be_read_stays_as_it_is(cell: str) -> None:
     """What is no time goes into the event unread, for ingest to refuse, and the reason is bad_time."""
     with pytest.raises(CellError) as caught:
-        read(Shape.TIME, cell)
+        read(FieldType.TIME, cell)
     assert caught.value.value == cell
     assert caught.value.reason is Reason.BAD_TIME
 
@@ -99,7 +99,7 @@ def test_the_unit_of_numbers_can_be_said() -> None:
 )
 def test_hashtags_are_split_at_blanks_commas_and_semicolons(cell: Any, tags: list[str]) -> None:
     """Full-width signs part them too; a list written out in JSON or Python is read as a list."""
-    assert read(Shape.HASHTAGS, cell) == tags
+    assert read(FieldType.HASHTAGS, cell) == tags
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_hashtags_are_split_at_blanks_commas_and_semicolons(cell: Any, tags: lis
 def test_an_id_that_a_spreadsheet_rounded_is_refused(cell: Any) -> None:
     """Its last digits are lost: to count under a guessed id would merge different posts."""
     with pytest.raises(CellError, match="export the column as text") as caught:
-        read(Shape.ID, cell)
+        read(FieldType.ID, cell)
     assert not isinstance(caught.value.value, str)  # so that ingest refuses it too
 
 
@@ -119,7 +119,7 @@ def test_an_id_that_a_spreadsheet_rounded_is_refused(cell: Any) -> None:
 )  # fmt: skip
 def test_whole_ids_become_texts(cell: Any, expected: str) -> None:
     """Digits of any length, whole numbers that a double holds exactly, and texts that only look odd."""
-    assert read(Shape.ID, cell) == expected
+    assert read(FieldType.ID, cell) == expected
 
 
 @pytest.mark.parametrize(
@@ -128,14 +128,14 @@ def test_whole_ids_become_texts(cell: Any, expected: str) -> None:
 def test_numbers_with_separators_are_refused(cell: Any) -> None:
     """12.400 is twelve thousand in one country and twelve in another: nothing is guessed."""
     with pytest.raises(CellError) as caught:
-        read(Shape.INTEGER, cell)
+        read(FieldType.INTEGER, cell)
     assert caught.value.reason is Reason.WRONG_TYPE
 
 
 @pytest.mark.parametrize(("cell", "expected"), [("12400", 12400), ("+5", 5), ("-5", -5), (7, 7), (5.0, 5)])
 def test_whole_numbers_are_read(cell: Any, expected: int) -> None:
     """Digits with an optional sign, and typed numbers without a fraction."""
-    assert read(Shape.INTEGER, cell) == expected
+    assert read(FieldType.INTEGER, cell) == expected
 
 
 @pytest.mark.parametrize(
@@ -144,14 +144,14 @@ def test_whole_numbers_are_read(cell: Any, expected: int) -> None:
 )
 def test_flags_are_read(cell: Any, expected: bool) -> None:
     """true, false, 1 and 0, in any case."""
-    assert read(Shape.BOOLEAN, cell) is expected
+    assert read(FieldType.BOOLEAN, cell) is expected
 
 
 @pytest.mark.parametrize("cell", ["yes", "2", 2, "t"])
 def test_other_words_are_no_flags(cell: Any) -> None:
     """Whether `y` is yes or the unknown of some survey is not for us to say."""
     with pytest.raises(CellError):
-        read(Shape.BOOLEAN, cell)
+        read(FieldType.BOOLEAN, cell)
 
 
 @pytest.mark.parametrize("cell", ["", "  ", None, float("nan")])

@@ -17,7 +17,7 @@ from fanpulse.load.client import (
     AddressError,
     GivenUpError,
     IngestClient,
-    IngestRefusedError,
+    IngestRejectedError,
     IngestUnavailableError,
 )
 
@@ -165,7 +165,7 @@ def test_retry_after_is_honoured(server: Server, after: str) -> None:
         assert "503 (full)" in problem
         waits.append(seconds)
 
-    client = IngestClient(server.url, on_wait=on_wait, give_up=lambda: bool(waits), patience_seconds=100)
+    client = IngestClient(server.url, on_wait=on_wait, fail=lambda: bool(waits), patience_seconds=100)
     with pytest.raises(GivenUpError):
         post(client, b"{}")
     assert waits == [7.0 if after == "7" else 60.0]
@@ -194,7 +194,7 @@ def test_patience_has_an_end() -> None:
 def test_what_will_not_pass_ends_it_at_once(server: Server, said: Said, says: str) -> None:
     """A wrong key or address is said as such, and so is an answer that does not fit the question."""
     server.answers = [said]
-    with pytest.raises(IngestRefusedError) as caught:
+    with pytest.raises(IngestRejectedError) as caught:
         post(IngestClient(server.url), b"{}")
     assert says in str(caught.value)
     assert len(server.requests) == 1

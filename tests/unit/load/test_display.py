@@ -16,11 +16,11 @@ from fanpulse.load.session import FileReport
 class Screen:
     """A display and what it printed."""
 
-    def __init__(self, *, quiet: bool = False, terminal: bool = False, horizon: int = 1000) -> None:
+    def __init__(self, *, quiet: bool = False, terminal: bool = False, dedup_window: int = 1000) -> None:
         self._out, self._err = io.StringIO(), io.StringIO()
         out = Console(file=self._out, width=80)
         err = Console(file=self._err, width=80, force_terminal=terminal)
-        self.display = LoadDisplay(out, err, quiet=quiet, horizon=horizon)
+        self.display = LoadDisplay(out, err, quiet=quiet, dedup_window=dedup_window)
 
     @property
     def out(self) -> str:

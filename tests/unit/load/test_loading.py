@@ -15,8 +15,8 @@ from fanpulse.load.loading import Limits, Loader, RejectedRow
 from fanpulse.load.opening import StoppedError
 from fanpulse.load.parsing.lines import Row
 from fanpulse.load.parsing.mapped import Mapped
-from fanpulse.load.rate_limiter import Pace, SpeedError, parse_speed
-from schemas.reasons import Reason, Refusal
+from fanpulse.load.rate_limiter import RateLimiter, SpeedError, parse_speed
+from schemas.reasons import Reason, Rejection
 
 ALL = Limits(batch_rows=3, batch_bytes=100, in_flight=2)
 
@@ -25,7 +25,7 @@ class Mapper:
     """Takes a row's bytes for its event; an x in it is known to be wrong."""
 
     def map(self, value: Any, /) -> Mapped:
-        known = (Refusal("quantity", Reason.WRONG_TYPE, "we know better"),) if b"x" in value else ()
+        known = (Rejection("quantity", Reason.WRONG_TYPE, "we know better"),) if b"x" in value else ()
         return Mapped(value, json.loads(value) if value.startswith(b"{") else None, known)
 
 
@@ -100,7 +100,7 @@ def test_rejected_rows_are_told_by_their_lines_in_order_of_the_file() -> None:
 def test_a_line_that_is_no_row_is_sent_as_it_stands() -> None:
     """So that it becomes a dead letter; its own problem is what is shown."""
     ingest, listener = Ingest(), Listener()
-    problem = Refusal("", Reason.NOT_UTF8, "byte 0xff at place 3 of line 9")
+    problem = Rejection("", Reason.NOT_UTF8, "byte 0xff at place 3 of line 9")
     loader(ingest, listener).run(iter([Row(9, b"a,\xff!", 50, 9, problem)]))
     assert ingest.batches == [[b"a,\xff!"]]
     assert listener.rejected == [RejectedRow(9, "", "not_utf8", "byte 0xff at place 3 of line 9")]
@@ -236,7 +236,7 @@ def test_a_load_goes_on_with_the_counts_it_had() -> None:
     assert after.seconds > 3
 
 
-class TestPace:
+class TestRateLimiter:
     """--speed."""
 
     @pytest.mark.parametrize(("text", "speed"), [("max", None), ("1x", 1.0), ("60x", 60.0), ("0.5x", 0.5)])
@@ -253,15 +253,15 @@ class TestPace:
     def test_rows_are_due_as_they_were_recorded(self) -> None:
         """A minute apart at 60x is a second; time spent elsewhere is made up; unreadable times are due."""
         now = 100.0
-        pace = Pace(60.0, lambda: now, lambda seconds: None)
+        rate_limiter = RateLimiter(60.0, lambda: now, lambda seconds: None)
         first = {"occurred_at": "2026-06-22T09:30:00Z"}
-        assert pace.delay(first) == 0
-        assert pace.delay({"occurred_at": 1_782_120_660_000}) == pytest.approx(1.0)
+        assert rate_limiter.delay(first) == 0
+        assert rate_limiter.delay({"occurred_at": 1_782_120_660_000}) == pytest.approx(1.0)
         now = 100.75
-        assert pace.delay({"occurred_at": "2026-06-22T09:31:00Z"}) == pytest.approx(0.25)
-        assert pace.delay({"occurred_at": "2026-06-22T09:00:00Z"}) == 0
+        assert rate_limiter.delay({"occurred_at": "2026-06-22T09:31:00Z"}) == pytest.approx(0.25)
+        assert rate_limiter.delay({"occurred_at": "2026-06-22T09:00:00Z"}) == 0
         for event in (None, {}, {"occurred_at": "soon"}, {"occurred_at": True}):
-            assert pace.delay(event) == 0
+            assert rate_limiter.delay(event) == 0
 
     def test_rows_wait_until_they_are_due(self) -> None:
         """At a recorded speed a row is not sent before its time, and rows before it are not kept back."""
@@ -280,7 +280,7 @@ class TestPace:
             return Answer(len(lines), ())
 
         times = [1_782_120_600_000 + offset for offset in (0, 10, 60_000, 30_000)]
-        pace = Pace(2.0, lambda: now, sleep)
-        loader(post, pace=pace).run(rows(*[b'{"occurred_at":%d}' % time for time in times]))
+        rate_limiter = RateLimiter(2.0, lambda: now, sleep)
+        loader(post, rate_limiter=rate_limiter).run(rows(*[b'{"occurred_at":%d}' % time for time in times]))
         assert [count for count, _ in sent] == [2, 2]
         assert (sent[0][1], sent[1][1] >= 30) == (0, True)

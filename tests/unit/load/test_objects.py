@@ -10,7 +10,7 @@ import pytest
 from fanpulse.load.parsing.objects import ObjectMapper
 from fanpulse.load.parsing.rules import parse_rules
 from schemas.codec import decode_one
-from schemas.reasons import Reason, Refusal
+from schemas.reasons import Reason, Rejection
 
 LIKE: dict[str, Any] = {
     "kind": "interaction", "event_id": "e1", "occurred_at": "2026-06-22T09:30:00Z", "platform": "twitter",
@@ -42,7 +42,7 @@ def test_an_event_without_an_id_gets_the_hash_of_its_content() -> None:
     other = mapper.map(line(row | {"action": "share"}))
     assert json.loads(first.line)["event_id"] == json.loads(second.line)["event_id"]
     assert json.loads(first.line)["event_id"] != json.loads(other.line)["event_id"]
-    assert not isinstance(decode_one(first.line), Refusal)
+    assert not isinstance(decode_one(first.line), Rejection)
 
 
 def test_a_further_campaign_does_not_change_the_id() -> None:
@@ -93,7 +93,7 @@ def test_what_is_no_event_is_passed_on_for_ingest_to_refuse(text: bytes, sets: l
     """No repair: not even a repeated key gets lost by writing the row anew."""
     found = ObjectMapper(parse_rules(sets=sets)).map(text).line
     verdict = decode_one(found)
-    assert isinstance(verdict, Refusal)
+    assert isinstance(verdict, Rejection)
     if b"action" in text:
         assert verdict.reason is Reason.REPEATED_KEY or found.count(b'"action"') == 2
 
@@ -123,8 +123,8 @@ def test_a_kind_of_somebody_else_is_no_kind_of_ours() -> None:
 def test_values_that_cannot_be_read_are_named() -> None:
     """As in a table, the value stays in the event, and the finding says what is wrong."""
     found = ObjectMapper(parse_rules("post", FIT)).map(line(FOREIGN | {"id": 1.22158e17, "created": "soon"}))
-    assert {refusal.field for refusal in found.refusals} == {"post_id", "occurred_at"}
-    assert isinstance(decode_one(found.line), Refusal)
+    assert {rejection.field for rejection in found.rejections} == {"post_id", "occurred_at"}
+    assert isinstance(decode_one(found.line), Rejection)
 
 
 def test_repeated_keys_of_rows_of_others_are_not_hidden() -> None:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fanpulse.load.compressed import DamagedFileError, content_size
-from fanpulse.load.opening import OpenFile, OpeningError, StoppedError, judge_format
+from fanpulse.load.opening import OpenFile, OpeningError, StoppedError, detect_format
 from fanpulse.load.parsing import lines as lines_module
 from fanpulse.load.parsing.delimited import Delimited, DelimitedError
 from fanpulse.load.parsing.jsonlines import JsonLines
@@ -181,7 +181,7 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-class TestPacked:
+class TestCompressed:
     """Compressed files."""
 
     @pytest.mark.parametrize("name", PACKERS)
@@ -203,12 +203,12 @@ class TestPacked:
         """A download that broke off, or nonsense inside: said as such, not taken for the end of the file."""
         path = tmp_path / "rows"
         text = "a,b\n" + "".join(f"{os.urandom(40).hex()},x\n" for _ in range(20_000))
-        packed = bytearray(PACKERS[name](text.encode()))
+        compressed = bytearray(PACKERS[name](text.encode()))
         if cut:
-            del packed[-len(packed) // 3 :]
+            del compressed[-len(compressed) // 3 :]
         else:
-            packed[100_000:300_000] = b"\xff" * 200_000
-        path.write_bytes(packed)
+            compressed[100_000:300_000] = b"\xff" * 200_000
+        path.write_bytes(compressed)
         with pytest.raises(DamagedFileError, match=f"{name} data is damaged or cut short"):
             read_file(path)
 
@@ -224,8 +224,8 @@ class TestPacked:
     @pytest.mark.parametrize("size", [0, 1, 255, 256, 65_791, 65_792, 300_000])
     def test_a_zstd_file_states_its_unpacked_size(self, size: int) -> None:
         """The head of a frame is read as RFC 8878 says, in each form: the progress bar needs an end."""
-        packed = bytes(cramjam.zstd.compress(b"x" * size))
-        stated = content_size(packed[:18])
+        compressed = bytes(cramjam.zstd.compress(b"x" * size))
+        stated = content_size(compressed[:18])
         assert stated in (size, None)
 
     def test_a_reader_that_stops_early_leaves_no_thread_behind(self, tmp_path: Path) -> None:
@@ -258,7 +258,7 @@ class TestOpening:
     )
     def test_the_content_decides(self, head: bytes, name: str, expected: str) -> None:
         """The name helps only where the first bytes say nothing."""
-        assert judge_format(head, name) == expected
+        assert detect_format(head, name) == expected
 
     @pytest.mark.parametrize(
         ("head", "says"),
@@ -267,7 +267,7 @@ class TestOpening:
     def test_formats_that_are_not_read_are_named(self, head: bytes, says: str) -> None:
         """With what to do about it."""
         with pytest.raises(OpeningError, match=says):
-            judge_format(head, "x")
+            detect_format(head, "x")
 
     def test_a_missing_file_and_a_folder_are_errors_of_one_line(self, tmp_path: Path) -> None:
         """No traceback for a misspelt name."""

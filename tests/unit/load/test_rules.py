@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fanpulse.load.parsing.fields import Shape, all_fields, closest, fields_of
+from fanpulse.load.parsing.fields import FieldType, all_fields, closest, fields_of
 from fanpulse.load.parsing.rules import RulesError, parse_rules
 
 
@@ -13,11 +13,11 @@ def test_fields_are_those_of_the_contract() -> None:
     post, interaction = fields_of("post"), fields_of("interaction")
     assert post["post_id"].required
     assert not post["hashtags"].required
-    assert post["hashtags"].shape is Shape.HASHTAGS
-    assert interaction["actor.country"].shape is Shape.TEXT
-    assert interaction["actor.verified"].shape is Shape.BOOLEAN
+    assert post["hashtags"].field_type is FieldType.HASHTAGS
+    assert interaction["actor.country"].field_type is FieldType.TEXT
+    assert interaction["actor.verified"].field_type is FieldType.BOOLEAN
     assert not interaction["actor.id"].required
-    assert interaction["quantity"].shape is Shape.INTEGER
+    assert interaction["quantity"].field_type is FieldType.INTEGER
     assert {"kind", "v"}.isdisjoint(all_fields())
 
 

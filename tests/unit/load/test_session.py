@@ -156,8 +156,8 @@ def test_a_damaged_file_is_loaded_up_to_the_damage(tmp_path: Path) -> None:
     rows = "".join(
         f"2026-06-22T09:30:00Z,twitter,{os.urandom(30).hex()},p{number}\n" for number in range(20_000)
     )
-    packed = gzip.compress((HEADER + rows).encode())
-    path.write_bytes(packed[: len(packed) // 2])
+    compressed = gzip.compress((HEADER + rows).encode())
+    path.write_bytes(compressed[: len(compressed) // 2])
     ingest = Ingest()
     with pytest.raises(FileError, match="gzip data is damaged or cut short") as caught:
         run(ingest, tmp_path, str(path), limits=Limits(in_flight=1))

@@ -10,7 +10,7 @@ import pytest
 from fanpulse.load.parsing.rules import RulesError, parse_rules
 from fanpulse.load.parsing.tables import TableMapper
 from schemas.codec import decode_one
-from schemas.reasons import Reason, Refusal
+from schemas.reasons import Reason, Rejection
 
 POST = ["occurred_at", "platform", "account", "post_id", "hashtags"]
 ROW = ["2026-06-22T09:30:00Z", "twitter", "GansuTravel", "p1", "#FuxiCeremony 伏羲大典"]
@@ -30,7 +30,7 @@ def test_columns_named_like_fields_map_by_themselves() -> None:
         "kind": "post", "occurred_at": "2026-06-22T09:30:00Z", "platform": "twitter",
         "account": "GansuTravel", "post_id": "p1", "hashtags": ["#FuxiCeremony", "伏羲大典"],
     }  # fmt: skip
-    assert not isinstance(decode_one(json.dumps(event | {"event_id": "x"}).encode()), Refusal)
+    assert not isinstance(decode_one(json.dumps(event | {"event_id": "x"}).encode()), Rejection)
 
 
 def test_map_and_set_fit_the_rest() -> None:
@@ -66,9 +66,9 @@ def test_a_cell_that_cannot_be_read_goes_on_as_it_is() -> None:
     """The event goes to ingest with the offending value in place, and ingest refuses that very field."""
     mapper = TableMapper(parse_rules("interaction", (), ["action=like"]), [*POST, "quantity"])
     found = mapper.map([*ROW, "12,400"])
-    assert found.refusals[0].field == "quantity"
+    assert found.rejections[0].field == "quantity"
     verdict = decode_one(found.line)
-    assert isinstance(verdict, Refusal)
+    assert isinstance(verdict, Rejection)
     assert (verdict.field, verdict.reason) == ("quantity", Reason.WRONG_TYPE)
     assert b"12,400" in found.line
 
@@ -79,9 +79,9 @@ def test_a_rounded_id_reaches_ingest_as_a_number_so_that_it_is_refused(field: st
     columns = [*POST[:3], "action", field]
     found = TableMapper(parse_rules("interaction"), columns).map([*ROW[:3], "like", "1.22158E+17"])
     verdict = decode_one(found.line)
-    assert isinstance(verdict, Refusal)
+    assert isinstance(verdict, Rejection)
     assert (verdict.field, verdict.reason) == (field, Reason.WRONG_TYPE)
-    assert [refusal.field for refusal in found.refusals] == [field]
+    assert [rejection.field for rejection in found.rejections] == [field]
 
 
 def test_the_kind_may_stand_in_a_column() -> None:
@@ -103,7 +103,7 @@ def test_an_unknown_kind_is_for_ingest_to_refuse() -> None:
     found = TableMapper(parse_rules(), [*POST, "kind"]).map([*ROW, "boost"])
     assert json.loads(found.line)["post_id"] == "p1"
     verdict = decode_one(found.line)
-    assert isinstance(verdict, Refusal)
+    assert isinstance(verdict, Rejection)
     assert verdict.reason is Reason.UNKNOWN_KIND
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from schemas import codec
 from schemas.events import LOG_ENTRY, MODELS, Clock
-from schemas.reasons import Reason, Refusal
+from schemas.reasons import Reason, Rejection
 from schemas.structs import STRUCTS, Interaction, derive
-from schemas.verdict import MAX_DEPTH, judge
+from schemas.validation import MAX_DEPTH, validate
 
 INTERACTION: dict[str, Any] = {
     "kind": "interaction",
@@ -32,7 +32,7 @@ def raw(**changes: Any) -> bytes:
 def logged(body: bytes) -> dict[str, Any]:
     """What the log would hold of an event."""
     event = codec.decode_one(body)
-    assert not isinstance(event, Refusal), event
+    assert not isinstance(event, Rejection), event
     entry: dict[str, Any] = json.loads(codec.encode(event))
     return entry
 
@@ -40,7 +40,7 @@ def logged(body: bytes) -> dict[str, Any]:
 def refused(body: bytes) -> tuple[str, Reason]:
     """Field and reason of a refusal."""
     verdict = codec.decode_one(body)
-    assert isinstance(verdict, Refusal), verdict
+    assert isinstance(verdict, Rejection), verdict
     return verdict.field, verdict.reason
 
 
@@ -80,7 +80,7 @@ def test_times_are_read_the_same_by_both_ways(text: str | int, moment: int) -> N
     """RFC 3339 with any offset and fraction, and epoch milliseconds; twice, since parts are remembered."""
     for _ in range(2):
         assert logged(raw(occurred_at=text))["occurred_at"] == moment
-    assert judge(raw(occurred_at=text)).occurred_at == moment
+    assert validate(raw(occurred_at=text)).occurred_at == moment
 
 
 def test_the_fast_way_takes_what_it_should() -> None:
@@ -220,7 +220,7 @@ def test_details_are_short_and_can_be_shown() -> None:
     """A client's long or broken text does not come back at full length, nor as text that is no UTF-8."""
     for body in (raw(kind="k" * 100_000), raw(**{"\ud800" * 1000: 1})):
         verdict = codec.decode_one(body)
-        assert isinstance(verdict, Refusal)
+        assert isinstance(verdict, Rejection)
         assert len(verdict.detail.encode()) < 5000
         assert len(verdict.field.encode()) < 5000
 
@@ -236,7 +236,7 @@ def test_an_array_is_split_into_the_bytes_as_sent() -> None:
 def test_what_is_no_array_is_refused_as_a_whole(body: bytes) -> None:
     """If the members cannot be told apart, the body as a whole is not JSON."""
     verdict = codec.split_array(body)
-    assert isinstance(verdict, Refusal)
+    assert isinstance(verdict, Rejection)
     assert verdict.reason is Reason.NOT_JSON
 
 
@@ -250,8 +250,8 @@ def test_a_line_holds_one_event() -> None:
 
 def test_a_clock_record_is_a_log_entry() -> None:
     """It is compact JSON that the contract's own model reads."""
-    entry = codec.encode_clock(Clock(kind="clock", present=1_782_120_600_000, source="wall"))
-    assert entry == b'{"kind":"clock","v":1,"present":1782120600000,"source":"wall"}'
+    entry = codec.encode_clock(Clock(kind="clock", stream_time=1_782_120_600_000, source="wall"))
+    assert entry == b'{"kind":"clock","v":1,"stream_time":1782120600000,"source":"wall"}'
     assert LOG_ENTRY.validate_json(entry).kind == "clock"
 
 

@@ -13,14 +13,14 @@ import pytest
 from aiohttp import web
 
 from fanpulse.simulate import pacing
-from fanpulse.simulate.matrix import MINUTE_MS, START_MS
 from fanpulse.simulate.noise import ACCEPTED, DUPLICATE, Item
+from fanpulse.simulate.organisation import MINUTE_MS, START_MS
 from fanpulse.simulate.pacing import MAX_EVENTS, MAX_SPAN_MS, batches
 from fanpulse.simulate.player import WINDOW, Player, PlayError
 from fanpulse.simulate.scenario import Scenario
-from fanpulse.simulate.sent_counts import AnswerError, Tally
+from fanpulse.simulate.sent_counts import AnswerError, SentCounts
 from schemas.codec import decode_one
-from schemas.reasons import Reason, Refusal
+from schemas.reasons import Reason, Rejection
 
 ITEMS = Scenario(minutes=12).items
 
@@ -60,13 +60,17 @@ def test_some_events_go_alone_and_only_well_formed_ones() -> None:
 
 def test_the_tally_tells_where_ingest_judged_otherwise() -> None:
     """An event refused though it was good, or for another reason, is counted and shown."""
-    tally = Tally()
+    sent_counts = SentCounts()
     sent = [item(0), item(1, Reason.BAD_TIME), item(2, DUPLICATE), item(3)]
-    refused = [{"index": 1, "reason": "bad_value"}, {"index": 3, "reason": "too_deep"}]
-    tally.record(sent, {"accepted": 2, "rejected": refused})
-    assert (tally.sent, tally.accepted, dict(tally.rejected)) == (4, 2, {"bad_value": 1, "too_deep": 1})
-    assert tally.mismatched == 2
-    assert str(tally.mismatches[0]).startswith("expected bad_time, got bad_value: ")
+    rejected = [{"index": 1, "reason": "bad_value"}, {"index": 3, "reason": "too_deep"}]
+    sent_counts.record(sent, {"accepted": 2, "rejected": rejected})
+    assert (sent_counts.sent, sent_counts.accepted, dict(sent_counts.rejected)) == (
+        4,
+        2,
+        {"bad_value": 1, "too_deep": 1},
+    )
+    assert sent_counts.mismatched == 2
+    assert str(sent_counts.mismatches[0]).startswith("expected bad_time, got bad_value: ")
 
 
 @pytest.mark.parametrize(
@@ -84,10 +88,10 @@ def test_the_tally_tells_where_ingest_judged_otherwise() -> None:
 )
 def test_an_answer_that_does_not_account_for_every_event_is_an_error(answer: object) -> None:
     """No event is taken for accepted that the answer does not name."""
-    tally = Tally()
+    sent_counts = SentCounts()
     with pytest.raises(AnswerError):
-        tally.record([item(0), item(1)], answer)
-    assert tally.sent == 0
+        sent_counts.record([item(0), item(1)], answer)
+    assert sent_counts.sent == 0
 
 
 class FakeIngest:
@@ -114,17 +118,17 @@ class FakeIngest:
             return web.Response(status=fault, headers={"Retry-After": "0"})
         body = await request.read()
         lines = body.split(b"\n")[:-1] if request.content_type == "application/x-ndjson" else [body]
-        refused = []
+        rejected = []
         for index, line in enumerate(lines):
             found = decode_one(line)
-            if isinstance(found, Refusal):
-                refused.append({"index": index, "reason": str(found.reason)})
+            if isinstance(found, Rejection):
+                rejected.append({"index": index, "reason": str(found.reason)})
             else:
                 self.stored.append(line)
         if fault == -1 and request.transport:
             request.transport.close()  # stored, and the answer lost
-        answer = {"accepted": len(lines) - len(refused), "rejected": refused}
-        return web.json_response(answer, status=202 if len(refused) < len(lines) else 422)
+        answer = {"accepted": len(lines) - len(rejected), "rejected": rejected}
+        return web.json_response(answer, status=202 if len(rejected) < len(lines) else 422)
 
 
 @asynccontextmanager
@@ -152,12 +156,12 @@ async def test_everything_is_sent_and_tallied_as_the_scenario_expects() -> None:
     """Each line arrives once; accepted and rejected by reason are as expected; few requests at a time."""
     ingest = FakeIngest()
     async with serving(ingest) as url:
-        tally = await Player(url, PLAYED, speed=0).run()
+        sent_counts = await Player(url, PLAYED, speed=0).run()
     assert Counter(ingest.stored) == good_lines(PLAYED)
-    assert tally.sent == len(PLAYED)
-    assert tally.accepted == good_lines(PLAYED).total()
-    assert tally.rejected == Counter(str(e.expected) for e in PLAYED if isinstance(e.expected, Reason))
-    assert tally.mismatched == tally.retries == 0
+    assert sent_counts.sent == len(PLAYED)
+    assert sent_counts.accepted == good_lines(PLAYED).total()
+    assert sent_counts.rejected == Counter(str(e.expected) for e in PLAYED if isinstance(e.expected, Reason))
+    assert sent_counts.mismatched == sent_counts.retries == 0
     assert ingest.most_under_way <= WINDOW
 
 
@@ -166,12 +170,12 @@ async def test_a_request_is_sent_again_until_it_is_answered(fault: int) -> None:
     """Refused for now, or stored and the answer lost: nothing is missing, and the tally counts it once."""
     ingest = FakeIngest(lambda number: fault if number % 3 == 0 else None)
     async with serving(ingest) as url:
-        tally = await Player(url, PLAYED, speed=0).run()
+        sent_counts = await Player(url, PLAYED, speed=0).run()
     assert set(ingest.stored) == set(good_lines(PLAYED))
-    assert tally.accepted == good_lines(PLAYED).total()
-    assert tally.sent == len(PLAYED)
-    assert tally.retries > 0
-    assert tally.mismatched == 0
+    assert sent_counts.accepted == good_lines(PLAYED).total()
+    assert sent_counts.sent == len(PLAYED)
+    assert sent_counts.retries > 0
+    assert sent_counts.mismatched == 0
 
 
 async def test_an_ingest_that_comes_later_is_waited_for() -> None:

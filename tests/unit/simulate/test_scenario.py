@@ -11,7 +11,8 @@ from statistics import median
 import pytest
 
 from fanpulse.simulate import ceremony, malformed
-from fanpulse.simulate.matrix import (
+from fanpulse.simulate.noise import ACCEPTED, DUPLICATE, Item, written
+from fanpulse.simulate.organisation import (
     ACCOUNTS,
     BROADCAST_ID,
     CHINESE_READERS,
@@ -20,7 +21,6 @@ from fanpulse.simulate.matrix import (
     MINUTE_MS,
     START_MS,
 )
-from fanpulse.simulate.noise import ACCEPTED, DUPLICATE, Item, written
 from fanpulse.simulate.readings import PURGE_MS, PURGED
 from fanpulse.simulate.scenario import DEFAULT_SEED, Scenario, happenings
 from schemas.codec import decode_one
@@ -36,7 +36,7 @@ from schemas.events import (
 )
 from schemas.fields import parse_time
 from schemas.hashtags import AliasTable, canonical
-from schemas.reasons import Reason, Refusal
+from schemas.reasons import Reason, Rejection
 from services.aggregate.counting.readings import Readings
 
 SEEDS = (DEFAULT_SEED, 7)
@@ -138,7 +138,7 @@ def test_the_contract_judges_every_line_as_the_scenario_expects() -> None:
     """Each line is accepted or refused, for the very reason; only time ahead is left to ingest's clock."""
     for item in scenario().items:
         found = decode_one(item.line)
-        got = found.reason if isinstance(found, Refusal) else ACCEPTED
+        got = found.reason if isinstance(found, Rejection) else ACCEPTED
         beyond = item.expected in (DUPLICATE, Reason.AHEAD_OF_CLOCK)
         assert got == (ACCEPTED if beyond else item.expected), item.line
 
@@ -216,15 +216,15 @@ def test_a_platform_corrects_itself_once(seed: int) -> None:
     for sent, event in counted(seed):
         if isinstance(event, Reading):
             subject = subject_of(event.account, event.post_id, event.broadcast_id)
-            corrections = figures.corrections
+            downward_adjustments = figures.downward_adjustments
             key = ("reading", event.platform, subject, event.metric)
             figures.take(key, event.value, int(event.occurred_at))
-            if figures.corrections > corrections:
+            if figures.downward_adjustments > downward_adjustments:
                 assert (event.platform, event.post_id) == PURGED
                 assert sent >= PURGE_MS
-    assert (figures.corrections, figures.resets) == (1, 0)
+    assert (figures.downward_adjustments, figures.resets) == (1, 0)
     assert figures.late > 0
-    [purged] = [course for course in figures.courses.values() if course.corrections]
+    [purged] = [history for history in figures.histories.values() if history.downward_adjustments]
     assert purged.lost > 1_000
 
 

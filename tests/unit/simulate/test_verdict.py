@@ -14,9 +14,9 @@ from rich.console import Console
 
 from fanpulse.simulate.closing import addresses, closing, opening
 from fanpulse.simulate.scenario import Expectation
-from fanpulse.simulate.sent_counts import Mismatch, Tally
+from fanpulse.simulate.sent_counts import Mismatch, SentCounts
 from fanpulse.simulate.setting import demo_settings
-from fanpulse.simulate.verdict import Outcome, judge
+from fanpulse.simulate.verdict import Outcome, compare
 from services.runtime.settings import (
     AlertsSettings,
     IngestSettings,
@@ -52,11 +52,13 @@ class Audit:
 
 
 EXPECTED = Expectation(sent=1_000, accepted=990, duplicates=20, rejected={"bad_time": 7, "not_json": 3})
-TALLY = Tally(sent=1_000, accepted=990, rejected=Counter({"bad_time": 7, "not_json": 3}), requests=10)
+SENT_COUNTS = SentCounts(
+    sent=1_000, accepted=990, rejected=Counter({"bad_time": 7, "not_json": 3}), requests=10
+)
 
 
-def outcome(tally: Tally = TALLY, audit: Audit | None = None) -> Outcome:
-    return judge(EXPECTED, tally, audit or Audit(), 1.5)
+def outcome(sent_counts: SentCounts = SENT_COUNTS, audit: Audit | None = None) -> Outcome:
+    return compare(EXPECTED, sent_counts, audit or Audit(), 1.5)
 
 
 def test_all_as_expected_is_good() -> None:
@@ -74,7 +76,7 @@ def test_all_as_expected_is_good() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tally", "audit", "problem"),
+    ("sent_counts", "audit", "problem"),
     [
         ({}, {"exact": False, "verdict": "DIFFERS"}, "verdict is DIFFERS"),
         ({}, {"exact": False, "verdict": "DIFFERS", "differences": (Line("MISSING x"),)}, "MISSING x"),
@@ -90,17 +92,17 @@ def test_all_as_expected_is_good() -> None:
     ],
 )
 def test_each_deviation_is_a_problem_of_its_own(
-    tally: dict[str, Any], audit: dict[str, Any], problem: str
+    sent_counts: dict[str, Any], audit: dict[str, Any], problem: str
 ) -> None:
     """One figure that is off makes the verdict not good, and is named with its size."""
-    bad = outcome(replace(TALLY, **tally), replace(Audit(), **audit))
+    bad = outcome(replace(SENT_COUNTS, **sent_counts), replace(Audit(), **audit))
     assert not bad.good
     assert any(problem in line for line in bad.problems), bad.problems
 
 
 def test_events_sent_again_after_a_lost_answer_are_no_duplicates_of_the_scenario() -> None:
     """They are in the log twice and count once; the figures of the report still fit together."""
-    retried = outcome(replace(TALLY, retries=2), replace(Audit(), events=1_040))
+    retried = outcome(replace(SENT_COUNTS, retries=2), replace(Audit(), events=1_040))
     assert retried.good
     assert (retried.resent, retried.duplicates, retried.counted) == (50, 20, 970)
 
@@ -113,7 +115,7 @@ def printed(renderable: Any) -> str:
 
 def test_the_report_for_people_has_every_figure() -> None:
     """Counts, reasons, spikes and the verdict; when not good, why."""
-    text = printed(closing(outcome(replace(TALLY, retries=2), replace(Audit(), events=1_040))))
+    text = printed(closing(outcome(replace(SENT_COUNTS, retries=2), replace(Audit(), events=1_040))))
     for words in ("1,000", "990", "bad_time 7, not_json 3", "970", "09:41 6.8x", "AGREES", "50 events"):
         assert words in text
     text = printed(closing(outcome(audit=replace(Audit(), counted=969))))

@@ -13,14 +13,14 @@ import pytest
 
 from services.supervise.backoff import Backoff
 from services.supervise.child import Child
-from services.supervise.events import Happening, StackEvent
-from services.supervise.managed_process import HttpUnit, UnitError
-from services.supervise.supervisor import Keeper
+from services.supervise.events import EventType, StackEvent
+from services.supervise.managed_process import HttpProcess, ProcessError
+from services.supervise.supervisor import Supervisor
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(300)"]
 
 
-class Unit(HttpUnit):
+class ManagedProcess(HttpProcess):
     """A real process whose answers the test decides."""
 
     def __init__(self, command: list[str], folder: Path) -> None:
@@ -53,7 +53,7 @@ class Watcher:
         self.events.append(event)
         self._more.set()
 
-    async def until(self, claim: Callable[[list[Happening]], bool]) -> list[Happening]:
+    async def until(self, claim: Callable[[list[EventType]], bool]) -> list[EventType]:
         """Wait until what was told makes the claim true."""
         async with asyncio.timeout(20):
             while not claim(self.happenings):
@@ -62,70 +62,70 @@ class Watcher:
         return self.happenings
 
     @property
-    def happenings(self) -> list[Happening]:
-        return [event.happening for event in self.events]
+    def happenings(self) -> list[EventType]:
+        return [event.event_type for event in self.events]
 
 
 @asynccontextmanager
-async def kept(unit: Unit, watcher: Watcher) -> AsyncIterator[None]:
+async def kept(process: ManagedProcess, watcher: Watcher) -> AsyncIterator[None]:
     """The unit, started and kept, with no delays."""
-    keeper = Keeper(unit, watcher, backoff=Backoff(0.0, 0.0), probe_seconds=0.01)
+    supervisor = Supervisor(process, watcher, backoff=Backoff(0.0, 0.0), probe_seconds=0.01)
     task = None
     try:
-        await keeper.start()
-        task = asyncio.create_task(keeper.keep())
+        await supervisor.start()
+        task = asyncio.create_task(supervisor.keep())
         yield
     finally:
         if task is not None:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-        await unit.kill()
+        await process.kill()
 
 
 async def test_a_dead_process_is_started_again(tmp_path: Path) -> None:
     """A process that is killed is told of and replaced by a new one, which is told when it is ready."""
-    unit, watcher = Unit(SLEEP, tmp_path), Watcher()
-    async with kept(unit, watcher):
-        first = unit.pid
-        await unit.kill()
-        told = await watcher.until(lambda told: told.count(Happening.READY) == 2)
-        assert unit.pid not in (None, first)
+    process, watcher = ManagedProcess(SLEEP, tmp_path), Watcher()
+    async with kept(process, watcher):
+        first = process.pid
+        await process.kill()
+        told = await watcher.until(lambda told: told.count(EventType.READY) == 2)
+        assert process.pid not in (None, first)
     assert told == [
-        Happening.STARTING,
-        Happening.READY,
-        Happening.EXITED,
-        Happening.RESTARTING,
-        Happening.STARTING,
-        Happening.READY,
+        EventType.STARTING,
+        EventType.READY,
+        EventType.EXITED,
+        EventType.RESTARTING,
+        EventType.STARTING,
+        EventType.READY,
     ]
     assert "killed by signal 9" in watcher.events[2].text
 
 
 async def test_a_hanging_process_is_killed_and_started_again(tmp_path: Path) -> None:
     """A process that lives and does not answer five times in a row is ended by force and replaced."""
-    unit, watcher = Unit(SLEEP, tmp_path), Watcher()
-    async with kept(unit, watcher):
-        unit.answers = False
-        await watcher.until(lambda told: told.count(Happening.STARTING) == 2)
-        unit.answers = True
-        await watcher.until(lambda told: told.count(Happening.READY) == 2)
-        assert Happening.HUNG in watcher.happenings
-        assert unit.children[0].returncode == -9
-        assert unit.pid == unit.children[-1].pid
+    process, watcher = ManagedProcess(SLEEP, tmp_path), Watcher()
+    async with kept(process, watcher):
+        process.answers = False
+        await watcher.until(lambda told: told.count(EventType.STARTING) == 2)
+        process.answers = True
+        await watcher.until(lambda told: told.count(EventType.READY) == 2)
+        assert EventType.HUNG in watcher.happenings
+        assert process.children[0].returncode == -9
+        assert process.pid == process.children[-1].pid
 
 
 async def test_a_process_that_ends_at_its_start_is_an_error(tmp_path: Path) -> None:
     """The first start fails with the exit status and the last of the log, and is not tried again."""
-    unit, watcher = (
-        Unit([sys.executable, "-c", "import sys; sys.exit('no such rule file')"], tmp_path),
+    process, watcher = (
+        ManagedProcess([sys.executable, "-c", "import sys; sys.exit('no such rule file')"], tmp_path),
         Watcher(),
     )
-    unit.answers = False
-    with pytest.raises(UnitError, match=r"(?s)ingest: ended with status 1; .*no such rule file"):
-        async with kept(unit, watcher):
+    process.answers = False
+    with pytest.raises(ProcessError, match=r"(?s)ingest: ended with status 1; .*no such rule file"):
+        async with kept(process, watcher):
             pass
-    assert watcher.happenings == [Happening.STARTING]
+    assert watcher.happenings == [EventType.STARTING]
 
 
 async def test_a_process_that_cannot_be_run_again_is_tried_again(tmp_path: Path) -> None:
@@ -133,12 +133,12 @@ async def test_a_process_that_cannot_be_run_again_is_tried_again(tmp_path: Path)
     program = tmp_path / "program"
     program.write_text("#!/bin/sh\nexec sleep 300\n")
     program.chmod(0o755)
-    unit, watcher = Unit([str(program)], tmp_path), Watcher()
-    async with kept(unit, watcher):
+    process, watcher = ManagedProcess([str(program)], tmp_path), Watcher()
+    async with kept(process, watcher):
         program.chmod(0o644)
-        await unit.kill()
-        await watcher.until(lambda told: told.count(Happening.FAILED) >= 2)
+        await process.kill()
+        await watcher.until(lambda told: told.count(EventType.FAILED) >= 2)
         program.chmod(0o755)
-        await watcher.until(lambda told: told.count(Happening.READY) == 2)
-    failed = next(event for event in watcher.events if event.happening is Happening.FAILED)
+        await watcher.until(lambda told: told.count(EventType.READY) == 2)
+    failed = next(event for event in watcher.events if event.event_type is EventType.FAILED)
     assert "Permission denied" in failed.text

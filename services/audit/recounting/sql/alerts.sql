@@ -10,53 +10,53 @@ create or replace view accepted as
 with ordered as (
     select *,
         max(occurred_at_ms) over (
-            partition by partition, platform, subject, metric order by pos, place
+            partition by partition, platform, subject, metric order by record_offset, entry_index
             rows between unbounded preceding and 1 preceding
         ) as newest_ms
     from reported
 )
 select *,
-    lag(value) over (partition by partition, platform, subject, metric order by pos, place) as before
+    lag(value) over (partition by partition, platform, subject, metric order by record_offset, entry_index) as before
 from ordered where newest_ms is null or occurred_at_ms >= newest_ms;
 
 -- name: account_hit
 -- What adds up to the figures of an account; a reading adds the change that it makes.
 create or replace view account_hit as
-select partition, pos, place, stamp_ms, occurred_at_ms, platform, account, action, quantity from acted
+select partition, record_offset, entry_index, record_timestamp_ms, occurred_at_ms, platform, account, action, quantity from acted
 union all
-select partition, pos, place, stamp_ms, occurred_at_ms, platform, account, 'reading:' || metric,
+select partition, record_offset, entry_index, record_timestamp_ms, occurred_at_ms, platform, account, 'reading:' || metric,
     value - coalesce(before, 0)
 from accepted where post_id is null and broadcast_id is null;
 
 -- name: subject_hit
 -- What adds up to the figures of every subject that can have a milestone. Accounts are summed up for their
--- platform and for the matrix. part: which part of the figure it is, the action or else the account.
+-- platform and for the all_accounts. part: which part of the figure it is, the action or else the account.
 create or replace view subject_hit as
-select 'account' as scope, platform as s1, account as s2, partition, pos, place, stamp_ms, occurred_at_ms,
+select 'account' as scope, platform as s1, account as s2, partition, record_offset, entry_index, record_timestamp_ms, occurred_at_ms,
     action, quantity, action as part
 from account_hit
 union all
-select 'platform', platform, '', partition, pos, place, stamp_ms, occurred_at_ms, action, quantity,
+select 'platform', platform, '', partition, record_offset, entry_index, record_timestamp_ms, occurred_at_ms, action, quantity,
     platform || ':' || account
 from account_hit
 union all
-select 'matrix', '', '', partition, pos, place, stamp_ms, occurred_at_ms, action, quantity,
+select 'all_accounts', '', '', partition, record_offset, entry_index, record_timestamp_ms, occurred_at_ms, action, quantity,
     platform || ':' || account
 from account_hit
 union all
-select 'post', platform, post_id, partition, pos, place, stamp_ms, occurred_at_ms, action, quantity, action
+select 'post', platform, post_id, partition, record_offset, entry_index, record_timestamp_ms, occurred_at_ms, action, quantity, action
 from acted where kind = 'interaction' and post_id is not null
 union all
-select 'hashtag', unnest(hashtags), '', partition, pos, place, stamp_ms, occurred_at_ms, action, quantity,
+select 'hashtag', unnest(hashtags), '', partition, record_offset, entry_index, record_timestamp_ms, occurred_at_ms, action, quantity,
     action
 from acted
 union all
-select 'campaign', campaign, '', partition, pos, place, stamp_ms, occurred_at_ms, action, quantity, action
+select 'campaign', campaign, '', partition, record_offset, entry_index, record_timestamp_ms, occurred_at_ms, action, quantity, action
 from acted where campaign is not null;
 
 -- name: metric_hit
 -- The hits of each series that has a milestone, once, however many thresholds it has. Only those that
--- count are of the metric; the others tell when the subject was last met.
+-- count are of the metric; the others tell when the subject was last seen.
 create or replace view metric_hit as
 with series as (
     select distinct scope, s1, s2, metric, starts_with(metric, 'reading:') as is_reading from wanted
@@ -71,8 +71,8 @@ where (is_reading and action = series.metric) or (not is_reading and not starts_
 -- name: series_hit
 -- The same, summed up per record: within a record counts only rise. Readings may fall, so each has a row.
 create or replace table series_hit as
-select scope, s1, s2, metric, partition, pos, stamp_ms, counts, case when counts then part end as part,
-    case when is_reading then place else -1 end as place,
+select scope, s1, s2, metric, partition, record_offset, record_timestamp_ms, counts, case when counts then part end as part,
+    case when is_reading then entry_index else -1 end as entry_index,
     sum(quantity) as quantity, max(newest_ms) as newest_ms
 from metric_hit group by all;
 
@@ -82,7 +82,7 @@ select n, coalesce(sum(quantity) filter (counts), 0) as figure, max(newest_ms) a
 from wanted
 join series_hit as h using (scope, s1, s2, metric)
 join wanted_as_of as a using (n, partition)
-where h.pos <= a.last_offset
+where h.record_offset <= a.last_offset
 group by n;
 
 -- name: parts
@@ -90,7 +90,7 @@ select n, part, sum(quantity) as figure
 from wanted
 join series_hit as h using (scope, s1, s2, metric)
 join wanted_as_of as a using (n, partition)
-where h.pos <= a.last_offset and counts
+where h.record_offset <= a.last_offset and counts
 group by all;
 
 -- name: crossed
@@ -98,13 +98,13 @@ group by all;
 -- figure before it.
 create or replace table crossed as
 with summed_up as (
-    select scope, s1, s2, metric, stamp_ms, partition, pos, place, sum(quantity) as quantity
+    select scope, s1, s2, metric, record_timestamp_ms, partition, record_offset, entry_index, sum(quantity) as quantity
     from series_hit where counts group by all
 ),
 running as (
     select *,
         sum(quantity) over (
-            partition by scope, s1, s2, metric order by stamp_ms, partition, pos, place
+            partition by scope, s1, s2, metric order by record_timestamp_ms, partition, record_offset, entry_index
             rows between unbounded preceding and current row
         ) as reached
     from summed_up
@@ -112,32 +112,32 @@ running as (
 first as (
     select n,
         arg_min(
-            {'partition': partition, 'pos': pos, 'place': place, 'before': reached - quantity},
-            (stamp_ms, partition, pos, place)
+            {'partition': partition, 'record_offset': record_offset, 'entry_index': entry_index, 'before': reached - quantity},
+            (record_timestamp_ms, partition, record_offset, entry_index)
         ) as address
     from wanted join running using (scope, s1, s2, metric)
     where reached >= threshold and reached - quantity < threshold
     group by n
 )
-select wanted.*, address.partition as partition, address.pos as pos, address.place as only_place,
+select wanted.*, address.partition as partition, address.record_offset as record_offset, address.entry_index as only_index,
     address.before as before
 from first join wanted using (n);
 
 -- name: crossings
 -- The event within that record.
 with running as (
-    select n, threshold, partition, pos, h.place,
+    select n, threshold, partition, record_offset, h.entry_index,
         before + sum(quantity) over (
-            partition by n order by h.place rows between unbounded preceding and current row
+            partition by n order by h.entry_index rows between unbounded preceding and current row
         ) as reached
-    from metric_hit as h join crossed using (scope, s1, s2, metric, partition, pos)
-    where counts and only_place in (-1, h.place)
+    from metric_hit as h join crossed using (scope, s1, s2, metric, partition, record_offset)
+    where counts and only_index in (-1, h.entry_index)
 ),
 first as (
-    select n, partition, pos, min(place) as place from running where reached >= threshold group by all
+    select n, partition, record_offset, min(entry_index) as entry_index from running where reached >= threshold group by all
 )
-select n, event_id, partition, pos, place, occurred_at_ms, stamp_ms
-from first join event using (partition, pos, place);
+select n, event_id, partition, record_offset, entry_index, occurred_at_ms, record_timestamp_ms
+from first join event using (partition, record_offset, entry_index);
 
 -- name: figures_reached
 -- Recounted figures of a scope and metric that are at least $least.
@@ -153,7 +153,7 @@ wide as (
     union all
     select 'platform', s1, '', metric, value from figure where scope = 'account'
     union all
-    select 'matrix', '', '', metric, value from figure where scope = 'account'
+    select 'all_accounts', '', '', metric, value from figure where scope = 'account'
 )
 select s1, s2, sum(value) as value from wide
 where scope = $scope
@@ -162,21 +162,21 @@ group by all having sum(value) >= $least
 order by all;
 
 -- name: accounts_of_posts
-select platform, post_id, arg_min(account, (stamp_ms, partition, pos, place)) from acted
+select platform, post_id, arg_min(account, (record_timestamp_ms, partition, record_offset, entry_index)) from acted
 where kind = 'interaction' and post_id is not null group by all;
 
 -- name: minutes
 select broadcast_id, start_ms, action, sum(quantity) from minute group by all;
 
 -- name: phases
-select broadcast_id, partition, pos, phase, occurred_at_ms, account from counted
-where kind = 'broadcast' order by partition, pos, place;
+select broadcast_id, partition, record_offset, phase, occurred_at_ms, account from counted
+where kind = 'broadcast' order by partition, record_offset, entry_index;
 
--- name: present_at
-select max(present_ms) from aside where partition = $partition and pos <= $last_offset;
+-- name: stream_time_at
+select max(stream_time_ms) from non_event where partition = $partition and record_offset <= $last_offset;
 
 -- name: minute_closed_at
 -- The record time at which the last partition's clock had passed a bound.
-select max(stamp_ms) from (
-    select min(stamp_ms) as stamp_ms from aside where present_so_far_ms >= $bound_ms group by partition
+select max(record_timestamp_ms) from (
+    select min(record_timestamp_ms) as record_timestamp_ms from non_event where max_stream_time_ms >= $bound_ms group by partition
 );

@@ -28,7 +28,7 @@ select scope, s1, s2, metric, p.total as published, r.total as recounted, parts
 from parts left join p using (scope, s1, s2, metric) left join r using (scope, s1, s2, metric)
 order by
     list_position(
-        ['position', 'account', 'hashtag', 'campaign', 'country', 'format', 'vip', 'post', 'broadcast', 'minute',
+        ['checkpoint', 'account', 'hashtag', 'campaign', 'country', 'format', 'vip', 'post', 'broadcast', 'minute',
             'reading'],
         scope
     ) nulls first,
@@ -37,13 +37,13 @@ order by
 -- name: left_open
 -- Minutes that are published as open, although the clock of their partition has passed their end.
 select partition, s1, s2
-from published_entry join position using (partition)
+from published_entry join checkpoint using (partition)
 where scope = 'minute' and coalesce(value ->> 'closed', '') <> 'true'
-    and try_cast(s2 as bigint) + getvariable('closing_ms') <= position.present_ms
+    and try_cast(s2 as bigint) + getvariable('closing_ms') <= checkpoint.stream_time_ms
 order by all;
 
--- name: positions
-select partition, last_offset from position order by all;
+-- name: checkpoints
+select partition, last_offset from checkpoint order by all;
 
 -- name: events_by_partition
 select partition, count(*) from event group by all;
@@ -56,14 +56,14 @@ select partition, key from unreadable order by all;
 
 -- name: gaps
 -- Entries of a record are numbered without gaps: a gap is an entry that was taken out of an export.
-select partition, pos, found, size from record where found <> size order by partition, pos limit 100;
+select partition, record_offset, found, size from record where found <> size order by partition, record_offset limit 100;
 
 -- name: counts
 select
-    coalesce(sum(value) filter (metric = 'sequence'), 0)::bigint as events,
+    coalesce(sum(value) filter (metric = 'ordinal'), 0)::bigint as events,
     coalesce(sum(value) filter (metric = 'counted'), 0)::bigint as counted,
     coalesce(sum(value) filter (metric = 'duplicates'), 0)::bigint as duplicates,
-    coalesce(sum(value) filter (metric = 'refused'), 0)::bigint as refused,
+    coalesce(sum(value) filter (metric = 'rejected'), 0)::bigint as rejected,
     (
         select count(*) from (
             select partition, scope, s1, s2, metric from published
@@ -71,24 +71,24 @@ select
             select partition, scope, s1, s2, metric from recounted
         )
     ) as figures
-from recounted where scope = 'position';
+from recounted where scope = 'checkpoint';
 
 -- name: uncounted
-select partition, count(*) from event join position using (partition) where pos > last_offset
+select partition, count(*) from event join checkpoint using (partition) where record_offset > last_offset
 group by all order by all;
 
 -- name: followed_in_part
--- Readings whose course is not known from the first one on.
+-- Readings whose history is not known from the first one on.
 select count(*) from published_entry
 where scope = 'reading' and (value ->> 'first' is null or value ->> 'since' is not null);
 
--- name: horizons
-select partition, generation_events, generations, generation_ms from horizon order by all;
+-- name: dedup_windows
+select partition, segment_events, segments, segment_ms from dedup_window order by all;
 
 -- name: window_totals
 with inside as (
-    select acted.* from acted join position using (partition)
-    where pos <= last_offset
+    select acted.* from acted join checkpoint using (partition)
+    where record_offset <= last_offset
         and ($from_ms::bigint is null or occurred_at_ms >= $from_ms)
         and ($to_ms::bigint is null or occurred_at_ms < $to_ms)
 ),

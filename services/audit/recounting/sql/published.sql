@@ -20,57 +20,57 @@ where value is not null
 delete from published_record
 where value is null or coalesce(key_type, '') <> 'ARRAY' or coalesce(value_type, '') <> 'OBJECT';
 
--- name: position
-create or replace table position as
+-- name: checkpoint
+create or replace table checkpoint as
 select partition,
     try_cast(value ->> 'offset' as bigint) as last_offset,
-    coalesce(try_cast(value ->> 'present_ms' as bigint), 0) as present_ms,
-    try_cast(value ->> 'generation_events' as bigint) as generation_events,
-    try_cast(value ->> 'generations' as bigint) as generations,
-    -- A release that knew no limit in time told none.
-    coalesce(try_cast(value ->> 'generation_ms' as bigint), 1::bigint << 61) as generation_ms,
+    coalesce(try_cast(value ->> 'stream_time_ms' as bigint), 0) as stream_time_ms,
+    try_cast(value ->> 'segment_events' as bigint) as segment_events,
+    try_cast(value ->> 'segments' as bigint) as segments,
+    -- A release that knew no limit in time published none.
+    coalesce(try_cast(value ->> 'segment_ms' as bigint), 1::bigint << 61) as segment_ms,
     value as entry
-from published_record where key ->> 0 = 'position';
+from published_record where key ->> 0 = 'checkpoint';
 
--- name: unreadable_position
+-- name: unreadable_checkpoint
 insert into unreadable
-select partition, '["position"]' from position
-where last_offset is null or coalesce(generation_events, 0) < 1 or coalesce(generations, 0) < 1;
+select partition, '["checkpoint"]' from checkpoint
+where last_offset is null or coalesce(segment_events, 0) < 1 or coalesce(segments, 0) < 1;
 
--- name: readable_position
-delete from position where last_offset is null;
+-- name: readable_checkpoint
+delete from checkpoint where last_offset is null;
 
--- name: horizon
+-- name: dedup_window
 -- The rule of duplicates of every partition of the log: its own, else the most frequent one, else the default.
-create or replace table horizon as
+create or replace table dedup_window as
 with given as (
-    select partition, generation_events, generations, generation_ms from position
-    where generation_events >= 1 and generations >= 1 and generation_ms >= 1
+    select partition, segment_events, segments, segment_ms from checkpoint
+    where segment_events >= 1 and segments >= 1 and segment_ms >= 1
 ),
 usual as (
-    select generation_events, generations, generation_ms from given
-    group by all order by count(*) desc, generation_events, generations, generation_ms limit 1
+    select segment_events, segments, segment_ms from given
+    group by all order by count(*) desc, segment_events, segments, segment_ms limit 1
 ),
 fallback as (
-    select coalesce(max(generation_events), $generation_events) as generation_events,
-        coalesce(max(generations), $generations) as generations,
-        coalesce(max(generation_ms), $generation_ms) as generation_ms
+    select coalesce(max(segment_events), $segment_events) as segment_events,
+        coalesce(max(segments), $segments) as segments,
+        coalesce(max(segment_ms), $segment_ms) as segment_ms
     from usual
 )
 select partition,
-    coalesce(given.generation_events, fallback.generation_events) as generation_events,
-    coalesce(given.generations, fallback.generations) as generations,
-    coalesce(given.generation_ms, fallback.generation_ms) as generation_ms
+    coalesce(given.segment_events, fallback.segment_events) as segment_events,
+    coalesce(given.segments, fallback.segments) as segments,
+    coalesce(given.segment_ms, fallback.segment_ms) as segment_ms
 from (select distinct partition from record) left join given using (partition), fallback;
 
 -- name: published_entry
 create or replace table published_entry as
 select partition, key ->> 0 as scope, coalesce(key ->> 1, '') as s1, coalesce(key ->> 2, '') as s2,
     coalesce(key ->> 3, '') as s3, value
-from published_record where key ->> 0 <> 'position';
+from published_record where key ->> 0 <> 'checkpoint';
 
 -- name: since
--- Figures that an older release counted without following their course, and up to which offset.
+-- Figures that an older release counted without following their history, and up to which offset.
 create or replace table since as
 select partition, s1 as platform, s2 as subject, s3 as metric,
     try_cast(value ->> 'since' as bigint) as last_offset
@@ -91,7 +91,7 @@ entered as (
     select partition, s1, unnest(map_entries(from_json(value -> 'phases', '"MAP(VARCHAR, VARCHAR)"'))) as phase
     from published_entry where scope = 'broadcast'
 ),
-told as (
+published as (
     select partition, scope, s1, s2, action.key as metric, action.value as value from counted
     union all
     select partition, scope, s1, s2, 'last_ms', value ->> 'last_ms' from published_entry
@@ -104,19 +104,19 @@ told as (
     union all
     select partition, 'reading', s1, s2, s3 || ' ' || name, value ->> name
     from published_entry, (select unnest(
-        ['at_ms', 'first', 'gained', 'lost', 'falls', 'corrections', 'resets', 'reset_by', 'late',
+        ['at_ms', 'first', 'gained', 'lost', 'falls', 'downward_adjustments', 'resets', 'reset_by', 'late',
             'before_reset']) as name)
     where scope = 'reading' and (value ->> name <> '0' or value ->> name is not null and name = 'first')
     union all
-    select partition, 'position', '', '', name, coalesce(entry ->> name, '')
-    from position, (select unnest(
-        ['sequence', 'counted', 'duplicates', 'refused', 'present_ms', 'watermark_ms']) as name)
+    select partition, 'checkpoint', '', '', name, coalesce(entry ->> name, '')
+    from checkpoint, (select unnest(
+        ['ordinal', 'counted', 'duplicates', 'rejected', 'stream_time_ms', 'max_event_time_ms']) as name)
 )
-select partition, scope, s1, s2, metric, coalesce(try_cast(value as hugeint), -1) as value from told
-where scope in ('reading', 'position') or value is distinct from '0';
+select partition, scope, s1, s2, metric, coalesce(try_cast(value as hugeint), -1) as value from published
+where scope in ('reading', 'checkpoint') or value is distinct from '0';
 
 -- name: not_followed
--- An entry of an older release tells nothing of the course of its figure.
+-- An entry of an older release tells nothing of the history of its figure.
 delete from recounted
 where scope = 'reading' and contains(metric, ' ') and not ends_with(metric, ' at_ms')
     and (partition, s1, s2, split_part(metric, ' ', 1)) in (
@@ -130,7 +130,7 @@ delete from recounted
 where scope = 'minute'
     and (partition, s1, s2) not in (select (partition, s1, s2) from published where scope = 'minute')
     and exists (
-        from position
-        where position.partition = recounted.partition
-            and try_cast(recounted.s2 as bigint) + getvariable('kept_ms') <= position.present_ms
+        from checkpoint
+        where checkpoint.partition = recounted.partition
+            and try_cast(recounted.s2 as bigint) + getvariable('kept_ms') <= checkpoint.stream_time_ms
     );

@@ -1,34 +1,34 @@
 -- Counting the log again: duplicates, figures per subject, minutes of broadcasts.
 --
--- pos is the offset of a record, place the index within it, stamp_ms the record's own time; address is pos
--- and place in one number, in log order within a partition. Most rows are events that repeat nothing, so no
+-- record_offset is the offset of a record, entry_index the index within it, record_timestamp_ms the record's own time; address is record_offset
+-- and entry_index in one number, in log order within a partition. Most rows are events that repeat nothing, so no
 -- statement here sorts them: what depends on order is worked out for the few rows that it matters for.
 
 -- name: record
 -- The records of the log, and the number of the first entry of each within its partition. $files: Parquet.
 create or replace table record as
 with sized as (
-    select partition, "offset" as pos, max("index") + 1 as size, count(*) as found
+    select partition, "offset" as record_offset, max("index") + 1 as size, count(*) as found
     from read_parquet($files) group by all
 )
 select *,
     coalesce(sum(size) over (
-        partition by partition order by pos rows between unbounded preceding and 1 preceding
+        partition by partition order by record_offset rows between unbounded preceding and 1 preceding
     ), 0) as start
 from sized;
 
--- name: aside
+-- name: non_event
 -- The entries that are no events: clocks, and what cannot be read. before: how many of them the partition
--- had up to and with this one; present_so_far_ms: the newest present up to and with this one.
-create or replace table aside as
+-- had up to and with this one; max_stream_time_ms: the newest stream time up to and with this one.
+create or replace table non_event as
 with taken as (
-    select partition, "offset" as pos, "index" as place, "offset" * getvariable('places') + "index" as address,
-        record_timestamp_ms as stamp_ms, problem, present_ms
+    select partition, "offset" as record_offset, "index" as entry_index, "offset" * getvariable('entries_per_record') + "index" as address,
+        record_timestamp_ms, problem, stream_time_ms
     from read_parquet($files) where kind is null or kind = 'clock'
 )
 select *,
     row_number() over in_order as before,
-    coalesce(max(present_ms) over in_order, 0) as present_so_far_ms
+    coalesce(max(stream_time_ms) over in_order, 0) as max_stream_time_ms
 from taken
 window in_order as (
     partition by partition order by address rows between unbounded preceding and current row
@@ -37,7 +37,7 @@ window in_order as (
 -- name: event
 create or replace table event as
 select
-    partition, "offset" as pos, "index" as place, record_timestamp_ms as stamp_ms,
+    partition, "offset" as record_offset, "index" as entry_index, record_timestamp_ms,
     kind, event_id, hash(event_id) as id_hash, occurred_at_ms, platform, account,
     case kind when 'post' then 'post' else action end as action,
     case kind when 'post' then 1 else coalesce(quantity, 1) end as quantity,
@@ -47,79 +47,79 @@ select
 from read_parquet($files) where kind is not null and kind <> 'clock';
 
 -- name: repeated
--- Events whose id may occur more than once in their partition, with their sequence number: how many events
+-- Events whose id may occur more than once in their partition, with their ordinal number: how many events
 -- the partition had before.
 create or replace table repeated as
 with candidate as (
-    select partition, pos, place, event_id
+    select partition, record_offset, entry_index, event_id
     from event semi join (
         select partition, id_hash from event group by all having count(*) > 1
     ) using (partition, id_hash)
 ),
 placed as (
-    select candidate.*, start + place as entries_before, pos * getvariable('places') + place as address
-    from candidate join record using (partition, pos)
+    select candidate.*, start + entry_index as entries_before, record_offset * getvariable('entries_per_record') + entry_index as address
+    from candidate join record using (partition, record_offset)
 )
-select placed.partition, placed.pos, placed.place, placed.event_id,
-    entries_before - coalesce(aside.before, 0) as sequence
-from placed asof left join aside
-    on placed.partition = aside.partition and placed.address >= aside.address;
+select placed.partition, placed.record_offset, placed.entry_index, placed.event_id,
+    entries_before - coalesce(non_event.before, 0) as ordinal
+from placed asof left join non_event
+    on placed.partition = non_event.partition and placed.address >= non_event.address;
 
 -- name: tick
--- Clock records that move the present of their partition, by number, and how many events came before each.
+-- Clock records that move stream time of their partition, by number, and how many events came before each.
 create or replace table tick as
 with moved as (
-    select partition, present_so_far_ms as present_ms, min(address) as address from aside
-    where present_so_far_ms > 0 group by all
+    select partition, max_stream_time_ms as stream_time_ms, min(address) as address from non_event
+    where max_stream_time_ms > 0 group by all
 )
-select partition, moved.present_ms, row_number() over (partition by partition order by address) as number,
-    start + place - before + 1 as sequence
-from moved join aside using (partition, address) join record using (partition, pos)
+select partition, moved.stream_time_ms, row_number() over (partition by partition order by address) as number,
+    start + entry_index - before + 1 as ordinal
+from moved join non_event using (partition, address) join record using (partition, record_offset)
 order by all;
 
 -- name: next_tick
--- The first clock record that ends a generation that began at $began_ms.
-select number, sequence, present_ms from tick
-where partition = $partition and present_ms >= $bound_ms order by number limit 1;
+-- The first clock record that ends a segment that began at $began_ms.
+select number, ordinal, stream_time_ms from tick
+where partition = $partition and stream_time_ms >= $bound_ms order by number limit 1;
 
 -- name: last_tick
 -- The last clock record before an event.
-select number, present_ms from tick
-where partition = $partition and sequence <= $sequence order by number desc limit 1;
+select number, stream_time_ms from tick
+where partition = $partition and ordinal <= $ordinal order by number desc limit 1;
 
 -- name: sizes
-select partition, generation_events, generation_ms,
-    (select count(*) from event where event.partition = horizon.partition) as events
-from horizon;
+select partition, segment_events, segment_ms,
+    (select count(*) from event where event.partition = dedup_window.partition) as events
+from dedup_window;
 
--- name: generation
+-- name: segment
 -- Generations, and the number of the first event of each.
-create or replace table generation (partition integer, generation bigint, first bigint);
+create or replace table segment (partition integer, segment bigint, first bigint);
 
--- name: generation_begins
-insert into generation values ($partition, $generation, $first);
+-- name: segment_begins
+insert into segment values ($partition, $segment, $first);
 
 -- name: duplicate
--- A duplicate: the id was met before, in the same generation or in one of the generations before it that are
+-- A duplicate: the id was seen before, in the same segment or in one of the segments before it that are
 -- remembered. The occurrence that matters is the latest one, whether it counted or not.
 create or replace table duplicate as
 with begun as (
-    select partition, first, max(generation) as generation from generation group by all
+    select partition, first, max(segment) as segment from segment group by all
 ),
 aged as (
-    select met.partition, pos, place, event_id, sequence, generation, generations
-    from (select * from repeated join horizon using (partition)) as met
-    asof join begun on met.partition = begun.partition and met.sequence >= begun.first
+    select seen.partition, record_offset, entry_index, event_id, ordinal, segment, segments
+    from (select * from repeated join dedup_window using (partition)) as seen
+    asof join begun on seen.partition = begun.partition and seen.ordinal >= begun.first
 ),
-judged as (
-    select *, lag(generation) over (partition by partition, event_id order by sequence) as last_generation
+validated as (
+    select *, lag(segment) over (partition by partition, event_id order by ordinal) as last_segment
     from aged
 )
-select partition, pos, place from judged where generation - last_generation <= generations;
+select partition, record_offset, entry_index from validated where segment - last_segment <= segments;
 
 -- name: counted
 create or replace view counted as
-select * from event anti join duplicate using (partition, pos, place);
+select * from event anti join duplicate using (partition, record_offset, entry_index);
 
 -- name: acted
 -- What counts as an action.
@@ -142,7 +142,7 @@ from counted where kind = 'reading';
 -- has not passed its end by the grace; so this is, for a closed minute, what had been counted when it closed.
 create or replace table minute as
 with timed as (
-    select partition, pos * getvariable('places') + place as address, broadcast_id,
+    select partition, record_offset * getvariable('entries_per_record') + entry_index as address, broadcast_id,
         occurred_at_ms // getvariable('minute_ms') * getvariable('minute_ms') as start_ms, action, quantity
     from acted where broadcast_id is not null
 ),
@@ -150,12 +150,12 @@ bounds as (
     select distinct partition, start_ms, start_ms + getvariable('closing_ms') as bound_ms from timed
 ),
 ticks as (
-    select partition, present_so_far_ms as present_ms, min(address) as address from aside group by all
+    select partition, max_stream_time_ms as stream_time_ms, min(address) as address from non_event group by all
 ),
 closings as (
     select bounds.partition, bounds.start_ms, ticks.address as closed_at
     from bounds asof left join ticks
-        on bounds.partition = ticks.partition and bounds.bound_ms <= ticks.present_ms
+        on bounds.partition = ticks.partition and bounds.bound_ms <= ticks.stream_time_ms
 )
 select partition, broadcast_id, start_ms, action, sum(quantity) as quantity
 from timed join closings using (partition, start_ms)
@@ -163,13 +163,13 @@ where closed_at is null or address < closed_at
 group by all;
 
 -- name: summed
--- The sums of every subject at the published positions: what comes after them is not yet counted, which is
--- no fault. s1 and s2 name the subject within its scope. newest_ms is told to the second.
+-- The sums of every subject at the published checkpoints: what comes after them is not yet counted, which is
+-- no fault. s1 and s2 name the subject within its scope. newest_ms is published to the second.
 create or replace table summed as
 with alike as materialized (
     select partition, kind, platform, account, action, hashtags, campaign, post_format, broadcast_id, country,
         vip, post_id, sum(quantity) as quantity, max(occurred_at_ms) // 1000 * 1000 as newest_ms
-    from acted join position using (partition) where pos <= last_offset
+    from acted join checkpoint using (partition) where record_offset <= last_offset
     group by all
 ),
 named as (
@@ -193,17 +193,17 @@ select partition, scope, s1, s2, action, sum(quantity) as total, max(newest_ms) 
 from named group by all;
 
 -- name: placed
--- Readings up to the published positions, in the order of the log, and the newest time before each.
--- followed: whether it is part of the course of its figure, or of what an older release had counted before.
+-- Readings up to the published checkpoints, in the order of the log, and the newest time before each.
+-- followed: whether it is part of the history of its figure, or of what an older release had counted before.
 create or replace view placed as
 select partition, platform, subject, metric, value::hugeint as value, occurred_at_ms,
-    pos * getvariable('places') + place as address, pos > coalesce(since.last_offset, -1) as followed,
+    record_offset * getvariable('entries_per_record') + entry_index as address, record_offset > coalesce(since.last_offset, -1) as followed,
     max(occurred_at_ms) over (
-        partition by partition, platform, subject, metric order by pos, place
+        partition by partition, platform, subject, metric order by record_offset, entry_index
         rows between unbounded preceding and 1 preceding
     ) as newest_ms
-from reported join position using (partition) left join since using (partition, platform, subject, metric)
-where pos <= position.last_offset;
+from reported join checkpoint using (partition) left join since using (partition, platform, subject, metric)
+where record_offset <= checkpoint.last_offset;
 
 -- name: moved
 -- What each change of a figure comes to. A figure that fell away (by much, to less than half) is of another
@@ -233,9 +233,9 @@ select partition, platform, subject, metric, address, fell_away, old,
     fell_away or coalesce(came_back, false) as jumped
 from compared;
 
--- name: course
+-- name: history
 -- The figures of readings, a column each.
-create or replace table course as
+create or replace table history as
 with stands as (
     select partition, platform, subject, metric, arg_max(value, address) as value,
         max(occurred_at_ms) as at_ms,
@@ -253,7 +253,7 @@ came as (
         sum(moved_by) filter (moved_by > 0) as gained,
         -sum(moved_by) filter (moved_by < 0) as lost,
         count(*) filter (moved_by < 0 and not irrevocable) as falls,
-        count(*) filter (moved_by < 0 and irrevocable) as corrections,
+        count(*) filter (moved_by < 0 and irrevocable) as downward_adjustments,
         count(*) filter (jumped) as resets,
         sum(jumped_by) as reset_by,
         arg_max(case when fell_away then old else 0 end, address) as before_reset
@@ -262,13 +262,13 @@ came as (
 select partition, platform, subject, metric, value, at_ms,
     case when list_contains(getvariable('gauges'), metric) then value else baseline end as first,
     coalesce(gained, 0) as gained, coalesce(lost, 0) as lost, coalesce(falls, 0) as falls,
-    coalesce(corrections, 0) as corrections, coalesce(resets, 0) as resets, coalesce(reset_by, 0) as reset_by,
+    coalesce(downward_adjustments, 0) as downward_adjustments, coalesce(resets, 0) as resets, coalesce(reset_by, 0) as reset_by,
     late, coalesce(before_reset, 0) as before_reset
 from stands join left_out using (partition, platform, subject, metric)
 left join came using (partition, platform, subject, metric);
 
 -- name: recounted
--- All figures at the published positions, one a row.
+-- All figures at the published checkpoints, one a row.
 create or replace table recounted as
 select partition, scope, s1, s2, action as metric, total as value from summed
 union all
@@ -276,13 +276,13 @@ select partition, scope, s1, s2, 'last_ms', max(newest_ms)
 from summed where scope not in ('country', 'vip') group by all
 union all
 select partition, 'minute', broadcast_id, start_ms::varchar, action, quantity
-from minute join position using (partition)
-where start_ms + getvariable('closing_ms') <= position.present_ms
+from minute join checkpoint using (partition)
+where start_ms + getvariable('closing_ms') <= checkpoint.stream_time_ms
 union all
-select partition, 'reading', platform, subject, metric, value from course
+select partition, 'reading', platform, subject, metric, value from history
 union all
-select partition, 'broadcast', broadcast_id, '', 'phase ' || phase, arg_max(occurred_at_ms, (pos, place))
-from counted join position using (partition) where kind = 'broadcast' and pos <= last_offset
+select partition, 'broadcast', broadcast_id, '', 'phase ' || phase, arg_max(occurred_at_ms, (record_offset, entry_index))
+from counted join checkpoint using (partition) where kind = 'broadcast' and record_offset <= last_offset
 group by all;
 
 -- name: deltas
@@ -291,36 +291,36 @@ group by all;
 insert into recounted
 select partition, 'reading', platform, subject, metric || ' ' || name, figure
 from (
-    unpivot course
-    on at_ms, first, gained, lost, falls, corrections, resets, reset_by, late, before_reset
+    unpivot history
+    on at_ms, first, gained, lost, falls, downward_adjustments, resets, reset_by, late, before_reset
     into name name value figure
 )
 where figure <> 0 or name = 'first';
 
 -- name: counters
--- The counters of the positions, as figures too.
+-- The counters of the checkpoints, as figures too.
 insert into recounted
-with met as (
-    select partition, count(*) as sequence from event join position using (partition)
-    where pos <= last_offset group by all
+with seen as (
+    select partition, count(*) as ordinal from event join checkpoint using (partition)
+    where record_offset <= last_offset group by all
 ),
-kept as (
-    select partition, count(*) as counted, max(occurred_at_ms) as watermark_ms
-    from counted join position using (partition) where pos <= last_offset
+counted_events as (
+    select partition, count(*) as counted, max(occurred_at_ms) as max_event_time_ms
+    from counted join checkpoint using (partition) where record_offset <= last_offset
     group by all
 ),
 others as (
-    select partition, count(*) filter (problem is not null) as refused, max(aside.present_ms) as present_ms
-    from aside join position using (partition) where pos <= last_offset
+    select partition, count(*) filter (problem is not null) as rejected, max(non_event.stream_time_ms) as stream_time_ms
+    from non_event join checkpoint using (partition) where record_offset <= last_offset
     group by all
 ),
 counters as (
     select partition,
-        coalesce(sequence, 0) as sequence, coalesce(counted, 0) as counted,
-        coalesce(sequence, 0) - coalesce(counted, 0) as duplicates, coalesce(refused, 0) as refused,
-        coalesce(others.present_ms, 0) as present_ms, coalesce(watermark_ms, 0) as watermark_ms
-    from position left join met using (partition) left join kept using (partition)
+        coalesce(ordinal, 0) as ordinal, coalesce(counted, 0) as counted,
+        coalesce(ordinal, 0) - coalesce(counted, 0) as duplicates, coalesce(rejected, 0) as rejected,
+        coalesce(others.stream_time_ms, 0) as stream_time_ms, coalesce(max_event_time_ms, 0) as max_event_time_ms
+    from checkpoint left join seen using (partition) left join counted_events using (partition)
     left join others using (partition)
 )
-select partition, 'position', '', '', name, value
+select partition, 'checkpoint', '', '', name, value
 from (unpivot counters on columns(* exclude (partition)) into name name value value);

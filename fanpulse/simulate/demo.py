@@ -12,18 +12,18 @@ from pathlib import Path
 import structlog
 from rich.console import Console
 
-from fanpulse.devstack.console_reporter import DownloadProgress, narrator
+from fanpulse.devstack.console_reporter import DownloadProgress, console_reporter
 from fanpulse.devstack.stack import Stack
-from fanpulse.devstack.state_paths import Places
+from fanpulse.devstack.state_paths import StatePaths
 from fanpulse.simulate.closing import addresses, closing, opening
 from fanpulse.simulate.fresh import fresh_broker, fresh_topics, only_demo
-from fanpulse.simulate.run import Rehearsal
+from fanpulse.simulate.run import DemoRun
 from fanpulse.simulate.scenario import Scenario
 from fanpulse.simulate.setting import demo_settings
 from fanpulse.simulate.verdict import Outcome
 from services.runtime import logging as service_logging
 from services.runtime.settings import CONFIG_VARIABLE, PREFIX, Settings
-from services.supervise.events import Happening, StackEvent
+from services.supervise.events import EventType, StackEvent
 
 log = structlog.get_logger(__name__)
 
@@ -39,17 +39,17 @@ class Options:
     minutes: int
 
 
-class Show:
+class Demo:
     """One demo. Make it with the user's settings, before anything runs."""
 
     def __init__(self, loaded: Settings, options: Options, console: Console) -> None:
         self._settings = demo_settings(loaded)
-        self._places = Places.of(self._settings)
+        self._state_paths = StatePaths.of(self._settings)
         self._options = options
         self._console = console
-        self._narrate = narrator(console)
+        self._report_event = console_reporter(console)
         self._absent: dict[str, str] = {}
-        self._on_stage = False
+        self._running = False
 
     async def run(self) -> bool:
         """Run it; whether the verdict is good. With ``once`` it ends by itself, else when it is cancelled.
@@ -58,11 +58,11 @@ class Show:
         BrokerUnavailableError.
         """
         options = self._options
-        with only_demo(self._places):
+        with only_demo(self._state_paths):
             self._console.print(opening(options.seed, options.speed, options.minutes), soft_wrap=True)
             scenario = Scenario(options.seed, options.minutes)
             writing = asyncio.create_task(asyncio.to_thread(lambda: scenario.items))
-            await self._clear_the_stage()
+            await self._prepare()
             stack = Stack(
                 self._settings,
                 extra_env={CONFIG_VARIABLE: str(self._empty_config())},
@@ -78,19 +78,19 @@ class Show:
                     await stack.wait()
             return outcome.good
 
-    async def _clear_the_stage(self) -> None:
+    async def _prepare(self) -> None:
         if self._settings.kafka.bootstrap is None:
-            await fresh_broker(self._places)
+            await fresh_broker(self._state_paths)
         else:
             await fresh_topics(self._settings)
 
     async def _play(self, stack: Stack, scenario: Scenario) -> Outcome:
-        rehearsal = Rehearsal(stack.settings, stack.ingest_url, scenario, self._options.speed, self._console)
-        self._on_stage = self._console.is_terminal
+        demo_run = DemoRun(stack.settings, stack.ingest_url, scenario, self._options.speed, self._console)
+        self._running = self._console.is_terminal
         try:
-            return await rehearsal.run(stack.wait())
+            return await demo_run.run(stack.wait())
         finally:
-            self._on_stage = False
+            self._running = False
 
     def _report(self, outcome: Outcome) -> None:
         self._console.print(closing(outcome), highlight=False, soft_wrap=not self._console.is_terminal)
@@ -99,15 +99,15 @@ class Show:
 
     def _tell(self, event: StackEvent) -> None:
         """Stack events are lines of their own, except while the board has the screen and shows them."""
-        log.info("stack_event", happening=event.happening, service=event.service, text=event.text)
-        if event.happening is Happening.ABSENT:
+        log.info("stack_event", event_type=event.event_type, service=event.service, text=event.text)
+        if event.event_type is EventType.ABSENT:
             self._absent[event.service] = event.text
-        elif not self._on_stage:
-            self._narrate(event)
+        elif not self._running:
+            self._report_event(event)
 
     def _empty_config(self) -> Path:
         """A settings file without settings: the user's own is not for the services of a demo."""
-        path = self._places.state_dir / "stack" / f"{self._places.name}.toml"
+        path = self._state_paths.state_dir / "stack" / f"{self._state_paths.name}.toml"
         path.write_text("# The demo's services get their settings from the command that runs them.\n")
         return path
 
@@ -124,7 +124,7 @@ def forget_user_variables() -> None:
 def log_to_file(settings: Settings) -> None:
     """This process's log goes to a file: the terminal is the board's."""
     service_logging.configure("info", "json")
-    path = Places.of(demo_settings(settings)).log("demo")
+    path = StatePaths.of(demo_settings(settings)).log("demo")
     path.parent.mkdir(parents=True, exist_ok=True)
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.StreamHandler):

@@ -1,6 +1,7 @@
 """The slow way to judge one event: pydantic decides, and every refusal gets a reason and a field.
 
-``judge`` is the authority; ``schemas.codec`` asks it about everything that its fast decoder does not accept.
+``validate`` is the authority; ``schemas.codec`` asks it about everything that its fast decoder does not
+accept.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from schemas.events import MODELS, VERSION
-from schemas.reasons import Reason, Refusal
+from schemas.reasons import Reason, Rejection
 from schemas.structs import Event, from_model
 
 MAX_DEPTH = 16
@@ -64,27 +65,27 @@ def _integer(digits: str) -> int:
 PARSE = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_constant, parse_int=_integer)
 
 
-def judge(raw: bytes) -> Event | Refusal:
+def validate(raw: bytes) -> Event | Rejection:
     """The event in normal form, or why it is none. Never raises on account of `raw`."""
     try:
         value = PARSE.decode(raw.decode())
     except UnicodeDecodeError as error:
-        return refusal("", Reason.NOT_UTF8, f"byte {error.start} is not UTF-8")
+        return rejection("", Reason.NOT_UTF8, f"byte {error.start} is not UTF-8")
     except RecursionError:
         return too_deep()
     except ValueError as error:
-        return refusal("", Reason.NOT_JSON, str(error))
-    return _flaw(value, (), 0) or _validate(value)
+        return rejection("", Reason.NOT_JSON, str(error))
+    return _problem(value, (), 0) or _validate(value)
 
 
-def refusal(field: str, reason: Reason, detail: str) -> Refusal:
+def rejection(field: str, reason: Reason, detail: str) -> Rejection:
     """A refusal whose texts can be shown: of bounded length, and free of lone surrogates."""
-    return Refusal(_shown(field, _MAX_FIELD), reason, _shown(detail, _MAX_DETAIL))
+    return Rejection(_shown(field, _MAX_FIELD), reason, _shown(detail, _MAX_DETAIL))
 
 
-def too_deep() -> Refusal:
+def too_deep() -> Rejection:
     """The refusal of what is nested too deep."""
-    return refusal("", Reason.TOO_DEEP, f"nested more than {MAX_DEPTH} deep")
+    return rejection("", Reason.TOO_DEEP, f"nested more than {MAX_DEPTH} deep")
 
 
 def _shown(text: str, limit: int) -> str:
@@ -92,11 +93,11 @@ def _shown(text: str, limit: int) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _flaw(value: Any, path: tuple[str | int, ...], depth: int) -> Refusal | None:
+def _problem(value: Any, path: tuple[str | int, ...], depth: int) -> Rejection | None:
     """What pydantic would not see: keys that occur twice, lone surrogates, and depth."""
     if isinstance(value, str):
         if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
-            return refusal(
+            return rejection(
                 _dotted(path), Reason.NOT_UTF8, "has a lone surrogate, which no UTF-8 text can hold"
             )
         return None
@@ -105,39 +106,39 @@ def _flaw(value: Any, path: tuple[str | int, ...], depth: int) -> Refusal | None
     if depth >= MAX_DEPTH:
         return too_deep()
     if isinstance(value, _Object) and value.repeated is not None:
-        return refusal(_dotted((*path, value.repeated)), Reason.REPEATED_KEY, "the key occurs twice")
+        return rejection(_dotted((*path, value.repeated)), Reason.REPEATED_KEY, "the key occurs twice")
     inner = value.items() if isinstance(value, dict) else enumerate(value)
     for key, member in inner:
-        if isinstance(key, str) and (flaw := _flaw(key, (*path, key), depth)):
-            return flaw
-        if flaw := _flaw(member, (*path, key), depth + 1):
-            return flaw
+        if isinstance(key, str) and (problem := _problem(key, (*path, key), depth)):
+            return problem
+        if problem := _problem(member, (*path, key), depth + 1):
+            return problem
     return None
 
 
-def _validate(value: Any) -> Event | Refusal:
+def _validate(value: Any) -> Event | Rejection:
     if not isinstance(value, dict):
-        return refusal("", Reason.NOT_AN_OBJECT, "an event is a JSON object")
+        return rejection("", Reason.NOT_AN_OBJECT, "an event is a JSON object")
     version = value.get("v", VERSION)
     if type(version) is not int:
-        return refusal("v", Reason.WRONG_TYPE, "the version is a number")
+        return rejection("v", Reason.WRONG_TYPE, "the version is a number")
     if version != VERSION:
-        return refusal("v", Reason.UNSUPPORTED_VERSION, f"this service reads version {VERSION}")
+        return rejection("v", Reason.UNSUPPORTED_VERSION, f"this service reads version {VERSION}")
     if "kind" not in value:
-        return refusal("kind", Reason.MISSING_FIELD, f"one of {', '.join(MODELS)}")
+        return rejection("kind", Reason.MISSING_FIELD, f"one of {', '.join(MODELS)}")
     kind = value["kind"]
     if not isinstance(kind, str):
-        return refusal("kind", Reason.WRONG_TYPE, "the kind is a text")
+        return rejection("kind", Reason.WRONG_TYPE, "the kind is a text")
     model = MODELS.get(kind)
     if model is None:
-        return refusal("kind", Reason.UNKNOWN_KIND, f"{kind!r} is none of {', '.join(MODELS)}")
+        return rejection("kind", Reason.UNKNOWN_KIND, f"{kind!r} is none of {', '.join(MODELS)}")
     try:
         return from_model(model.model_validate(value))
     except ValidationError as error:
         return _translate(model, error)
 
 
-def _translate(model: type[BaseModel], error: ValidationError) -> Refusal:
+def _translate(model: type[BaseModel], error: ValidationError) -> Rejection:
     """The first thing that pydantic found, in our words."""
     first = error.errors(include_url=False, include_context=False)[0]
     reason = _REASONS.get(first["type"])
@@ -145,10 +146,10 @@ def _translate(model: type[BaseModel], error: ValidationError) -> Refusal:
         reason = Reason(first["type"])  # one of ours, from schemas.fields
     elif reason is Reason.BAD_VALUE and not isinstance(first["input"], str):
         reason = Reason.WRONG_TYPE
-    return refusal(_dotted(_place(model, first["loc"])), reason, first["msg"])
+    return rejection(_dotted(_field_path(model, first["loc"])), reason, first["msg"])
 
 
-def _place(model: type[BaseModel], loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
+def _field_path(model: type[BaseModel], loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
     """The part of pydantic's location that names fields: no members of unions."""
     place: list[str | int] = []
     level: type[BaseModel] | None = model
