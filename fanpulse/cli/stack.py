@@ -124,7 +124,7 @@ def status(
 
 
 def _up_here(settings: Settings, workers: int) -> None:
-    """The stack in this terminal, until a signal."""
+    """Run the stack in this terminal until a signal."""
     from fanpulse.devstack.console_reporter import DownloadProgress, console_reporter
     from fanpulse.devstack.run import until_signal
     from fanpulse.devstack.stack import AlreadyUpError, StackError
@@ -141,7 +141,7 @@ def _up_here(settings: Settings, workers: int) -> None:
 
 
 def _up_detached(settings: Settings, workers: int) -> None:
-    """Start the supervisor in a process of its own."""
+    """Start the supervisor in its own process."""
     from fanpulse.devstack import state
     from fanpulse.devstack.console_reporter import DownloadProgress, console_reporter
     from fanpulse.devstack.detach import DetachError, start
@@ -150,7 +150,7 @@ def _up_detached(settings: Settings, workers: int) -> None:
     state_paths = StatePaths.of(settings)
     running = state.read(state_paths)
     if running is not None and running["alerts"]:
-        console.print("it runs already")
+        console.print("the stack is already running")
         console.print(_table(running))
         return
     console.print(_headline(settings), soft_wrap=True)
@@ -165,7 +165,7 @@ def _up_detached(settings: Settings, workers: int) -> None:
 
 
 def _run_detached(settings: Settings, workers: int, descriptor: int) -> None:
-    """In that process."""
+    """Run the supervisor in that process."""
     from fanpulse.devstack.detach import Link
     from fanpulse.devstack.run import detached
     from fanpulse.devstack.stack import AlreadyUpError, StackError
