@@ -11,8 +11,6 @@ import typer
 from rich.console import Console
 
 from fanpulse.cli import context
-from fanpulse.simulate.organisation import ALIASES, NAMESPACE
-from services.runtime.settings import Settings
 from services.runtime.topic_scan import TopicMissingError
 
 #: Not the docstring, since its line breaks would be kept.
@@ -47,20 +45,15 @@ def watch(
     if settings.kafka.bootstrap is None:
         raise context.UnavailableError(_nothing_runs(settings.namespace))
     _quiet_libraries()
-    from fanpulse.board.watch import Watching
+    from fanpulse.board.watch import WatchSession
 
-    watching = Watching(settings, _aliases(settings), Console(highlight=False))
+    session = WatchSession(settings, context.hashtag_aliases(settings), Console(highlight=False))
     try:
-        asyncio.run(watching.once() if once else watching.on())
+        asyncio.run(session.print_once() if once else session.follow())
     except TopicMissingError as error:
-        raise context.UnavailableError(f"nothing has been counted there yet: {error}") from error
+        raise context.UnavailableError(f"nothing has been counted yet: {error}") from error
     except KeyboardInterrupt:
         raise typer.Exit(128 + signal.SIGINT) from None
-
-
-def _aliases(settings: Settings) -> dict[str, tuple[str, ...]]:
-    """Display names of hashtags; those of a demo are its own, not the user's."""
-    return dict(ALIASES) if settings.namespace == NAMESPACE else settings.hashtag_aliases
 
 
 def _nothing_runs(namespace: str) -> str:
@@ -70,5 +63,5 @@ def _nothing_runs(namespace: str) -> str:
 
 
 def _quiet_libraries() -> None:
-    """The terminal is the board's: what the Kafka client complains of shows in the age of the data."""
+    """The board owns the terminal; a problem of the Kafka client shows as the age of the data."""
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)

@@ -44,7 +44,7 @@ class Player:
     def __init__(self, url: str, items: Sequence[Item], speed: float) -> None:
         self.sent_counts = SentCounts()
         self.now_ms = items[0].send_at_ms if items else 0  # event time played so far
-        self.trouble: str | None = None  # why a request is being sent again, while it is
+        self.retry_reason: str | None = None  # why a request is being sent again, while it is
         self._url = url.rstrip("/") + "/v1/events"
         self._items = items
         self._speed = speed
@@ -97,7 +97,7 @@ class Player:
                 break
             if asyncio.get_running_loop().time() > deadline:
                 raise PlayError(f"ingest at {self._url} took nothing for {PATIENCE_SECONDS:.0f} s: {problem}")
-            self.trouble = problem
+            self.retry_reason = problem
             self.sent_counts.retries += 1
             log.debug("request sent again", problem=problem, events=len(batch.items))
             # S311: jitter, so that requests do not come back all at once.
@@ -105,7 +105,7 @@ class Player:
             if before is not None:
                 await asyncio.wait({before})
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
-        self.trouble = None
+        self.retry_reason = None
         self._record(batch, response)
 
     async def _attempt(self, client: httpx.AsyncClient, batch: Batch) -> tuple[httpx.Response | None, str]:

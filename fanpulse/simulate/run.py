@@ -10,12 +10,12 @@ from typing import Any
 from aiokafka.errors import KafkaError
 from rich.console import Console
 
+from fanpulse.board.background import run_with_background
 from fanpulse.board.feed import Feed
 from fanpulse.board.health import HealthWatch
 from fanpulse.board.live import display
 from fanpulse.board.model import Board
 from fanpulse.board.screen import DemoProgress, ViewContext
-from fanpulse.board.together import beside
 from fanpulse.simulate.organisation import MINUTE_MS, START_MS
 from fanpulse.simulate.player import Player
 from fanpulse.simulate.scenario import Scenario
@@ -56,11 +56,11 @@ class DemoRun:
         """
         loop = asyncio.get_running_loop()
         began = loop.time()
-        sent_counts, result = await beside(self._play_and_audit(), self._feed.run(), stack)
+        sent_counts, result = await run_with_background(self._play_and_audit(), self._feed.run(), stack)
         return compare(self._scenario.expected, sent_counts, result, loop.time() - began)
 
     async def _play_and_audit(self) -> tuple[SentCounts, AuditResult]:
-        sent_counts = await beside(self._play(), self._health.run(), self._display.run())
+        sent_counts = await run_with_background(self._play(), self._health.run(), self._display.run())
         result = await self._audit()
         # The audit has waited for the last alerts: they are told too.
         with contextlib.suppress(TimeoutError, KafkaError):
@@ -81,7 +81,7 @@ class DemoRun:
 
     async def _until_counted(self, sent_counts: SentCounts) -> None:
         while True:
-            if self._board.events() >= sent_counts.accepted:
+            if self._board.events_processed() >= sent_counts.accepted:
                 return
             await asyncio.sleep(_POLL_SECONDS)
 
@@ -98,14 +98,14 @@ class DemoRun:
         pace = f"{self._speed:g}x" if self._speed else "at full speed"
         return ViewContext(
             title=f"demo, seed {self._scenario.seed}",
-            health=self._health.now,
+            health=self._health.latest,
             demo_progress=DemoProgress(
                 share=max(0.0, min(1.0, (self._player.now_ms - START_MS) / span_ms)),
                 sent=sent_counts.sent,
                 accepted=sent_counts.accepted,
                 rejected=sent_counts.rejected.total(),
                 note=pace,
-                trouble=self._player.trouble,
+                retry_reason=self._player.retry_reason,
             ),
             hint="Ctrl-C stops",
         )
