@@ -61,12 +61,12 @@ def demo(
     ] = 120,
 ) -> None:
     from fanpulse.devstack.stack import AlreadyUpError, StackError
-    from fanpulse.simulate.demo import Demo, Options, forget_user_variables, log_to_file
+    from fanpulse.simulate.demo import Demo, Options, clear_user_environment, log_to_file
     from fanpulse.simulate.fresh import BusyError
     from fanpulse.simulate.player import PlayError
 
     settings = load_settings()
-    forget_user_variables()
+    clear_user_environment()
     log_to_file(settings)
     if report is not None and not report.absolute().parent.is_dir():
         raise typer.BadParameter(f"the folder of {report} does not exist", param_hint="--report")
@@ -84,7 +84,7 @@ def demo(
 
 
 async def _until_signal(demo: Demo) -> bool:
-    """The demo, until it ends or SIGTERM; asyncio itself cancels it on SIGINT."""
+    """Run the demo until it ends or SIGTERM arrives. On SIGINT, asyncio itself cancels it."""
     task = asyncio.current_task()
     assert task is not None
     terminated = False

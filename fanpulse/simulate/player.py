@@ -1,4 +1,4 @@
-"""Plays the scenario to ingest over HTTP, in time, and does not give up when ingest or its broker is away."""
+"""Plays the scenario to ingest over HTTP on schedule, and retries while ingest or its broker is down."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from fanpulse.simulate.noise import Item
 from fanpulse.simulate.pacing import Batch, batches
 from fanpulse.simulate.sent_counts import AnswerError, SentCounts
 
-#: Requests under way at a time. The oldest is waited for before another is sent, so that the order in the
-#: log is the scenario's but for a few seconds of event time.
+#: Requests in flight at a time. The oldest is awaited before another is sent, so that the order in the log
+#: differs from the scenario's by a few seconds of event time at most.
 WINDOW = 4
-#: Longest time that one request is tried again and again.
+#: How long one request is retried.
 PATIENCE_SECONDS = 120.0
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 1.0
@@ -30,40 +30,40 @@ log = structlog.get_logger(__name__)
 
 
 class PlayError(RuntimeError):
-    """Ingest answered what it must not, or did not answer for too long. One line for people."""
+    """Ingest gave a wrong answer, or none for too long. One line for people."""
 
 
 class Player:
-    """Sends items to ``POST /v1/events`` of ``url``. Use ``run`` once; the attributes tell where it stands.
+    """Sends items to ``POST /v1/events`` of ``url``. Call ``run`` once; the attributes show its progress.
 
-    ``speed`` is event time by real time, 0 is as fast as ingest takes it. A request without an answer, or
-    with one that says to try again, is sent again with the same event ids: what was stored in spite of it
-    is then a duplicate, and counts once.
+    ``speed`` is event time by real time; 0 is as fast as ingest accepts. A request without an answer, or with
+    an answer that asks for a retry, is sent again with the same event ids. If its events were stored the
+    first time, the second copies are duplicates and do not count.
     """
 
     def __init__(self, url: str, items: Sequence[Item], speed: float) -> None:
         self.sent_counts = SentCounts()
-        self.now_ms = items[0].send_at_ms if items else 0  # event time played so far
-        self.retry_reason: str | None = None  # why a request is being sent again, while it is
+        self.event_time_ms = items[0].send_at_ms if items else 0  # event time played so far
+        self.retry_reason: str | None = None  # why a request is being retried; None when none is
         self._url = url.rstrip("/") + "/v1/events"
         self._items = items
         self._speed = speed
         self._began = 0.0
 
     async def run(self) -> SentCounts:
-        """Play everything; returns when every request has its final answer. Raises PlayError."""
+        """Play all items and return when every request has its final answer. Raises PlayError."""
         limits = httpx.Limits(max_connections=WINDOW, max_keepalive_connections=WINDOW)
         under_way: deque[asyncio.Task[None]] = deque()
         self._began = asyncio.get_running_loop().time()
         async with httpx.AsyncClient(timeout=_TIMEOUT, limits=limits, trust_env=False) as client:
             try:
                 for batch in batches(self._items, self._speed):
-                    await self._until(batch.due_ms)
+                    await self._wait_until(batch.due_ms)
                     while under_way and (len(under_way) >= WINDOW or under_way[0].done()):
                         await under_way.popleft()
                     before = under_way[-1] if under_way else None
                     under_way.append(asyncio.create_task(self._deliver(client, batch, before)))
-                    if batch.first:
+                    if batch.barrier:
                         while under_way:
                             await under_way.popleft()
                 while under_way:
@@ -74,20 +74,20 @@ class Player:
                 await asyncio.gather(*under_way, return_exceptions=True)
         return self.sent_counts
 
-    async def _until(self, due_ms: int) -> None:
-        """Wait for the real time that belongs to an event time."""
+    async def _wait_until(self, due_ms: int) -> None:
+        """Wait for the real time that corresponds to an event time."""
         if self._speed and self._items:
             due = self._began + (due_ms - self._items[0].send_at_ms) / 1000 / self._speed
             await asyncio.sleep(max(0.0, due - asyncio.get_running_loop().time()))
-        self.now_ms = max(self.now_ms, due_ms)
+        self.event_time_ms = max(self.event_time_ms, due_ms)
 
     async def _deliver(
         self, client: httpx.AsyncClient, batch: Batch, before: asyncio.Task[None] | None
     ) -> None:
-        """Send a batch until it is answered for good, and tally the answer.
+        """Send a batch until it has its final answer, and count the answer.
 
-        It is sent again only after the one ``before`` it has been answered: after a failure the order is
-        kept, so that the present does not run ahead of events that have yet to come.
+        A retry waits until the batch ``before`` has its answer. That keeps the order after a failure, so that
+        stream time does not run ahead of events that are still to come.
         """
         deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
         pause = _FIRST_PAUSE_SECONDS
@@ -96,11 +96,13 @@ class Player:
             if response is not None and response.status_code not in _TRY_AGAIN:
                 break
             if asyncio.get_running_loop().time() > deadline:
-                raise PlayError(f"ingest at {self._url} took nothing for {PATIENCE_SECONDS:.0f} s: {problem}")
+                raise PlayError(
+                    f"ingest at {self._url} accepted nothing for {PATIENCE_SECONDS:.0f} s: {problem}"
+                )
             self.retry_reason = problem
             self.sent_counts.retries += 1
             log.debug("request sent again", problem=problem, events=len(batch.items))
-            # S311: jitter, so that requests do not come back all at once.
+            # S311: jitter, so that requests do not all return at the same time.
             await asyncio.sleep(max(pause * random.uniform(0.5, 1.0), _retry_after(response)))  # noqa: S311
             if before is not None:
                 await asyncio.wait({before})
@@ -129,7 +131,7 @@ class Player:
 
 
 def _retry_after(response: httpx.Response | None) -> float:
-    """Seconds that the answer asks to wait, at most the longest pause; 0 if it does not say."""
+    """Seconds that the answer asks to wait, up to the longest pause; 0 if it does not ask."""
     if response is None:
         return 0.0
     asked = response.headers.get("retry-after", "")

@@ -206,7 +206,7 @@ def test_the_stack_of_a_demo_stays_up_to_be_looked_at(tmp_path: Path) -> None:
         assert f"{demo.report['counted']:,} events" in board.stdout
         second = demo.fanpulse("demo", "--once")
         assert second.returncode == 4
-        assert "a demo runs already" in second.stderr
+        assert "a demo is already running" in second.stderr
         demo.process.send_signal(signal.SIGINT)
         assert demo.wait(60) == 130
         assert not demo.left_running()

@@ -17,7 +17,7 @@ from fanpulse.board.model import AlertLine, Board
 from fanpulse.board.watch import WatchSession
 from fanpulse.devstack.lock import FileLock
 from fanpulse.devstack.state_paths import StatePaths
-from fanpulse.simulate.fresh import BusyError, fresh_broker, fresh_topics, only_demo
+from fanpulse.simulate.fresh import BusyError, demo_lock, fresh_broker, fresh_topics
 from fanpulse.simulate.organisation import ALIASES, START_MS
 from fanpulse.simulate.scenario import Scenario
 from schemas.alerts import Milestone
@@ -229,9 +229,9 @@ async def test_the_data_of_an_earlier_demo_is_removed(tmp_path: Path) -> None:
 async def test_one_demo_at_a_time(tmp_path: Path) -> None:
     """A second demo is an error, and so is a stack that runs in the demo's namespace."""
     state_paths = StatePaths(tmp_path, "demo")
-    with only_demo(state_paths), pytest.raises(BusyError, match="FANPULSE_STATE_DIR"), only_demo(state_paths):
+    with demo_lock(state_paths), pytest.raises(BusyError, match="FANPULSE_STATE_DIR"), demo_lock(state_paths):
         pass
-    with only_demo(state_paths):
+    with demo_lock(state_paths):
         pass
     supervisor = FileLock(state_paths.supervisor_lock)
     supervisor.acquire()
