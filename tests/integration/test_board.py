@@ -1,4 +1,4 @@
-"""The board reads the topics of a real broker; a demo on an existing broker starts with new topics."""
+"""The board reads the topics of a real broker; a demo on an existing broker begins with new ones."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import pytest
 from aiokafka import TopicPartition
 from rich.console import Console
 
-from fanpulse.board.background import run_with_background
 from fanpulse.board.feed import Feed
 from fanpulse.board.model import AlertLine, Board
-from fanpulse.board.watch import WatchSession
+from fanpulse.board.together import beside
+from fanpulse.board.watch import Watching
 from fanpulse.devstack.lock import FileLock
 from fanpulse.devstack.state_paths import StatePaths
-from fanpulse.simulate.fresh import BusyError, demo_lock, fresh_broker, fresh_topics
+from fanpulse.simulate.fresh import BusyError, fresh_broker, fresh_topics, only_demo
 from fanpulse.simulate.organisation import ALIASES, START_MS
 from fanpulse.simulate.scenario import Scenario
 from schemas.alerts import Milestone
@@ -31,15 +31,15 @@ NOW_MS = START_MS
 
 
 class Recorder(Board):
-    """Keeps the records that are applied to it."""
+    """Remembers the records it is fed."""
 
     def __init__(self) -> None:
         super().__init__(ALIAS_TABLE)
         self.records: list[tuple[int, bytes, bytes | None]] = []
 
-    def apply_total(self, partition: int, key: bytes, value: bytes | None, timestamp_ms: int) -> None:
+    def take_total(self, partition: int, key: bytes, value: bytes | None, timestamp_ms: int) -> None:
         self.records.append((partition, key, value))
-        super().apply_total(partition, key, value, timestamp_ms)
+        super().take_total(partition, key, value, timestamp_ms)
 
 
 def published() -> Recorder:
@@ -57,7 +57,7 @@ def milestone(number: int) -> Milestone:
 
 
 async def write_totals(settings: Settings, records: list[tuple[int, bytes, bytes | None]]) -> None:
-    """Write the records in one transaction, and nonsense in another one that is aborted."""
+    """In one transaction, and some nonsense in one that is aborted."""
     topic = qualified(settings.namespace, TOTALS.name)
     producer = make_producer(settings, transactional_id=f"{settings.namespace}-board")
     await producer.start()
@@ -90,13 +90,13 @@ async def until(claim: Callable[[], bool], what: str) -> None:
 
 
 async def test_the_feed_brings_the_board_to_what_is_committed(settings: Settings) -> None:
-    """It applies committed transactions only, and calls back for later alerts but not for earlier ones."""
+    """All of a transaction, nothing of an aborted one; alerts that come later are told, earlier ones not."""
     source = published()
     await write_totals(settings, source.records)
     await write_alert(settings, milestone(1))
     board = Board(ALIAS_TABLE)
-    lines: list[AlertLine] = []
-    feed = Feed(settings, board, lines.append)
+    told: list[AlertLine] = []
+    feed = Feed(settings, board, told.append)
 
     async def poll() -> None:
         async with asyncio.timeout(30):
@@ -108,40 +108,40 @@ async def test_the_feed_brings_the_board_to_what_is_committed(settings: Settings
             wanted.all_accounts,
         )
         assert seen.counted == wanted.counted
-        assert not lines
+        assert not told
         await write_alert(settings, milestone(2))
-        await until(lambda: bool(lines), "the alert")
-        assert [line.text for line in lines] == ["all accounts 2,000 interactions"]
+        await until(lambda: bool(told), "the alert")
+        assert [line.text for line in told] == ["all accounts 2,000 interactions"]
         assert board.snapshot(NOW_MS).milestones == 2
         await write_alert(settings, milestone(3))
         async with asyncio.timeout(30):
             await feed.read_to_end()
-        assert [line.text for line in lines][1:] == ["all accounts 3,000 interactions"]
+        assert [line.text for line in told][1:] == ["all accounts 3,000 interactions"]
 
-    await run_with_background(poll(), feed.run())
+    await beside(poll(), feed.run())
 
 
 async def test_the_board_is_shown_once(settings: Settings) -> None:
-    """`watch --once` prints the board of the topics' records."""
+    """`watch --once` prints the board of what the topics hold."""
     await write_totals(settings, published().records)
     file = io.StringIO()
-    await WatchSession(settings, ALIASES, Console(file=file, width=100)).print_once()
+    await Watching(settings, ALIASES, Console(file=file, width=100)).once()
     assert "GansuTravel" in file.getvalue()
     assert "#FuxiCeremony" in file.getvalue()
 
 
 async def test_watching_what_does_not_exist_ends_at_once(settings: Settings) -> None:
-    """A namespace without topics is an error that names the topic, and asking does not create the topic."""
+    """A namespace without topics is an error that names the topic, and no topic is made by asking."""
     other = settings.model_copy(update={"namespace": f"{settings.namespace}-x"})
     with pytest.raises(TopicMissingError, match=qualified(other.namespace, TOTALS.name)):
-        await WatchSession(other, {}, Console(file=io.StringIO())).follow()
+        await Watching(other, {}, Console(file=io.StringIO())).on()
     async with open_reader(other) as reader:
         with pytest.raises(TopicMissingError):
             await reader.spans(qualified(other.namespace, TOTALS.name))
 
 
-async def test_an_error_in_the_background_ends_the_work() -> None:
-    """The error itself is raised, and no task goes on."""
+async def test_an_error_of_a_companion_ends_the_work() -> None:
+    """The error itself is raised, and nothing goes on."""
     ended = []
 
     async def forever() -> None:
@@ -154,7 +154,7 @@ async def test_an_error_in_the_background_ends_the_work() -> None:
         raise LookupError("gone")
 
     with pytest.raises(LookupError, match="gone"):
-        await run_with_background(forever(), forever(), fail())
+        await beside(forever(), forever(), fail())
     assert ended == [True, True]
 
 
@@ -179,8 +179,8 @@ async def committed(settings: Settings, group: str) -> int | None:
         await consumer.stop()
 
 
-async def test_a_demo_on_an_existing_broker_starts_empty(settings: Settings) -> None:
-    """Topics and group offsets of its namespace are deleted; those of another namespace stay."""
+async def test_a_demo_on_an_existing_broker_begins_with_nothing(settings: Settings) -> None:
+    """Topics and group offsets of the namespace are gone, and those of another are not touched."""
     other = settings.model_copy(update={"namespace": f"{settings.namespace}y"})
     group, kept = f"{settings.namespace}.fanpulse-aggregate", f"{other.namespace}.fanpulse-aggregate"
     await create_topics(other)
@@ -200,8 +200,8 @@ async def test_a_demo_on_an_existing_broker_starts_empty(settings: Settings) -> 
     await fresh_topics(settings)  # nothing there any more
 
 
-async def test_a_demo_does_not_delete_the_topics_of_a_running_demo(settings: Settings) -> None:
-    """A group with members means that another demo uses this broker: nothing is deleted."""
+async def test_a_demo_does_not_take_the_topics_of_one_that_runs(settings: Settings) -> None:
+    """A group with members means that another demo runs on this broker: nothing is deleted."""
     topic = qualified(settings.namespace, EVENTS.name)
     member = make_consumer(settings, group_id=f"{settings.namespace}.fanpulse-aggregate")
     member.subscribe([topic])
@@ -217,26 +217,26 @@ async def test_a_demo_does_not_delete_the_topics_of_a_running_demo(settings: Set
 
 
 async def test_the_data_of_an_earlier_demo_is_removed(tmp_path: Path) -> None:
-    """Only the data of the namespace's embedded broker is deleted."""
-    state_paths, other = StatePaths(tmp_path, "demo"), StatePaths(tmp_path, "default")
-    for each in (state_paths, other):
+    """Of the embedded broker of the namespace, and of no other."""
+    places, other = StatePaths(tmp_path, "demo"), StatePaths(tmp_path, "default")
+    for each in (places, other):
         (each.kafka / "data").mkdir(parents=True)
-    await fresh_broker(state_paths)
-    assert not state_paths.kafka.exists()
+    await fresh_broker(places)
+    assert not places.kafka.exists()
     assert other.kafka.exists()
 
 
 async def test_one_demo_at_a_time(tmp_path: Path) -> None:
-    """A second demo is an error, and so is a stack that runs in the demo's namespace."""
-    state_paths = StatePaths(tmp_path, "demo")
-    with demo_lock(state_paths), pytest.raises(BusyError, match="FANPULSE_STATE_DIR"), demo_lock(state_paths):
+    """A second one is told so; so is one beside a stack that was started in the demo's namespace."""
+    places = StatePaths(tmp_path, "demo")
+    with only_demo(places), pytest.raises(BusyError, match="FANPULSE_STATE_DIR"), only_demo(places):
         pass
-    with demo_lock(state_paths):
+    with only_demo(places):
         pass
-    supervisor = FileLock(state_paths.supervisor_lock)
+    supervisor = FileLock(places.supervisor_lock)
     supervisor.acquire()
-    state_paths.kafka.mkdir(parents=True)
+    places.kafka.mkdir(parents=True)
     with pytest.raises(BusyError, match="fanpulse down"):
-        await fresh_broker(state_paths)
-    assert state_paths.kafka.exists()
+        await fresh_broker(places)
+    assert places.kafka.exists()
     supervisor.release()

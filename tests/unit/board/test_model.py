@@ -1,4 +1,4 @@
-"""The board shows exactly what the aggregator counted."""
+"""What the board shows is what was counted, however it got there."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MINUTES = 40
 
 
 class Recount:
-    """The same stream, counted by a few lines of code that share nothing with the board."""
+    """The same stream, counted by a few lines that share nothing with the board."""
 
     def __init__(self) -> None:
         self.accounts: Counter[tuple[str, str, str]] = Counter()
@@ -67,7 +67,7 @@ def played() -> tuple[Snapshot, Recount]:
 
 
 def test_every_account_has_its_totals_and_readings() -> None:
-    """Each action, the followers and the sums over all accounts equal a recount."""
+    """Each action, the followers and the sum over all accounts are those of a recount."""
     snapshot, recount = played()
     assert [(row.platform, row.name) for row in snapshot.accounts] == sorted(
         (account.platform, account.handle) for account in ACCOUNTS
@@ -85,7 +85,7 @@ def test_every_account_has_its_totals_and_readings() -> None:
 
 
 def test_minutes_and_rates_are_exact_in_event_time() -> None:
-    """Each minute of the last hour holds the events of that minute, late ones included."""
+    """Each minute of the last hour holds what happened in it, late events included."""
     snapshot, recount = played()
     last = snapshot.stream_time_ms // MINUTE_MS
     for row in snapshot.accounts:
@@ -99,7 +99,7 @@ def test_minutes_and_rates_are_exact_in_event_time() -> None:
 
 
 def test_hashtags_and_countries_are_ranked_by_activity() -> None:
-    """Order and counts equal the recount; a language pair is one hashtag, under its display name."""
+    """The order and the counts are the recount's, a language pair is one, under its display name."""
     snapshot, recount = played()
     assert {row.name: row.activity for row in snapshot.hashtags} == {
         ALIAS_TABLE.display(tag): count for tag, count in recount.hashtags.most_common(64)
@@ -111,8 +111,8 @@ def test_hashtags_and_countries_are_ranked_by_activity() -> None:
     assert activities == sorted(activities, reverse=True)
 
 
-def test_counts_of_the_stream_are_those_of_its_checkpoints() -> None:
-    """Events counted, duplicates and the age of the data equal the recount."""
+def test_counts_of_the_stream_are_those_of_its_positions() -> None:
+    """Counted, duplicates and the age of the data."""
     snapshot, recount = played()
     assert snapshot.counted == recount.distinct
     assert snapshot.duplicates == recount.events - recount.distinct
@@ -120,7 +120,7 @@ def test_counts_of_the_stream_are_those_of_its_checkpoints() -> None:
 
 
 def test_a_broadcast_has_its_phase_viewers_and_minutes() -> None:
-    """Closed minutes hold the events that came in time; the rest of the panel equals the recount."""
+    """Minutes that are closed hold what came in time; the rest of the panel is as told by the events."""
     snapshot, recount = played()
     (panel,) = snapshot.broadcasts
     assert (panel.title, panel.phase) == (BROADCAST_TITLE, "preheat")
@@ -171,15 +171,15 @@ def spike(number: int) -> Spike:
     )
 
 
-def test_alerts_are_listed_as_lines_the_newest_first() -> None:
-    """A repeated alert is not news, and neither is a superseded milestone."""
+def test_alerts_are_listed_in_short_the_newest_first() -> None:
+    """A repetition is no news; neither is a milestone that a higher one outdid at the same time."""
     board = Board(ALIAS_TABLE)
     for alert in (milestone(1), spike(1), milestone(2, superseded_by="m3"), milestone(3, threshold=20_000)):
-        board.apply_alert(alert.id.encode(), alert.model_dump_json().encode())
+        board.take_alert(alert.id.encode(), alert.model_dump_json().encode())
     again = milestone(1)
-    assert board.apply_alert(again.id.encode(), again.model_dump_json().encode()) is None
+    assert board.take_alert(again.id.encode(), again.model_dump_json().encode()) is None
     new = milestone(4, scope="hashtag", subject=("fuxiceremony",), metric="interactions")
-    line = board.apply_alert(new.id.encode(), new.model_dump_json().encode())
+    line = board.take_alert(new.id.encode(), new.model_dump_json().encode())
     assert line is not None
     assert line.text == "#FuxiCeremony 10,000 interactions"
     snapshot = board.snapshot(0)
@@ -190,7 +190,7 @@ def test_alerts_are_listed_as_lines_the_newest_first() -> None:
         "@GansuTravel 10,000 likes",
     ]
     assert (snapshot.milestones, snapshot.spikes) == (4, 1)
-    board.apply_alert(b"m1", None)
+    board.take_alert(b"m1", None)
     assert board.snapshot(0).milestones == 3
 
 
@@ -211,16 +211,16 @@ def test_alerts_are_listed_as_lines_the_newest_first() -> None:
         (b'["hashtag","\xff"]', b"{}"),
     ],
 )
-def test_an_unknown_record_is_ignored(key: bytes, value: bytes) -> None:
-    """The board keeps working and can be drawn."""
+def test_a_record_that_is_none_of_ours_is_left_out(key: bytes, value: bytes) -> None:
+    """The board goes on, and can be drawn."""
     board = Board(ALIAS_TABLE)
-    board.apply_total(0, key, value, 1)
-    board.apply_alert(key, value)
+    board.take_total(0, key, value, 1)
+    board.take_alert(key, value)
     assert board.snapshot(0).counted == 0
 
 
 def test_an_empty_stream_has_a_snapshot() -> None:
-    """All counts are 0, and the data has no age."""
+    """Nothing was counted, and nothing is known of how old that is."""
     snapshot = Board(ALIAS_TABLE).snapshot(1_000)
     assert (snapshot.stream_time_ms, snapshot.age_seconds, snapshot.per_second) == (0, None, 0)
 
@@ -230,7 +230,7 @@ KEYS = st.sampled_from([("account", "twitter", name) for name in "abcdefgh"])
 
 @given(st.lists(st.tuples(KEYS, st.integers(0, 50)), max_size=60), st.integers(1, 4))
 def test_leaders_are_the_highest_of_all_however_they_grew(steps: list[tuple[Any, int]], size: int) -> None:
-    """For counts that only grow, keeping a few of them never loses a top subject."""
+    """For counts that only grow, keeping few of them loses none that belongs to the first."""
     leaders, counts = Leaders(size), Counter[Any]()
     for key, more in steps:
         counts[key] += more
@@ -250,20 +250,20 @@ BUCKETS = st.tuples(
 
 @given(st.lists(st.tuples(BUCKETS, st.none() | ROWS), max_size=40))
 def test_rolling_counts_are_those_of_the_newest_version_of_each_bucket(steps: list[Any]) -> None:
-    """Whatever the order of replacements and removals, minutes and seconds are sums of the newest buckets."""
-    rolling, newest = Rolling(), {}
-    for (partition, width, number, part), rows in steps:
+    """Buckets are replaced and removed in any order; minutes and seconds add up to what is left."""
+    rolling, held = Rolling(), {}
+    for (partition, width, place, part), rows in steps:
         value = None
         if rows is not None:
             value = {"rows": [["account", "twitter", name, action, n] for name, action, n in rows]}
-        rolling.apply(partition, ("bucket", width, number * width, part), value)
-        newest[partition, width, number, part] = rows or []
+        rolling.apply(partition, ("bucket", width, place * width, part), value)
+        held[partition, width, place, part] = rows or []
     for minute in range(4):
         inside = [
             (name, action, n)
-            for (_, width, number, _), rows in newest.items()
+            for (_, width, place, _), rows in held.items()
             for name, action, n in rows
-            if width <= MINUTE_MS and number * width // MINUTE_MS == minute and action != "read"
+            if width <= MINUTE_MS and place * width // MINUTE_MS == minute and action != "read"
         ]
         stream_time_ms = minute * MINUTE_MS + 30_000
         for name in "ab":
@@ -272,7 +272,7 @@ def test_rolling_counts_are_those_of_the_newest_version_of_each_bucket(steps: li
         assert rolling.minutes(ALL_ACCOUNTS, stream_time_ms, 1) == (sum(n for _, _, n in inside),)
     seconds = sum(
         n
-        for (_, width, *_), rows in newest.items()
+        for (_, width, *_), rows in held.items()
         for _, action, n in rows
         if width == 1_000 and action != "read"
     )

@@ -1,4 +1,4 @@
-"""The board fits every terminal, and shows what matters in the smallest that people use."""
+"""The board fits every terminal, and says what matters in the smallest that people use."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def live() -> Snapshot:
         decided_at=0, as_of=(), text="t", threshold=1_000_000, total=1_000_004,
     )  # fmt: skip
     for alert in (spike, milestone):
-        board.apply_alert(alert.id.encode(), alert.model_dump_json().encode())
+        board.take_alert(alert.id.encode(), alert.model_dump_json().encode())
     return board.snapshot(WRITTEN_MS + 500)
 
 
@@ -62,7 +62,7 @@ def empty() -> Snapshot:
 @pytest.mark.parametrize("snapshot", [live, empty], ids=["live", "empty"])
 @pytest.mark.parametrize("size", [(80, 24), (100, 30), (160, 45), (240, 70), (132, 24), (40, 12), (20, 5)])
 def test_the_board_fills_the_terminal_exactly(snapshot: object, size: tuple[int, int]) -> None:
-    """Every line is as wide as the terminal, in cells: a Chinese character takes two."""
+    """As many lines as it has, each as wide as it is, in cells: a Chinese character takes two."""
     width, height = size
     assert callable(snapshot)
     lines = drawn(snapshot(), CONTEXT, width, height)
@@ -73,7 +73,7 @@ def test_the_board_fills_the_terminal_exactly(snapshot: object, size: tuple[int,
 @settings(max_examples=60)
 @given(st.integers(1, 260), st.integers(1, 90), st.booleans())
 def test_no_size_breaks_it(width: int, height: int, playing: bool) -> None:
-    """The size is exact even if nothing fits."""
+    """Also where there is room for nothing."""
     context = CONTEXT if playing else ViewContext()
     for snapshot in (live(), empty()):
         lines = drawn(snapshot, context, width, height)
@@ -94,7 +94,7 @@ def test_what_matters_is_there_at_every_usual_size(size: tuple[int, int]) -> Non
 
 
 def test_figures_are_the_snapshots() -> None:
-    """A row shows the followers and activity of its account; the last line shows those of all accounts."""
+    """A row shows followers and activity of its account, and the last line those of all."""
     lines = drawn(live(), CONTEXT, 120, 40)
     for row in live().accounts:
         (line,) = [line for line in lines if f" {row.name} " in line and row.platform in line]
@@ -104,9 +104,9 @@ def test_figures_are_the_snapshots() -> None:
     assert f"{live().all_accounts.activity:,}" in line
 
 
-def test_problems_are_shown_in_words() -> None:
-    """A service that is down, old data and retries can be seen without colour."""
-    demo_progress = replace(CONTEXT.demo_progress or DemoProgress(0, 0, 0, 0), retry_reason="ConnectError")
+def test_trouble_is_said_in_words() -> None:
+    """A service that is down, old data and lost answers show without any colour."""
+    demo_progress = replace(CONTEXT.demo_progress or DemoProgress(0, 0, 0, 0), trouble="ConnectError")
     context = replace(
         CONTEXT, health=[Health("ingest", "down"), Health("alerts", "starting")], demo_progress=demo_progress
     )
@@ -115,13 +115,13 @@ def test_problems_are_shown_in_words() -> None:
         "✗ ingest down",
         "◌ alerts starting",
         "STALE: data 75 s old",
-        "retrying: ConnectError",
+        "sending again: ConnectError",
     ):
         assert words in text
 
 
 def test_only_broken_data_is_red() -> None:
-    """Nothing is red while all is well, so red means that something is broken."""
+    """Red says that something is broken, so nothing is red while all is well."""
     for snapshot, red in ((live(), False), (replace(live(), age_seconds=75.0), True)):
         spans = [span.style for line in compose(snapshot, CONTEXT, 100, 30) for span in line.spans]
         assert any("red" in str(style) for style in spans) == red
@@ -137,20 +137,20 @@ def rendered(environment: dict[str, str], width: int = 100, height: int = 30) ->
 
 
 def test_no_color_is_respected() -> None:
-    """With NO_COLOR the output has no colour; without it, it has."""
+    """With NO_COLOR there is no colour in the output; without it there is."""
     assert "\x1b[36m" in rendered({"TERM": "xterm-256color"})
     plain_text = rendered({"TERM": "xterm-256color", "NO_COLOR": "1"})
     assert not any(f"\x1b[{code}m" in plain_text for code in range(30, 50))
 
 
 def test_a_frame_is_as_large_as_the_terminal() -> None:
-    """A frame on the whole screen has the terminal's lines and does not scroll it."""
+    """Drawn on the whole screen, it has the terminal's lines and does not scroll it."""
     text = rendered({"TERM": "dumb"}, 90, 26)
     assert len(text.rstrip("\n").split("\n")) == 26
 
 
 def test_the_display_fits_the_output() -> None:
-    """A terminal gets the whole screen; a file or a pipe gets lines, one for each alert too."""
+    """A screen on a terminal; lines in a file or a pipe, each alert among them."""
     board = Board(ALIAS_TABLE)
     terminal = Console(file=io.StringIO(), force_terminal=True)
     assert isinstance(display(terminal, board, lambda: CONTEXT), ScreenDisplay)
@@ -161,8 +161,8 @@ def test_the_display_fits_the_output() -> None:
     assert file.getvalue() == "08:30:00 UTC  SPIKE  6.8x normal: 2,273/min, was 334\n"
 
 
-def test_a_summary_is_one_line() -> None:
-    """It has stream time, counts and the broadcast, and a problem only if there is one."""
+def test_a_summary_is_one_line_that_says_where_it_stands() -> None:
+    """Event time, counts, the broadcast; and what is wrong, only if something is."""
     line = plain.summary(live(), CONTEXT)
     assert "\n" not in line
     assert line.startswith(f"09:43:59 UTC  {live().counted:,} events counted (")
@@ -178,25 +178,25 @@ def test_a_summary_is_one_line() -> None:
     [((), 3, "   "), ((0, 1, 8), 3, " ▁█"), ((1, 1000), 4, "  ▁█"), ((5, 0, 5, 0), 2, "█ "), ((7,), 0, "")],
 )
 def test_sparklines(values: Sequence[int], width: int, wanted: str) -> None:
-    """The newest values are scaled to the greatest; a value above 0 is always visible."""
+    """The newest values, by the greatest; what is not 0 shows as something."""
     assert glyphs.sparkline(values, width) == wanted
 
 
 @given(st.lists(st.integers(0, 10**7), max_size=50), st.integers(1, 12))
 def test_columns_are_as_high_as_their_share(values: list[int], height: int) -> None:
-    """Each column is filled from below without a gap, and only 0 is empty."""
+    """Each column fills its eighths from below, without a gap, and 0 alone is empty."""
     most = max(values, default=1) or 1
     lines = glyphs.columns(values, height, most)
     assert [len(line) for line in lines] == [len(values)] * height
-    for column, value in enumerate(values):
-        levels = [glyphs.EIGHTHS.index(line[column]) for line in reversed(lines)]
+    for place, value in enumerate(values):
+        levels = [glyphs.EIGHTHS.index(line[place]) for line in reversed(lines)]
         assert sum(levels) == (max(1, round(value / most * 8 * height)) if value else 0)
         assert levels == sorted(levels, reverse=True)
 
 
 @given(st.integers(0, 10**12))
-def test_a_scale_ends_at_a_round_number_near_the_value(value: int) -> None:
-    """The end is at least the value and less than 1.5 times the value (from 10 on)."""
+def test_a_scale_ends_at_a_round_number_that_is_not_far_above(value: int) -> None:
+    """At least the value, and less than half as much again (from 10 on)."""
     top = glyphs.round_up(value)
     assert top >= value
     assert top < 1.5 * max(value, 7)
@@ -211,7 +211,7 @@ def test_a_scale_ends_at_a_round_number_near_the_value(value: int) -> None:
     ],
 )  # fmt: skip
 def test_compact_numbers(count: int, wanted: str) -> None:
-    """Three digits and a unit."""
+    """Three figures and a unit."""
     assert wording.compact(count) == wanted
     assert len(wanted) <= 5
 
@@ -220,5 +220,5 @@ def test_compact_numbers(count: int, wanted: str) -> None:
     ("seconds", "wanted"), [(0.04, "0.0 s"), (9.9, "9.9 s"), (12, "12 s"), (300, "5 min"), (10_800, "3 h")]
 )
 def test_ages(seconds: float, wanted: str) -> None:
-    """Ages are in the unit that people would use."""
+    """In the unit that people would say."""
     assert wording.age(seconds) == wanted

@@ -21,8 +21,8 @@ def levels(findings: list[Finding]) -> list[Level]:
 
 
 def test_all_is_well_here(tmp_path: Path) -> None:
-    """The test machine has all that fanpulse needs; every finding that is not ok comes with advice."""
-    importlib.import_module("faust")  # it then has no spec
+    """Where the tests run nothing is missing that fanpulse needs; what is not ok comes with advice."""
+    importlib.import_module("faust")  # which takes its spec away
     findings = list(machine.machine(Settings(state_dir=tmp_path), up=False))
     assert Level.FAIL not in levels(findings)
     assert all(finding.advice for finding in findings if finding.level is not Level.OK)
@@ -32,7 +32,7 @@ def test_all_is_well_here(tmp_path: Path) -> None:
 
 
 def test_a_missing_extra_matters_if_it_runs_the_broker() -> None:
-    """Without Faust the rest works; without the extra `stack` the settings must name a broker."""
+    """Without Faust the rest works; without the extra `stack` there is no broker, unless one is set."""
     without_faust = list(machine.extras(own_broker=True, find=lambda name: None if name == "faust" else name))
     assert levels(without_faust) == [Level.WARN]
     assert without_faust[0].advice == "pip install 'fanpulse[aggregate]'"
@@ -42,7 +42,7 @@ def test_a_missing_extra_matters_if_it_runs_the_broker() -> None:
 
 
 def test_a_taken_port_that_is_set_stands_in_the_way(tmp_path: Path) -> None:
-    """A taken port is a failure if the settings ask for it; a port that we chose is replaced."""
+    """A taken port is named with its service if it was set; one that was only chosen is replaced."""
     port = Ports(tmp_path / "x.json").choose("x")["x"]
     with socket.socket() as other:
         other.bind(("127.0.0.1", port))
@@ -59,12 +59,12 @@ def test_a_taken_port_that_is_set_stands_in_the_way(tmp_path: Path) -> None:
         path.parent.mkdir()
         path.write_text(f'{{"ingest": {port}}}')
         finding = machine.ports(chosen, up=False)
-        assert (finding.level, finding.seen) == (Level.OK, "the stack will choose another port for ingest")
+        assert (finding.level, finding.seen) == (Level.OK, "another one will be chosen for ingest")
         assert machine.ports(chosen, up=True).level is Level.OK
 
 
 def test_a_state_folder_that_cannot_be_written_stands_in_the_way(tmp_path: Path) -> None:
-    """The finding names the folder and the setting that changes it."""
+    """A folder that cannot be made is named, with the setting that changes it."""
     (tmp_path / "file").touch()
     finding = machine.state_folder(tmp_path / "file" / "state")
     assert finding.level is Level.FAIL
@@ -72,7 +72,7 @@ def test_a_state_folder_that_cannot_be_written_stands_in_the_way(tmp_path: Path)
 
 
 def test_changed_jars_stand_in_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Missing jars are downloaded later; a jar with other content is a failure, and is named."""
+    """Jars that are not here are fetched later; one with another content is named."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert machine.broker_jars().level is Level.WARN
     folder = tmp_path / "fanpulse" / "jars"
@@ -83,8 +83,8 @@ def test_changed_jars_stand_in_the_way(tmp_path: Path, monkeypatch: pytest.Monke
     assert "kafka-clients-4.3.1.jar" in finding.seen
 
 
-def test_a_full_disk_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The level follows the free space: enough, little, too little."""
+def test_little_room_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is judged by what is free: much, little, too little."""
     found = []
     for free in (10**10, 3 * 10**9, 10**8):
         monkeypatch.setattr(machine, "free_bytes", lambda _folder, free=free: free)
@@ -111,15 +111,15 @@ def test_topics_are_compared_with_the_contract() -> None:
     assert "cleanup.policy=delete" in found[0].seen
 
 
-def test_a_broker_that_forgets_offsets_is_found() -> None:
-    """A week, Kafka's default, is too short; without an answer from the broker there is no finding."""
+def test_a_broker_that_forgets_offsets_is_told() -> None:
+    """A week, which is Kafka's default, is little; a broker that does not tell is not judged."""
     assert levels(list(broker.retention({"offsets.retention.minutes": "10080"}))) == [Level.WARN]
     assert levels(list(broker.retention({"offsets.retention.minutes": "2147483647"}))) == [Level.OK]
     assert list(broker.retention({})) == []
 
 
 def test_a_service_that_is_not_ready_stands_in_the_way() -> None:
-    """Each service of a stack that is up is checked by its answer."""
+    """Each part of a stack that is up is judged by what it answers."""
     status = nothing_runs("", "127.0.0.1:1")
     status["ingest"] = [{"pid": 1, "url": "http://127.0.0.1:2", "health": READY}]
     status["alerts"] = [{"pid": None, "metrics": "http://127.0.0.1:3/metrics", "health": SILENT}]

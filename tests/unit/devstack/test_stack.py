@@ -1,4 +1,4 @@
-"""The small parts of the local stack: delays, ports, locks, state, settings as variables, printed lines."""
+"""The small parts of the local stack: delays, ports, locks, state, settings as variables, lines."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from tests.support.ports import free_port
 
 
 def test_delays_double_up_to_a_limit() -> None:
-    """A process that keeps dying restarts after 0.2, 0.4, ... seconds, and after 10 seconds at most."""
+    """A process that keeps dying is started after 0.2, 0.4, ... seconds, never later than after 10."""
     backoff = Backoff()
     delays = [backoff.after(0.0) for _ in range(8)]
     assert delays == pytest.approx([0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0])
 
 
-def test_delays_start_again_after_a_good_run() -> None:
-    """A process that ran for half a minute gets the first delay again."""
+def test_delays_begin_anew_after_a_good_run() -> None:
+    """A process that ran for half a minute is not blamed for what was before."""
     backoff = Backoff()
     for _ in range(5):
         backoff.after(1.0)
@@ -47,14 +47,14 @@ def test_delays_start_again_after_a_good_run() -> None:
 
 
 def test_ports_are_remembered(tmp_path: Path) -> None:
-    """The same names get the same ports again, and different names get different ports."""
+    """The same names get the same ports again, and different names different ones."""
     first = Ports(tmp_path / "ports.json").choose("a", "b")
     assert Ports(tmp_path / "ports.json").choose("b", "a", "c").items() >= first.items()
     assert first["a"] != first["b"]
 
 
-def test_a_remembered_port_that_is_taken_is_replaced(tmp_path: Path) -> None:
-    """If another process has a remembered port, a new port is chosen and remembered."""
+def test_a_port_that_was_taken_meanwhile_is_replaced(tmp_path: Path) -> None:
+    """Another process on a remembered port costs the address, not the start; the new one is remembered."""
     ports = Ports(tmp_path / "ports.json")
     old = ports.choose("a")["a"]
     with socket.socket() as other:
@@ -65,8 +65,8 @@ def test_a_remembered_port_that_is_taken_is_replaced(tmp_path: Path) -> None:
     assert ports.choose("a")["a"] == new
 
 
-def test_a_port_that_is_set_is_used_or_is_an_error(tmp_path: Path) -> None:
-    """A port from the settings is never replaced; if another process has it, the error names it."""
+def test_a_port_that_is_set_is_taken_or_refused(tmp_path: Path) -> None:
+    """A port from the settings is used as it is; if somebody else has it, the error names it."""
     ports = Ports(tmp_path / "ports.json")
     wanted = ports.choose("a")["a"]
     assert ports.choose("b", fixed={"b": wanted}) == {"b": wanted}
@@ -79,21 +79,21 @@ def test_a_port_that_is_set_is_used_or_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", '{"a": "x", "b": 70000}'])
-def test_a_damaged_ports_file_is_replaced(tmp_path: Path, content: str) -> None:
-    """New ports are chosen and remembered."""
+def test_an_unreadable_memory_of_ports_is_no_obstacle(tmp_path: Path, content: str) -> None:
+    """A damaged file means new ports."""
     path = tmp_path / "ports.json"
     path.write_text(content)
     assert Ports(path).choose("a")["a"] == json.loads(path.read_text())["a"]
 
 
 def test_a_lock_has_one_holder(tmp_path: Path) -> None:
-    """A second process cannot take the lock until the first releases it; `on_wait` is called once."""
+    """A second taker is refused until the first lets go; the wait is told once."""
     first, second = FileLock(tmp_path / "lock"), FileLock(tmp_path / "lock")
     first.acquire()
-    waits: list[int] = []
+    told: list[int] = []
     with pytest.raises(LockedError):
-        second.acquire(wait_seconds=0.3, on_wait=lambda: waits.append(1))
-    assert waits == [1]
+        second.acquire(wait_seconds=0.3, on_wait=lambda: told.append(1))
+    assert told == [1]
     assert is_locked(first.path)
     first.release()
     assert not is_locked(first.path)
@@ -101,25 +101,22 @@ def test_a_lock_has_one_holder(tmp_path: Path) -> None:
     second.release()
 
 
-def test_the_state_of_a_dead_supervisor_is_ignored(tmp_path: Path) -> None:
-    """A state file counts only while its supervisor holds the lock: old pids may belong to any process."""
+def test_the_state_of_a_dead_supervisor_is_not_believed(tmp_path: Path) -> None:
+    """A state file counts only while its supervisor holds the lock: pids left behind may be anybody's."""
     state_paths = StatePaths(tmp_path, "default")
     status = state.nothing_runs("", "127.0.0.1:1")
-    aliases = {"GansuHeritage": ("文化和自然遗产日",)}
     lock = FileLock(state_paths.supervisor_lock)
     lock.acquire()
-    state.write(state_paths, status, aliases)
+    state.write(state_paths, status)
     assert state.read(state_paths) == status
-    assert state.hashtag_aliases(state_paths) == aliases
     assert state.supervisor_pid(state_paths) == os.getpid()
     lock.release()
     assert state.read(state_paths) is None
-    assert state.hashtag_aliases(state_paths) is None
     assert state.supervisor_pid(state_paths) is None
 
 
 def test_a_service_sees_the_settings_of_the_stack(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Settings survive the way through variables: numbers, lists, tables, secrets, Chinese."""
+    """Settings told as variables come out the same: numbers, lists, tables, secrets, Chinese."""
     settings = Settings(
         namespace="demo",
         kafka=KafkaSettings(bootstrap="127.0.0.1:9092", sasl_password="hush"),
@@ -133,7 +130,7 @@ def test_a_service_sees_the_settings_of_the_stack(monkeypatch: pytest.MonkeyPatc
 
 
 def test_services_keep_a_port_that_is_set(tmp_path: Path) -> None:
-    """Ports from the settings are used, and further workers count up from them; other ports are chosen."""
+    """Ports that the settings give are used, further workers take the next ones; the others are chosen."""
     base = free_port()
     while not is_free(base + 1):
         base = free_port()
@@ -143,7 +140,7 @@ def test_services_keep_a_port_that_is_set(tmp_path: Path) -> None:
         ingest=IngestSettings(clock="event"),
         aggregate=AggregateSettings(metrics_port=base),
     )
-    processes = ServiceProcesses(settings, extra_env={}, inherited_fds=(), workers=2).all()
+    processes = ServiceProcesses(settings, extra_env={}, held=(), workers=2).all()
     described = {process.name: process.describe() for process in processes}
     assert list(described) == ["ingest", "aggregate", "aggregate-2", "alerts"]
     assert described["aggregate"] == {"metrics": f"http://127.0.0.1:{base}/metrics"}
@@ -151,11 +148,11 @@ def test_services_keep_a_port_that_is_set(tmp_path: Path) -> None:
     assert not described["ingest"]["url"].endswith(":8080")
 
 
-def test_prometheus_scrapes_every_worker(tmp_path: Path) -> None:
-    """Our rules and configuration lie beside one file of targets per service."""
+def test_prometheus_is_told_of_every_worker(tmp_path: Path) -> None:
+    """Our rules and configuration are beside a file of targets for each service."""
     state_paths = StatePaths(tmp_path, "default")
     settings = Settings(state_dir=tmp_path, kafka=KafkaSettings(bootstrap="127.0.0.1:1"))
-    processes = ServiceProcesses(settings, extra_env={}, inherited_fds=(), workers=2).all()
+    processes = ServiceProcesses(settings, extra_env={}, held=(), workers=2).all()
     monitoring.prometheus_process("prometheus", state_paths, StackSettings(), processes, ())
     targets = {
         path.stem: json.loads(path.read_text())[0]["targets"]
@@ -189,10 +186,10 @@ def test_grafana_gets_our_dashboards(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert len(process.env["GF_SECURITY_ADMIN_PASSWORD"]) >= 24
 
 
-def test_events_are_printed_as_lines() -> None:
-    """A restart gets a line, markup in a path is plain text, and a start gets a line once it is ready."""
+def test_people_read_lines() -> None:
+    """A restart is told in words, markup in a path is only text, and a start is told when it is ready."""
     event = StackEvent(EventType.RESTARTING, "ingest", "in 0.2 s")
-    assert Text.from_markup(line(event) or "").plain == "… ingest      restarts in 0.2 s"
+    assert Text.from_markup(line(event) or "").plain == "… ingest      is started again in 0.2 s"
     odd = StackEvent(EventType.FAILED, "kafka", "see [bold]/x")
     assert Text.from_markup(line(odd) or "").plain.endswith("see [bold]/x")
     assert line(StackEvent(EventType.STARTING, "ingest")) is None

@@ -1,4 +1,4 @@
-"""Graceful shutdown of a service."""
+"""The end of a service."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from services.runtime.lifecycle import stop_event
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_a_signal_asks_to_stop(number: signal.Signals) -> None:
+async def test_a_signal_asks_to_finish(number: signal.Signals) -> None:
     """Either signal sets the event and does nothing else."""
     stop = stop_event()
     assert not stop.is_set()
@@ -24,8 +24,8 @@ async def test_a_signal_asks_to_stop(number: signal.Signals) -> None:
         await stop.wait()
 
 
-def test_a_second_signal_ends_the_process() -> None:
-    """A second signal ends a service that hangs while it stops."""
+def test_a_second_signal_does_not_ask() -> None:
+    """A service that hangs while it finishes ends at the second signal."""
     script = textwrap.dedent("""
         import asyncio
         from services.runtime.lifecycle import stop_event
@@ -42,9 +42,9 @@ def test_a_second_signal_ends_the_process() -> None:
     command = [sys.executable, "-c", script]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        lines = iter(process.stdout)
-        assert "runs" in next(lines)
+        said = iter(process.stdout)
+        assert "runs" in next(said)
         process.send_signal(signal.SIGTERM)
-        assert any("finishes" in line for line in lines)
+        assert any("finishes" in line for line in said)
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == -signal.SIGTERM

@@ -1,4 +1,4 @@
-"""Every line of a service's log has the same form, whether our code or a library wrote it."""
+"""Every line of a service's log is of one form, whoever wrote it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from services.runtime import logging
 
 @pytest.fixture(autouse=True)
 def _restored() -> Iterator[None]:
-    """Restores the logging of the test run after each test."""
+    """The logging of the test run comes back after each test."""
     root = stdlib.getLogger()
     handlers, level, library = list(root.handlers), root.level, stdlib.getLogger("aiokafka").level
     yield
@@ -28,7 +28,7 @@ def _restored() -> Iterator[None]:
 
 
 def written(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
-    """The lines on standard error; standard output must be empty."""
+    """The lines on standard error; nothing may be on standard output."""
     out, err = capsys.readouterr()
     assert out == ""
     return [json.loads(line) for line in err.splitlines()]
@@ -52,7 +52,7 @@ def test_ours_and_foreign_lines_have_the_same_fields(capsys: pytest.CaptureFixtu
 
 
 def fail_with_a_secret() -> None:
-    """Logs an exception from a function with a secret in a local variable."""
+    """Logs an exception from a function that has something to hide."""
     secret = "hunter" + str(2)
     try:
         raise ValueError(f"broken after {len(secret)} letters")
@@ -61,10 +61,10 @@ def fail_with_a_secret() -> None:
 
 
 @pytest.mark.parametrize("fmt", ["json", "console"])
-def test_a_traceback_has_no_values(
+def test_a_traceback_tells_no_values(
     fmt: Literal["json", "console"], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An exception is logged with its message but without local variables, which may be events or secrets."""
+    """An exception is told with its message and without local variables: they may be events or secrets."""
     logging.configure("info", fmt)
     fail_with_a_secret()
     error = capsys.readouterr().err
@@ -73,15 +73,15 @@ def test_a_traceback_has_no_values(
 
 
 def test_an_exception_is_a_field(capsys: pytest.CaptureFixture[str]) -> None:
-    """A traceback stays within its line, so that each line is one event."""
+    """A traceback is within its line, so that a line stays an event."""
     logging.configure("info", "json")
     fail_with_a_secret()
     (line,) = written(capsys)
     assert line["exception"][0]["exc_type"] == "ValueError"
 
 
-def test_libraries_log_warnings_only(capsys: pytest.CaptureFixture[str]) -> None:
-    """INFO of libraries is dropped, and so are our lines below the level; at debug everything is logged."""
+def test_libraries_tell_warnings_only(capsys: pytest.CaptureFixture[str]) -> None:
+    """The chatter of libraries is left out, our lines below the level too; at debug all is told."""
     for level, count in (("info", 2), ("warning", 1), ("debug", 4)):
         logging.configure(level, "json")  # type: ignore[arg-type]
         stdlib.getLogger("aiokafka").info("heartbeat")

@@ -20,7 +20,7 @@ def samples(registry: NamespacedRegistry) -> dict[str, list[dict[str, str]]]:
 
 
 def test_every_sample_gets_the_namespace() -> None:
-    """Counters, gauges and every part of a histogram get the label, which no declaration has."""
+    """Counters, gauges and every part of a histogram carry the label, which the declarations do not have."""
     registry = NamespacedRegistry("demo")
     Counter("a_total", "a", ["x"], registry=registry).labels("1").inc()
     Gauge("b", "b", registry=registry).set(2)
@@ -50,7 +50,7 @@ def test_creation_times_are_left_out() -> None:
 
 
 def test_a_collector_that_keeps_its_metric_is_not_changed() -> None:
-    """The label goes to a copy: a second scrape is the same, and the collector's object is unchanged."""
+    """The label goes to a copy: scraping twice gives the same, and the collector's object is as before."""
     family = GaugeMetricFamily("kept", "kept", labels=["x"])
     family.add_metric(["1"], 1.0)
 
@@ -76,7 +76,7 @@ def test_a_collector_that_keeps_its_metric_is_not_changed() -> None:
     ],
 )
 def test_the_form_follows_the_accept_header(accept: str, content_type: str, end: bytes) -> None:
-    """A client that asks for OpenMetrics gets it; others get the classic text."""
+    """OpenMetrics for those who ask for it, the classic text for everybody else."""
     registry = NamespacedRegistry()
     Gauge("b", "b", registry=registry).set(2)
     body, given = expose(registry, accept)
@@ -84,8 +84,8 @@ def test_the_form_follows_the_accept_header(accept: str, content_type: str, end:
     assert body.endswith(end)
 
 
-class Cached(SeriesCollector):
-    """Two families of cached series; every scrape adds one to the values."""
+class Kept(SeriesCollector):
+    """Two families of kept series; every scrape counts one more."""
 
     def __init__(self) -> None:
         self.scrapes = 0
@@ -95,24 +95,24 @@ class Cached(SeriesCollector):
 
     def families(self) -> list[Family]:
         self.scrapes += 1
-        points = [(series, self.scrapes * 10 + index) for index, series in enumerate(self.likes)]
+        points = [(series, self.scrapes * 10 + place) for place, series in enumerate(self.likes)]
         return [
             Family("likes", "How many likes.", "counter", points),
-            Family("recent", "Recent likes.", "gauge", [(self.recent, self.scrapes)]),
+            Family("recent", "Likes of late.", "gauge", [(self.recent, self.scrapes)]),
         ]
 
 
 @pytest.mark.parametrize("accept", ["", "application/openmetrics-text; version=1.0.0"])
-def test_cached_series_are_formatted_as_the_library_formats_them(accept: str) -> None:
-    """Names, labels, values and headers equal those of a plain collector at every scrape."""
+def test_kept_series_are_written_as_the_library_writes_them(accept: str) -> None:
+    """Names, labels, values and headers are the same as through a plain collector, at every scrape."""
     fast, slow = NamespacedRegistry("demo"), NamespacedRegistry("demo")
-    cached, twin = Cached(), Cached()
+    kept, twin = Kept(), Kept()
 
     class Plain:
         def collect(self) -> list[Metric]:
             return [family.metric() for family in twin.families()]
 
-    fast.register(cached)
+    fast.register(kept)
     slow.register(Plain())
     parse = openmetrics_families if accept else text_string_to_metric_families
     for _ in range(3):

@@ -16,7 +16,7 @@ from services.runtime.web import Endpoint
 
 
 class Service:
-    """A service with a state, and a metric that only the thread of its event loop may read."""
+    """Something with a state and a metric that only the thread of its loop may read."""
 
     def __init__(self) -> None:
         self.reason: str | None = "reading totals"
@@ -44,23 +44,23 @@ async def client(service: Service) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def test_metrics_are_collected_in_the_loop(service: Service, client: httpx.AsyncClient) -> None:
-    """Collectors run in the thread of the event loop, so they can read its state without a lock."""
+    """Collectors run in the thread of the event loop, so what belongs to the loop can be read unlocked."""
     response = await client.get("/metrics")
     assert response.status_code == 200
     assert 'answer{namespace="demo"} 42.0' in response.text
     assert service.threads == {threading.get_ident()}
 
 
-async def test_answers_are_compressed_for_clients_that_accept_it(client: httpx.AsyncClient) -> None:
-    """A client that accepts gzip gets it, and other clients get the same text uncompressed."""
-    compressed = await client.get("/metrics", headers={"Accept-Encoding": "gzip"})
+async def test_compression_is_for_those_who_take_it(client: httpx.AsyncClient) -> None:
+    """gzip where the client accepts it, plain text where not; the text is the same."""
+    packed = await client.get("/metrics", headers={"Accept-Encoding": "gzip"})
     plain = await client.get("/metrics", headers={"Accept-Encoding": "identity"})
-    assert compressed.headers["content-encoding"] == "gzip"
+    assert packed.headers["content-encoding"] == "gzip"
     assert "content-encoding" not in plain.headers
-    assert compressed.text == plain.text
+    assert packed.text == plain.text
 
 
-async def test_openmetrics_is_for_clients_that_ask(client: httpx.AsyncClient) -> None:
+async def test_openmetrics_is_for_those_who_ask(client: httpx.AsyncClient) -> None:
     """The Accept header that Prometheus sends gives OpenMetrics."""
     accept = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3"
     response = await client.get("/metrics", headers={"Accept": accept})
@@ -69,7 +69,7 @@ async def test_openmetrics_is_for_clients_that_ask(client: httpx.AsyncClient) ->
 
 
 async def test_ready_says_why_not(service: Service, client: httpx.AsyncClient) -> None:
-    """503 with the reason until the service is ready, then 200; /healthz is 200 all the time."""
+    """503 with the reason until the service does its job, then 200; alive all the while."""
     waiting = await client.get("/readyz")
     assert (waiting.status_code, waiting.json()) == (503, {"status": "waiting", "reason": "reading totals"})
     assert (await client.get("/healthz")).json() == {"status": "ok"}
@@ -78,15 +78,15 @@ async def test_ready_says_why_not(service: Service, client: httpx.AsyncClient) -
     assert (ready.status_code, ready.json()) == (200, {"status": "ready"})
 
 
-async def test_other_methods_and_paths_are_errors(client: httpx.AsyncClient) -> None:
-    """HEAD works like GET; other methods get 405 and other paths 404."""
+async def test_only_what_is_there_can_be_read(client: httpx.AsyncClient) -> None:
+    """HEAD works like GET; other methods and other paths are refused."""
     assert (await client.head("/healthz")).status_code == 200
     assert (await client.post("/metrics")).status_code == 405
     assert (await client.get("/")).status_code == 404
 
 
 async def test_garbage_does_not_stop_it(service: Service, client: httpx.AsyncClient) -> None:
-    """A client that does not speak HTTP, or sends an endless header, gets 400 and affects no other client."""
+    """A client that speaks no HTTP, or sends a header that never ends, gets 400 and hurts nobody else."""
     port = client.base_url.port
     assert port is not None
     for garbage in (b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", b"GET /metrics HTTP/1.1\r\nx: " + b"y" * 20_000):
@@ -99,7 +99,7 @@ async def test_garbage_does_not_stop_it(service: Service, client: httpx.AsyncCli
 
 
 async def test_a_taken_port_is_a_setting_to_change(service: Service) -> None:
-    """The error is one line that names the address and the setting."""
+    """One line that says which address is taken and what to do."""
     async with Endpoint(service.registry, lambda: None, host="127.0.0.1", port=0) as first:
         second = Endpoint(service.registry, lambda: None, host="127.0.0.1", port=first.port)
         with pytest.raises(
@@ -110,7 +110,7 @@ async def test_a_taken_port_is_a_setting_to_change(service: Service) -> None:
 
 
 async def test_stop_frees_the_port(service: Service) -> None:
-    """After stop the same port is free again, even if a client leaves its connection open."""
+    """After stop the same port can be had again, also with a connection left open by a client."""
     endpoint = Endpoint(service.registry, lambda: None, host="127.0.0.1", port=0)
     await endpoint.start()
     port = endpoint.port

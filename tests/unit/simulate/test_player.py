@@ -1,4 +1,4 @@
-"""The scenario is cut into requests that ingest accepts, and played until each has its final answer."""
+"""The scenario is cut into requests that ingest can take, and played until each has its final answer."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from schemas.reasons import Reason, Rejection
 ITEMS = Scenario(minutes=12).items
 
 
-def item(number: int, expected: str = ACCEPTED, *, barrier: bool = False) -> Item:
-    return Item(START_MS + number, f'{{"event_id":"{number}"}}'.encode(), expected, barrier)
+def item(number: int, expected: str = ACCEPTED, *, first: bool = False) -> Item:
+    return Item(START_MS + number, f'{{"event_id":"{number}"}}'.encode(), expected, first)
 
 
 @pytest.mark.parametrize("speed", [0, 1, 60, 600, 100_000])
 def test_requests_hold_every_item_once_and_in_order(speed: float) -> None:
-    """At any speed, requests are bounded in events and event time, and none is due before its events."""
+    """At any speed, requests are bounded in events and event time, and none is due before what it holds."""
     made = list(batches(ITEMS, speed))
     assert [each for batch in made for each in batch.items] == list(ITEMS)
     assert all(len(batch.items) <= MAX_EVENTS for batch in made)
@@ -41,15 +41,15 @@ def test_requests_hold_every_item_once_and_in_order(speed: float) -> None:
 
 
 def test_a_post_ends_its_request() -> None:
-    """Items after a post are in a later request, which waits for the post."""
-    made = list(batches([item(1), item(2, barrier=True), item(3)], 60))
-    barriers = [batch for batch in made if batch.barrier]
-    assert [batch.items[-1].barrier for batch in barriers] == [True]
+    """What comes after a post is in a later request, which waits for it."""
+    made = list(batches([item(1), item(2, first=True), item(3)], 60))
+    held = [batch for batch in made if batch.first]
+    assert [batch.items[-1].first for batch in held] == [True]
     assert sum(len(batch.items) for batch in made) == 3
 
 
 def test_some_events_go_alone_and_only_well_formed_ones() -> None:
-    """A few requests are a single JSON object; a malformed event is only sent among others."""
+    """A few requests are a single object of JSON; what is no event is sent among others only."""
     alone = [batch for batch in batches(Scenario(minutes=40).items, 60) if batch.alone]
     assert len(alone) > 50
     for batch in alone:
@@ -58,8 +58,8 @@ def test_some_events_go_alone_and_only_well_formed_ones() -> None:
         assert batch.items[0].expected in (ACCEPTED, DUPLICATE)
 
 
-def test_an_answer_that_differs_from_the_scenario_is_a_mismatch() -> None:
-    """A valid event that is rejected, or a rejection with another reason, is counted and shown."""
+def test_the_tally_tells_where_ingest_judged_otherwise() -> None:
+    """An event refused though it was good, or for another reason, is counted and shown."""
     sent_counts = SentCounts()
     sent = [item(0), item(1, Reason.BAD_TIME), item(2, DUPLICATE), item(3)]
     rejected = [{"index": 1, "reason": "bad_value"}, {"index": 3, "reason": "too_deep"}]
@@ -87,7 +87,7 @@ def test_an_answer_that_differs_from_the_scenario_is_a_mismatch() -> None:
     ],
 )
 def test_an_answer_that_does_not_account_for_every_event_is_an_error(answer: object) -> None:
-    """No event counts as accepted without an answer."""
+    """No event is taken for accepted that the answer does not name."""
     sent_counts = SentCounts()
     with pytest.raises(AnswerError):
         sent_counts.record([item(0), item(1)], answer)
@@ -95,7 +95,7 @@ def test_an_answer_that_does_not_account_for_every_event_is_an_error(answer: obj
 
 
 class FakeIngest:
-    """Answers as the contract says, and keeps what it stored; ``fault`` may make a request fail."""
+    """Answers as the contract says and remembers what it stored; ``fault`` may spoil a request."""
 
     def __init__(self, fault: Callable[[int], int | None] = lambda number: None) -> None:
         self.stored: list[bytes] = []
@@ -148,12 +148,12 @@ def good_lines(items: tuple[Item, ...]) -> Counter[bytes]:
     return Counter(each.line for each in items if not isinstance(each.expected, Reason))
 
 
-#: Without events ahead of the clock, since the fake has no clock.
+#: Without events ahead of the clock, since the fake has none.
 PLAYED = tuple(each for each in ITEMS if each.expected != Reason.AHEAD_OF_CLOCK)
 
 
-async def test_everything_is_sent_and_counted_as_the_scenario_expects() -> None:
-    """Each line arrives once, all counts are as expected, and few requests are in flight at a time."""
+async def test_everything_is_sent_and_tallied_as_the_scenario_expects() -> None:
+    """Each line arrives once; accepted and rejected by reason are as expected; few requests at a time."""
     ingest = FakeIngest()
     async with serving(ingest) as url:
         sent_counts = await Player(url, PLAYED, speed=0).run()
@@ -167,7 +167,7 @@ async def test_everything_is_sent_and_counted_as_the_scenario_expects() -> None:
 
 @pytest.mark.parametrize("fault", [503, 429, -1])
 async def test_a_request_is_sent_again_until_it_is_answered(fault: int) -> None:
-    """After a temporary rejection or a lost answer no event is missing, and each counts once."""
+    """Refused for now, or stored and the answer lost: nothing is missing, and the tally counts it once."""
     ingest = FakeIngest(lambda number: fault if number % 3 == 0 else None)
     async with serving(ingest) as url:
         sent_counts = await Player(url, PLAYED, speed=0).run()
@@ -178,8 +178,8 @@ async def test_a_request_is_sent_again_until_it_is_answered(fault: int) -> None:
     assert sent_counts.mismatched == 0
 
 
-async def test_the_player_waits_for_an_ingest_that_starts_later() -> None:
-    """While nobody listens, the player retries and says why."""
+async def test_an_ingest_that_comes_later_is_waited_for() -> None:
+    """Nobody listens at first: the player tries again, and says what troubles it meanwhile."""
     async with serving(FakeIngest()) as url:
         pass
     player = Player(url, PLAYED[:50], speed=0)
@@ -190,22 +190,22 @@ async def test_the_player_waits_for_an_ingest_that_starts_later() -> None:
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
 
-    async def start_later() -> None:
-        while player.retry_reason is None:  # noqa: ASYNC110 - it has no event for this
+    async def come_later() -> None:
+        while player.trouble is None:  # noqa: ASYNC110 - it has no event for this
             await asyncio.sleep(0.01)
-        assert player.retry_reason == "ConnectError"
+        assert player.trouble == "ConnectError"
         await web.TCPSite(runner, "127.0.0.1", port, reuse_address=True).start()
 
     try:
-        await asyncio.gather(player.run(), start_later())
+        await asyncio.gather(player.run(), come_later())
     finally:
         await runner.cleanup()
     assert Counter(ingest.stored) == good_lines(PLAYED[:50])
-    assert player.retry_reason is None
+    assert player.trouble is None
 
 
 @pytest.mark.parametrize("status", [400, 401, 413, 500])
-async def test_an_answer_that_no_retry_can_change_ends_the_play(status: int) -> None:
+async def test_an_answer_that_no_repetition_mends_ends_the_play(status: int) -> None:
     """The error names the status, and nothing more is sent."""
     ingest = FakeIngest(lambda number: status if number == 3 else None)
     async with serving(ingest) as url:

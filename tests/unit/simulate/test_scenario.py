@@ -1,4 +1,4 @@
-"""The scenario is the same for a seed, is as documented, and is what ingest should receive."""
+"""The scenario is the same for a seed, holds what its documentation says, and is what ingest should see."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from fanpulse.simulate.organisation import (
     START_MS,
 )
 from fanpulse.simulate.readings import PURGE_MS, PURGED
-from fanpulse.simulate.scenario import DEFAULT_SEED, Scenario, all_drafts
+from fanpulse.simulate.scenario import DEFAULT_SEED, Scenario, happenings
 from schemas.codec import decode_one
 from schemas.events import (
     INTERACTIONS,
@@ -52,7 +52,7 @@ def scenario(seed: int = DEFAULT_SEED) -> Scenario:
 
 @lru_cache(maxsize=4)
 def counted(seed: int = DEFAULT_SEED) -> list[tuple[int, Event]]:
-    """Every accepted event but duplicates, decoded by the contract, with the time at which it is sent."""
+    """Every accepted event that is no duplicate, as the contract reads it, with the time it is sent at."""
     return [
         (item.send_at_ms, SUBMISSION.validate_json(item.line))
         for item in scenario(seed).items
@@ -68,7 +68,7 @@ def digest(items: tuple[Item, ...]) -> str:
 
 
 def test_a_seed_gives_the_same_bytes_on_every_platform_and_python() -> None:
-    """The bytes of a seed are pinned: if you change them on purpose, change this digest too."""
+    """The bytes of a seed are pinned: whoever changes them on purpose changes this digest too."""
     assert digest(scenario().items) == "fc76ea77bfcd69fe41551bf4c7f80493250562cb25eab160a7bb97dbd3b89066"
 
 
@@ -78,7 +78,7 @@ def test_seeds_differ() -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_the_size_and_the_shares_of_noise_hold_for_every_seed(seed: int) -> None:
+def test_the_size_and_the_shares_of_disorder_hold_for_every_seed(seed: int) -> None:
     """At least 110,000 events; about 2 % duplicates, 1 % late ones and 0.5 % malformed ones."""
     expected = scenario(seed).expected
     assert expected.sent >= 110_000
@@ -93,7 +93,7 @@ def test_the_size_and_the_shares_of_noise_hold_for_every_seed(seed: int) -> None
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_items_come_in_order_within_the_two_hours(seed: int) -> None:
-    """Sending times never fall, and no event is sent before it happens."""
+    """Sending times never fall, and no event lies ahead of the time at which it is sent."""
     times = [item.send_at_ms for item in scenario(seed).items]
     assert times == sorted(times)
     assert times[0] >= START_MS
@@ -119,7 +119,7 @@ def test_accepted_ids_are_unique_and_a_duplicate_repeats_an_accepted_line_soon(s
 
 
 def test_malformed_items_have_ids_that_no_good_event_has() -> None:
-    """A rejected event never shares its id with a valid one."""
+    """A refused event never hides a good one: its id, where it has one, is its own."""
     good = {event.event_id for _, event in counted()}
     for item in scenario().items:
         if isinstance(item.expected, Reason):
@@ -134,8 +134,8 @@ def _ids_in(line: bytes) -> set[str]:
     return {value["event_id"]} if isinstance(value, dict) and "event_id" in value else set()
 
 
-def test_the_contract_accepts_and_rejects_every_line_as_the_scenario_expects() -> None:
-    """Each rejected line has the expected reason; only ingest's clock can find a time that is ahead."""
+def test_the_contract_judges_every_line_as_the_scenario_expects() -> None:
+    """Each line is accepted or refused, for the very reason; only time ahead is left to ingest's clock."""
     for item in scenario().items:
         found = decode_one(item.line)
         got = found.reason if isinstance(found, Rejection) else ACCEPTED
@@ -144,14 +144,14 @@ def test_the_contract_accepts_and_rejects_every_line_as_the_scenario_expects() -
 
 
 def test_every_mistake_is_made() -> None:
-    """Each way to corrupt an event occurs, and its reasons are those of the closed list."""
+    """Each way to spoil an event occurs, and its reasons are those of the closed list."""
     assert set(scenario().expected.rejected) == {str(reason) for reason, _ in malformed.MISTAKES}
     assert len(scenario().expected.rejected) >= 15
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_post_is_published_before_anyone_reacts(seed: int) -> None:
-    """Ingest knows a post, and so its hashtags, before the first reaction to it."""
+    """Ingest knows a post before it is asked what its hashtags are."""
     published: set[str] = set()
     for _, event in counted(seed):
         if isinstance(event, Post):
@@ -160,16 +160,16 @@ def test_a_post_is_published_before_anyone_reacts(seed: int) -> None:
             assert event.post_id in published
 
 
-def test_a_post_is_a_barrier() -> None:
-    """Nothing is sent before an earlier post is acknowledged; other items do not wait."""
+def test_a_post_is_marked_to_be_acknowledged_first() -> None:
+    """Posts, and only posts, hold back what comes after them."""
     for item in scenario().items:
         if item.expected == ACCEPTED:
-            assert item.barrier == (b'"kind":"post"' in item.line)
+            assert item.first == (b'"kind":"post"' in item.line)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_no_net_figure_falls_below_zero(seed: int) -> None:
-    """For each post, there are never more withdrawals of an action than actions."""
+def test_no_figure_of_people_is_taken_back_below_zero(seed: int) -> None:
+    """For each post, withdrawals of an action never outnumber the action itself."""
     done: Counter[tuple[str, str]] = Counter()
     for _, event in counted(seed):
         if isinstance(event, Interaction) and event.post_id:
@@ -182,7 +182,7 @@ def test_no_net_figure_falls_below_zero(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_followers_pass_a_million_in_the_live_phase(seed: int) -> None:
-    """The sum of all accounts' followers starts below 1,000,000 and passes it while the ceremony is live."""
+    """The sum of the accounts' followers starts below 1,000,000 and passes it while the ceremony is live."""
     latest: dict[tuple[str, str], int] = {}
     crossed_at = None
     for sent, event in counted(seed):
@@ -197,9 +197,9 @@ def test_followers_pass_a_million_in_the_live_phase(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_apricot_goes_viral_after_nine_without_a_push(seed: int) -> None:
-    """Its posts start with 180 viewers and get most of their interactions between 09:00 and 09:20."""
+    """Its posts get most of their interactions between 09:00 and 09:20, from 180 first viewers."""
     per_minute: Counter[int] = Counter()
-    for at_ms, payload in all_drafts(seed):
+    for at_ms, payload in happenings(seed):
         if payload["kind"] == "interaction" and payload.get("post_id", "").startswith("apricot"):
             per_minute[(at_ms - START_MS) // MINUTE_MS] += payload["action"] in INTERACTIONS
     total = per_minute.total()
@@ -210,8 +210,8 @@ def test_the_apricot_goes_viral_after_nine_without_a_push(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_platform_corrects_itself_once(seed: int) -> None:
-    """In sending order, exactly one reading is a downward adjustment: the reads of the stream on Facebook.
-    None is a reset, and some are late."""
+    """Of all readings, in the order in which they are sent, one is a correction: reads of the stream on
+    Facebook. None is a reset, and some are late."""
     figures = Readings()
     for sent, event in counted(seed):
         if isinstance(event, Reading):
@@ -229,7 +229,7 @@ def test_a_platform_corrects_itself_once(seed: int) -> None:
 
 
 def test_hashtags_come_in_both_languages_and_many_spellings() -> None:
-    """Each pair occurs in both languages, with #, ＃ and without; alias groups make it one hashtag."""
+    """Each pair is written in both languages, with #, ＃ and neither; alias groups bring them together."""
     aliases = AliasTable(scenario().hashtag_aliases)
     spellings: dict[str, set[str]] = defaultdict(set)
     for item in scenario().items:
@@ -242,7 +242,7 @@ def test_hashtags_come_in_both_languages_and_many_spellings() -> None:
 
 
 def test_the_audience_is_uneven_and_from_some_fifty_countries() -> None:
-    """The busiest 1 % of actors do over a tenth of all interactions; most listed countries occur."""
+    """The busiest one in a hundred actors do over a tenth of all; most countries of the list occur."""
     acts: Counter[str] = Counter()
     countries: set[str | None] = set()
     for _, event in counted():
@@ -256,7 +256,7 @@ def test_the_audience_is_uneven_and_from_some_fifty_countries() -> None:
 
 
 def test_vips_are_known_by_the_platform_or_by_the_list() -> None:
-    """Some VIPs are sent as verified; those of the setting are not, and ingest marks them."""
+    """Some VIPs come verified; those of the setting come without a mark, for ingest to set it."""
     listed = set(scenario().vip_actors)
     marks = {
         (f"{event.platform}:{event.actor.id}" in listed, event.actor.verified)
@@ -270,8 +270,8 @@ def test_vips_are_known_by_the_platform_or_by_the_list() -> None:
 def test_three_minutes_spike_and_no_other(seed: int) -> None:
     """The spike rule fires for the drums, the ritual dance and the finale, and for no other minute.
 
-    The rule: at least 50, and above 3 times the median of the 30 minutes before (0 for an empty minute). The
-    margins are wide on both sides, so a minute that lacks some late events has the same result.
+    The rule: at least 50, and above 3 times the median of the 30 minutes before, which count 0 where nothing
+    was. The margins are wide on both sides, so that a minute which lost some late events decides the same.
     """
     per_minute: Counter[int] = Counter()
     for sent, event in counted(seed):
@@ -298,5 +298,5 @@ def test_a_scenario_can_be_cut_short() -> None:
 @pytest.mark.parametrize("platform", ["twitter", "facebook", "instagram"])
 @pytest.mark.parametrize("at_ms", [START_MS, START_MS - 180 * MINUTE_MS, END_MS - 1])
 def test_times_are_written_as_platforms_write_them(platform: str, at_ms: int) -> None:
-    """The contract reads the same millisecond from every form."""
+    """Whatever the form, the contract reads the same millisecond."""
     assert parse_time(written(platform, at_ms)) == at_ms

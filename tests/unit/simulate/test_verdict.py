@@ -1,4 +1,4 @@
-"""A demo's verdict is good only if every figure is that of the scenario; a demo has its own settings."""
+"""A demo's verdict is good only if every figure is the scenario's, and its settings are its own."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from fanpulse.simulate.closing import addresses, closing, opening
-from fanpulse.simulate.demo_settings import demo_settings
 from fanpulse.simulate.scenario import Expectation
 from fanpulse.simulate.sent_counts import Mismatch, SentCounts
+from fanpulse.simulate.setting import demo_settings
 from fanpulse.simulate.verdict import Outcome, compare
 from services.runtime.settings import (
     AlertsSettings,
@@ -62,7 +62,7 @@ def outcome(sent_counts: SentCounts = SENT_COUNTS, audit: Audit | None = None) -
 
 
 def test_all_as_expected_is_good() -> None:
-    """The report has the keys that scripts rely on, and its figures are consistent."""
+    """The report has the keys that scripts rely on, and its figures fit together."""
     good = outcome()
     assert good.good
     report = good.as_json()
@@ -84,24 +84,24 @@ def test_all_as_expected_is_good() -> None:
         ({"accepted": 989}, {"events": 989}, "accepted is 989"),
         ({}, {"counted": 969}, "counted is 969"),
         ({}, {"counted": 969}, "duplicates is 21"),
-        ({}, {"events": 989}, "the log lacks 1 acknowledged events"),
+        ({}, {"events": 989}, "the log lacks 1 of the events"),
         ({}, {"events": 991}, "the log has 1 more events"),
-        ({"rejected": Counter(bad_time=6, too_long=1, not_json=3)}, {}, "6 events were rejected as bad_time"),
-        ({"rejected": Counter(bad_time=6, too_long=1, not_json=3)}, {}, "1 events were rejected as too_long"),
+        ({"rejected": Counter(bad_time=6, too_long=1, not_json=3)}, {}, "rejected as bad_time are 6"),
+        ({"rejected": Counter(bad_time=6, too_long=1, not_json=3)}, {}, "rejected as too_long are 1"),
         ({"mismatched": 1, "mismatches": [Mismatch(b"{}", "accepted", "bad_time")]}, {}, "expected accepted"),
     ],
 )
-def test_each_deviation_is_a_separate_problem(
+def test_each_deviation_is_a_problem_of_its_own(
     sent_counts: dict[str, Any], audit: dict[str, Any], problem: str
 ) -> None:
-    """One wrong figure makes the verdict bad, and the problem names it."""
+    """One figure that is off makes the verdict not good, and is named with its size."""
     bad = outcome(replace(SENT_COUNTS, **sent_counts), replace(Audit(), **audit))
     assert not bad.good
     assert any(problem in line for line in bad.problems), bad.problems
 
 
 def test_events_sent_again_after_a_lost_answer_are_no_duplicates_of_the_scenario() -> None:
-    """They are in the log twice and count once; the figures of the report stay consistent."""
+    """They are in the log twice and count once; the figures of the report still fit together."""
     retried = outcome(replace(SENT_COUNTS, retries=2), replace(Audit(), events=1_040))
     assert retried.good
     assert (retried.resent, retried.duplicates, retried.counted) == (50, 20, 970)
@@ -114,7 +114,7 @@ def printed(renderable: Any) -> str:
 
 
 def test_the_report_for_people_has_every_figure() -> None:
-    """It shows counts, reasons, spikes and the verdict, and the problems if the verdict is bad."""
+    """Counts, reasons, spikes and the verdict; when not good, why."""
     text = printed(closing(outcome(replace(SENT_COUNTS, retries=2), replace(Audit(), events=1_040))))
     for words in ("1,000", "990", "bad_time 7, not_json 3", "970", "09:41 6.8x", "AGREES", "50 events"):
         assert words in text
@@ -124,8 +124,8 @@ def test_the_report_for_people_has_every_figure() -> None:
     assert "12 s" in printed(opening(2026, 600, 120))
 
 
-def test_addresses_say_how_to_get_what_is_absent() -> None:
-    """Each service has its address; a service that is not installed has advice instead."""
+def test_addresses_are_told_with_how_to_get_what_is_absent() -> None:
+    """One line for each place to look at."""
     status = {
         "kafka": {"bootstrap": "127.0.0.1:9092"},
         "ingest": [{"url": "http://127.0.0.1:1"}],

@@ -1,4 +1,4 @@
-"""A child process ends when it should, whichever process dies first. Real processes; no broker."""
+"""A child ends when it should, whoever dies first. Real processes; no broker."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from services.supervise.child import Child, ChildError, tail
 from tests.support.processes import eventually
 
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(300)"]
-#: Starts another process in its group, prints both pids, and ignores SIGTERM.
+#: Starts a process of its own in its group, tells both pids, and ignores SIGTERM.
 STUBBORN_PARENT = [
     sys.executable,
     "-c",
@@ -36,7 +36,7 @@ Spawn = Callable[..., Child]
 
 @pytest.fixture
 def spawn(tmp_path: Path) -> Iterator[Spawn]:
-    """Starts child processes and ends them after the test."""
+    """Starts children that the test need not end."""
     children: list[Child] = []
 
     def start(command: list[str], **options: object) -> Child:
@@ -52,7 +52,7 @@ def spawn(tmp_path: Path) -> Iterator[Spawn]:
 
 
 def is_gone(pid: int) -> bool:
-    """Whether a process has ended. A zombie has."""
+    """Whether a process has ended; a zombie that nobody waits for has."""
     try:
         return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -60,7 +60,7 @@ def is_gone(pid: int) -> bool:
 
 
 async def test_its_output_is_in_the_log_and_its_status_is_known(spawn: Spawn, tmp_path: Path) -> None:
-    """The log holds both outputs of the command to the last byte, and its exit status is reported."""
+    """What the command prints on both outputs is in the log, to the last byte; its status is reported."""
     script = "import sys; print('x' * 200_000); print('end', file=sys.stderr); sys.exit(7)"
     child = spawn([sys.executable, "-c", script])
     assert await child.wait() == 7
@@ -70,7 +70,7 @@ async def test_its_output_is_in_the_log_and_its_status_is_known(spawn: Spawn, tm
 
 
 def test_a_command_that_cannot_be_run_is_an_error(spawn: Spawn) -> None:
-    """A missing program raises an error at once that names it, and gives no exit status."""
+    """A missing program is told at once, by name, and not as an exit status."""
     with pytest.raises(ChildError, match="/no/such/program: No such file"):
         spawn(["/no/such/program"])
 
@@ -98,8 +98,8 @@ async def test_stop_asks_first(spawn: Spawn) -> None:
     assert await child.stop(10) == 3
 
 
-async def test_stop_kills_a_command_that_ignores_sigterm(spawn: Spawn) -> None:
-    """It is killed after the grace, and so are the processes that it started."""
+async def test_stop_kills_what_does_not_listen(spawn: Spawn) -> None:
+    """A command that ignores SIGTERM is killed after the grace, with what it started."""
     child = spawn(STUBBORN_PARENT)
     eventually(lambda: tail(child.log) != "", 10, "both run")
     inner = int(tail(child.log).split()[1])
@@ -108,15 +108,15 @@ async def test_stop_kills_a_command_that_ignores_sigterm(spawn: Spawn) -> None:
 
 
 def test_a_signal_after_the_end_is_no_error(spawn: Spawn) -> None:
-    """A signal to a command that has ended does nothing, so stopping twice is safe."""
+    """Signals to a command that has ended go nowhere, so that stopping twice is safe."""
     child = spawn([sys.executable, "-c", ""])
     eventually(lambda: child.returncode is not None, 10, "it ends")
     child.send(signal.SIGTERM)
     assert child.returncode == 0
 
 
-def test_it_ends_with_its_reaper(spawn: Spawn) -> None:
-    """kill -9 of the reaper ends the command."""
+def test_it_ends_with_its_guard(spawn: Spawn) -> None:
+    """kill -9 of the guard ends the command."""
     child = spawn(SLEEPER)
     os.kill(child.reaper_pid, signal.SIGKILL)
     eventually(lambda: is_gone(child.pid), 5, "the command is gone")
@@ -125,7 +125,7 @@ def test_it_ends_with_its_reaper(spawn: Spawn) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_it_ends_with_its_parent(number: signal.Signals, tmp_path: Path) -> None:
-    """However the parent ends, the command and its own child end too, although they ignore SIGTERM."""
+    """Whatever ends the parent, the command and what it started end, though they ignore SIGTERM."""
     log = tmp_path / "child.log"
     parent_script = textwrap.dedent(f"""
         import pathlib, time
@@ -142,17 +142,17 @@ def test_it_ends_with_its_parent(number: signal.Signals, tmp_path: Path) -> None
 
 
 async def test_it_is_not_in_the_terminals_group(spawn: Spawn) -> None:
-    """Ctrl-C reaches the supervisor alone: the reaper and the command each have their own session."""
+    """Ctrl-C reaches the supervisor alone: guard and command are in sessions of their own."""
     child = spawn(SLEEPER)
     sessions = {os.getsid(0), os.getsid(child.reaper_pid), os.getsid(child.pid)}
     assert len(sessions) == 3
 
 
-async def test_an_inherited_lock_is_released_when_the_command_ends(spawn: Spawn, tmp_path: Path) -> None:
-    """A lock passed to the reaper outlives its owner and ends with the command, which does not inherit it."""
+async def test_a_held_lock_is_free_when_the_command_is_gone(spawn: Spawn, tmp_path: Path) -> None:
+    """A lock handed to the guard outlives its owner and ends with the command, which does not inherit it."""
     lock = FileLock(tmp_path / "lock")
     lock.acquire()
-    child = spawn(SLEEPER, inherited_fds=[lock.descriptor])
+    child = spawn(SLEEPER, held=[lock.descriptor])
     lock.release()
     assert is_locked(lock.path)
     opened = [file.path for file in psutil.Process(child.pid).open_files()]

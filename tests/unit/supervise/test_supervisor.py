@@ -1,4 +1,4 @@
-"""What a supervisor does when its process dies, hangs or does not start."""
+"""What a keeper does when its unit dies, hangs or does not start."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from services.supervise.supervisor import Supervisor
 SLEEP = [sys.executable, "-c", "import time; time.sleep(300)"]
 
 
-class ScriptedProcess(HttpProcess):
-    """A real process whose answers to probes the test decides."""
+class ManagedProcess(HttpProcess):
+    """A real process whose answers the test decides."""
 
     def __init__(self, command: list[str], folder: Path) -> None:
         super().__init__(
@@ -43,7 +43,7 @@ class ScriptedProcess(HttpProcess):
 
 
 class Watcher:
-    """Collects the events of a supervisor."""
+    """Collects what a keeper tells."""
 
     def __init__(self) -> None:
         self.events: list[StackEvent] = []
@@ -54,26 +54,26 @@ class Watcher:
         self._more.set()
 
     async def until(self, claim: Callable[[list[EventType]], bool]) -> list[EventType]:
-        """Wait until the claim about the events so far is true."""
+        """Wait until what was told makes the claim true."""
         async with asyncio.timeout(20):
-            while not claim(self.event_types):
+            while not claim(self.happenings):
                 self._more.clear()
                 await self._more.wait()
-        return self.event_types
+        return self.happenings
 
     @property
-    def event_types(self) -> list[EventType]:
+    def happenings(self) -> list[EventType]:
         return [event.event_type for event in self.events]
 
 
 @asynccontextmanager
-async def supervised(process: ScriptedProcess, watcher: Watcher) -> AsyncIterator[None]:
-    """The process, started and kept running, without delays."""
+async def kept(process: ManagedProcess, watcher: Watcher) -> AsyncIterator[None]:
+    """The unit, started and kept, with no delays."""
     supervisor = Supervisor(process, watcher, backoff=Backoff(0.0, 0.0), probe_seconds=0.01)
     task = None
     try:
         await supervisor.start()
-        task = asyncio.create_task(supervisor.keep_running())
+        task = asyncio.create_task(supervisor.keep())
         yield
     finally:
         if task is not None:
@@ -84,14 +84,14 @@ async def supervised(process: ScriptedProcess, watcher: Watcher) -> AsyncIterato
 
 
 async def test_a_dead_process_is_started_again(tmp_path: Path) -> None:
-    """A killed process is reported and replaced by a new one, which is reported once it is ready."""
-    process, watcher = ScriptedProcess(SLEEP, tmp_path), Watcher()
-    async with supervised(process, watcher):
+    """A process that is killed is told of and replaced by a new one, which is told when it is ready."""
+    process, watcher = ManagedProcess(SLEEP, tmp_path), Watcher()
+    async with kept(process, watcher):
         first = process.pid
         await process.kill()
-        seen = await watcher.until(lambda seen: seen.count(EventType.READY) == 2)
+        told = await watcher.until(lambda told: told.count(EventType.READY) == 2)
         assert process.pid not in (None, first)
-    assert seen == [
+    assert told == [
         EventType.STARTING,
         EventType.READY,
         EventType.EXITED,
@@ -103,42 +103,42 @@ async def test_a_dead_process_is_started_again(tmp_path: Path) -> None:
 
 
 async def test_a_hanging_process_is_killed_and_started_again(tmp_path: Path) -> None:
-    """A process that lives but leaves five probes in a row unanswered is killed and replaced."""
-    process, watcher = ScriptedProcess(SLEEP, tmp_path), Watcher()
-    async with supervised(process, watcher):
+    """A process that lives and does not answer five times in a row is ended by force and replaced."""
+    process, watcher = ManagedProcess(SLEEP, tmp_path), Watcher()
+    async with kept(process, watcher):
         process.answers = False
-        await watcher.until(lambda seen: seen.count(EventType.STARTING) == 2)
+        await watcher.until(lambda told: told.count(EventType.STARTING) == 2)
         process.answers = True
-        await watcher.until(lambda seen: seen.count(EventType.READY) == 2)
-        assert EventType.HUNG in watcher.event_types
+        await watcher.until(lambda told: told.count(EventType.READY) == 2)
+        assert EventType.HUNG in watcher.happenings
         assert process.children[0].returncode == -9
         assert process.pid == process.children[-1].pid
 
 
 async def test_a_process_that_ends_at_its_start_is_an_error(tmp_path: Path) -> None:
-    """The first start fails with the exit status and the tail of the log, and is not tried again."""
+    """The first start fails with the exit status and the last of the log, and is not tried again."""
     process, watcher = (
-        ScriptedProcess([sys.executable, "-c", "import sys; sys.exit('no such rule file')"], tmp_path),
+        ManagedProcess([sys.executable, "-c", "import sys; sys.exit('no such rule file')"], tmp_path),
         Watcher(),
     )
     process.answers = False
     with pytest.raises(ProcessError, match=r"(?s)ingest: ended with status 1; .*no such rule file"):
-        async with supervised(process, watcher):
+        async with kept(process, watcher):
             pass
-    assert watcher.event_types == [EventType.STARTING]
+    assert watcher.happenings == [EventType.STARTING]
 
 
 async def test_a_process_that_cannot_be_run_again_is_tried_again(tmp_path: Path) -> None:
-    """A failed restart is reported with the reason, and tried again."""
+    """A restart that fails is told, with the reason, and tried again."""
     program = tmp_path / "program"
     program.write_text("#!/bin/sh\nexec sleep 300\n")
     program.chmod(0o755)
-    process, watcher = ScriptedProcess([str(program)], tmp_path), Watcher()
-    async with supervised(process, watcher):
+    process, watcher = ManagedProcess([str(program)], tmp_path), Watcher()
+    async with kept(process, watcher):
         program.chmod(0o644)
         await process.kill()
-        await watcher.until(lambda seen: seen.count(EventType.FAILED) >= 2)
+        await watcher.until(lambda told: told.count(EventType.FAILED) >= 2)
         program.chmod(0o755)
-        await watcher.until(lambda seen: seen.count(EventType.READY) == 2)
+        await watcher.until(lambda told: told.count(EventType.READY) == 2)
     failed = next(event for event in watcher.events if event.event_type is EventType.FAILED)
     assert "Permission denied" in failed.text
