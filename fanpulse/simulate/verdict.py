@@ -178,13 +178,13 @@ def _problems(
     for reason in sorted(expected.rejected.keys() | sent_counts.rejected.keys()):
         got, wanted = sent_counts.rejected.get(reason, 0), expected.rejected.get(reason, 0)
         if got != wanted:
-            problems.append(f"{got:,} events were rejected as {reason}, but the scenario has {wanted:,}")
+            problems.append(f"rejected as {reason} is {got:,}, but the scenario has {wanted:,}")
     if sent_counts.mismatched:
         problems.append(
             f"{sent_counts.mismatched:,} events got another answer, such as: {sent_counts.mismatches[0]}"
         )
     if resent < 0:
-        problems.append(f"the log lacks {-resent:,} acknowledged events")
+        problems.append(f"the log lacks {-resent:,} of the events that were acknowledged")
     if resent > 0 and not sent_counts.retries:
         problems.append(f"the log has {resent:,} more events than were acknowledged, but none was resent")
     return problems

@@ -11,13 +11,13 @@ import pytest
 from aiokafka import TopicPartition
 from rich.console import Console
 
+from fanpulse.board.background import run_with_background
 from fanpulse.board.feed import Feed
 from fanpulse.board.model import AlertLine, Board
-from fanpulse.board.together import beside
-from fanpulse.board.watch import Watching
+from fanpulse.board.watch import WatchSession
 from fanpulse.devstack.lock import FileLock
 from fanpulse.devstack.state_paths import StatePaths
-from fanpulse.simulate.fresh import BusyError, fresh_broker, fresh_topics, only_demo
+from fanpulse.simulate.fresh import BusyError, demo_lock, fresh_broker, fresh_topics
 from fanpulse.simulate.organisation import ALIASES, START_MS
 from fanpulse.simulate.scenario import Scenario
 from schemas.alerts import Milestone
@@ -37,9 +37,9 @@ class Recorder(Board):
         super().__init__(ALIAS_TABLE)
         self.records: list[tuple[int, bytes, bytes | None]] = []
 
-    def take_total(self, partition: int, key: bytes, value: bytes | None, timestamp_ms: int) -> None:
+    def apply_total(self, partition: int, key: bytes, value: bytes | None, timestamp_ms: int) -> None:
         self.records.append((partition, key, value))
-        super().take_total(partition, key, value, timestamp_ms)
+        super().apply_total(partition, key, value, timestamp_ms)
 
 
 def published() -> Recorder:
@@ -118,14 +118,14 @@ async def test_the_feed_brings_the_board_to_what_is_committed(settings: Settings
             await feed.read_to_end()
         assert [line.text for line in told][1:] == ["all accounts 3,000 interactions"]
 
-    await beside(poll(), feed.run())
+    await run_with_background(poll(), feed.run())
 
 
 async def test_the_board_is_shown_once(settings: Settings) -> None:
     """`watch --once` prints the board of what the topics hold."""
     await write_totals(settings, published().records)
     file = io.StringIO()
-    await Watching(settings, ALIASES, Console(file=file, width=100)).once()
+    await WatchSession(settings, ALIASES, Console(file=file, width=100)).print_once()
     assert "GansuTravel" in file.getvalue()
     assert "#FuxiCeremony" in file.getvalue()
 
@@ -134,7 +134,7 @@ async def test_watching_what_does_not_exist_ends_at_once(settings: Settings) -> 
     """A namespace without topics is an error that names the topic, and no topic is made by asking."""
     other = settings.model_copy(update={"namespace": f"{settings.namespace}-x"})
     with pytest.raises(TopicMissingError, match=qualified(other.namespace, TOTALS.name)):
-        await Watching(other, {}, Console(file=io.StringIO())).on()
+        await WatchSession(other, {}, Console(file=io.StringIO())).follow()
     async with open_reader(other) as reader:
         with pytest.raises(TopicMissingError):
             await reader.spans(qualified(other.namespace, TOTALS.name))
@@ -154,7 +154,7 @@ async def test_an_error_of_a_companion_ends_the_work() -> None:
         raise LookupError("gone")
 
     with pytest.raises(LookupError, match="gone"):
-        await beside(forever(), forever(), fail())
+        await run_with_background(forever(), forever(), fail())
     assert ended == [True, True]
 
 
@@ -229,9 +229,9 @@ async def test_the_data_of_an_earlier_demo_is_removed(tmp_path: Path) -> None:
 async def test_one_demo_at_a_time(tmp_path: Path) -> None:
     """A second one is told so; so is one beside a stack that was started in the demo's namespace."""
     places = StatePaths(tmp_path, "demo")
-    with only_demo(places), pytest.raises(BusyError, match="FANPULSE_STATE_DIR"), only_demo(places):
+    with demo_lock(places), pytest.raises(BusyError, match="FANPULSE_STATE_DIR"), demo_lock(places):
         pass
-    with only_demo(places):
+    with demo_lock(places):
         pass
     supervisor = FileLock(places.supervisor_lock)
     supervisor.acquire()

@@ -175,11 +175,11 @@ def test_alerts_are_listed_in_short_the_newest_first() -> None:
     """A repetition is no news; neither is a milestone that a higher one outdid at the same time."""
     board = Board(ALIAS_TABLE)
     for alert in (milestone(1), spike(1), milestone(2, superseded_by="m3"), milestone(3, threshold=20_000)):
-        board.take_alert(alert.id.encode(), alert.model_dump_json().encode())
+        board.apply_alert(alert.id.encode(), alert.model_dump_json().encode())
     again = milestone(1)
-    assert board.take_alert(again.id.encode(), again.model_dump_json().encode()) is None
+    assert board.apply_alert(again.id.encode(), again.model_dump_json().encode()) is None
     new = milestone(4, scope="hashtag", subject=("fuxiceremony",), metric="interactions")
-    line = board.take_alert(new.id.encode(), new.model_dump_json().encode())
+    line = board.apply_alert(new.id.encode(), new.model_dump_json().encode())
     assert line is not None
     assert line.text == "#FuxiCeremony 10,000 interactions"
     snapshot = board.snapshot(0)
@@ -190,7 +190,7 @@ def test_alerts_are_listed_in_short_the_newest_first() -> None:
         "@GansuTravel 10,000 likes",
     ]
     assert (snapshot.milestones, snapshot.spikes) == (4, 1)
-    board.take_alert(b"m1", None)
+    board.apply_alert(b"m1", None)
     assert board.snapshot(0).milestones == 3
 
 
@@ -214,8 +214,8 @@ def test_alerts_are_listed_in_short_the_newest_first() -> None:
 def test_a_record_that_is_none_of_ours_is_left_out(key: bytes, value: bytes) -> None:
     """The board goes on, and can be drawn."""
     board = Board(ALIAS_TABLE)
-    board.take_total(0, key, value, 1)
-    board.take_alert(key, value)
+    board.apply_total(0, key, value, 1)
+    board.apply_alert(key, value)
     assert board.snapshot(0).counted == 0
 
 

@@ -47,7 +47,7 @@ def live() -> Snapshot:
         decided_at=0, as_of=(), text="t", threshold=1_000_000, total=1_000_004,
     )  # fmt: skip
     for alert in (spike, milestone):
-        board.take_alert(alert.id.encode(), alert.model_dump_json().encode())
+        board.apply_alert(alert.id.encode(), alert.model_dump_json().encode())
     return board.snapshot(WRITTEN_MS + 500)
 
 
@@ -106,7 +106,7 @@ def test_figures_are_the_snapshots() -> None:
 
 def test_trouble_is_said_in_words() -> None:
     """A service that is down, old data and lost answers show without any colour."""
-    demo_progress = replace(CONTEXT.demo_progress or DemoProgress(0, 0, 0, 0), trouble="ConnectError")
+    demo_progress = replace(CONTEXT.demo_progress or DemoProgress(0, 0, 0, 0), retry_reason="ConnectError")
     context = replace(
         CONTEXT, health=[Health("ingest", "down"), Health("alerts", "starting")], demo_progress=demo_progress
     )
@@ -115,7 +115,7 @@ def test_trouble_is_said_in_words() -> None:
         "✗ ingest down",
         "◌ alerts starting",
         "STALE: data 75 s old",
-        "sending again: ConnectError",
+        "retrying: ConnectError",
     ):
         assert words in text
 

@@ -59,7 +59,7 @@ def test_a_taken_port_that_is_set_stands_in_the_way(tmp_path: Path) -> None:
         path.parent.mkdir()
         path.write_text(f'{{"ingest": {port}}}')
         finding = machine.ports(chosen, up=False)
-        assert (finding.level, finding.seen) == (Level.OK, "another one will be chosen for ingest")
+        assert (finding.level, finding.seen) == (Level.OK, "the stack will choose another port for ingest")
         assert machine.ports(chosen, up=True).level is Level.OK
 
 

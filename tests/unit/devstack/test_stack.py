@@ -107,7 +107,7 @@ def test_the_state_of_a_dead_supervisor_is_not_believed(tmp_path: Path) -> None:
     status = state.nothing_runs("", "127.0.0.1:1")
     lock = FileLock(state_paths.supervisor_lock)
     lock.acquire()
-    state.write(state_paths, status)
+    state.write(state_paths, status, {})
     assert state.read(state_paths) == status
     assert state.supervisor_pid(state_paths) == os.getpid()
     lock.release()
@@ -140,7 +140,7 @@ def test_services_keep_a_port_that_is_set(tmp_path: Path) -> None:
         ingest=IngestSettings(clock="event"),
         aggregate=AggregateSettings(metrics_port=base),
     )
-    processes = ServiceProcesses(settings, extra_env={}, held=(), workers=2).all()
+    processes = ServiceProcesses(settings, extra_env={}, inherited_fds=(), workers=2).all()
     described = {process.name: process.describe() for process in processes}
     assert list(described) == ["ingest", "aggregate", "aggregate-2", "alerts"]
     assert described["aggregate"] == {"metrics": f"http://127.0.0.1:{base}/metrics"}
@@ -152,7 +152,7 @@ def test_prometheus_is_told_of_every_worker(tmp_path: Path) -> None:
     """Our rules and configuration are beside a file of targets for each service."""
     state_paths = StatePaths(tmp_path, "default")
     settings = Settings(state_dir=tmp_path, kafka=KafkaSettings(bootstrap="127.0.0.1:1"))
-    processes = ServiceProcesses(settings, extra_env={}, held=(), workers=2).all()
+    processes = ServiceProcesses(settings, extra_env={}, inherited_fds=(), workers=2).all()
     monitoring.prometheus_process("prometheus", state_paths, StackSettings(), processes, ())
     targets = {
         path.stem: json.loads(path.read_text())[0]["targets"]
@@ -189,7 +189,7 @@ def test_grafana_gets_our_dashboards(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_people_read_lines() -> None:
     """A restart is told in words, markup in a path is only text, and a start is told when it is ready."""
     event = StackEvent(EventType.RESTARTING, "ingest", "in 0.2 s")
-    assert Text.from_markup(line(event) or "").plain == "… ingest      is started again in 0.2 s"
+    assert Text.from_markup(line(event) or "").plain == "… ingest      restarts in 0.2 s"
     odd = StackEvent(EventType.FAILED, "kafka", "see [bold]/x")
     assert Text.from_markup(line(odd) or "").plain.endswith("see [bold]/x")
     assert line(StackEvent(EventType.STARTING, "ingest")) is None

@@ -43,8 +43,8 @@ def test_requests_hold_every_item_once_and_in_order(speed: float) -> None:
 def test_a_post_ends_its_request() -> None:
     """What comes after a post is in a later request, which waits for it."""
     made = list(batches([item(1), item(2, first=True), item(3)], 60))
-    held = [batch for batch in made if batch.first]
-    assert [batch.items[-1].first for batch in held] == [True]
+    held = [batch for batch in made if batch.barrier]
+    assert [batch.items[-1].barrier for batch in held] == [True]
     assert sum(len(batch.items) for batch in made) == 3
 
 
@@ -191,9 +191,9 @@ async def test_an_ingest_that_comes_later_is_waited_for() -> None:
     await runner.setup()
 
     async def come_later() -> None:
-        while player.trouble is None:  # noqa: ASYNC110 - it has no event for this
+        while player.retry_reason is None:  # noqa: ASYNC110 - it has no event for this
             await asyncio.sleep(0.01)
-        assert player.trouble == "ConnectError"
+        assert player.retry_reason == "ConnectError"
         await web.TCPSite(runner, "127.0.0.1", port, reuse_address=True).start()
 
     try:
@@ -201,7 +201,7 @@ async def test_an_ingest_that_comes_later_is_waited_for() -> None:
     finally:
         await runner.cleanup()
     assert Counter(ingest.stored) == good_lines(PLAYED[:50])
-    assert player.trouble is None
+    assert player.retry_reason is None
 
 
 @pytest.mark.parametrize("status", [400, 401, 413, 500])

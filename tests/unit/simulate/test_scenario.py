@@ -22,7 +22,7 @@ from fanpulse.simulate.organisation import (
     START_MS,
 )
 from fanpulse.simulate.readings import PURGE_MS, PURGED
-from fanpulse.simulate.scenario import DEFAULT_SEED, Scenario, happenings
+from fanpulse.simulate.scenario import DEFAULT_SEED, Scenario, all_drafts
 from schemas.codec import decode_one
 from schemas.events import (
     INTERACTIONS,
@@ -164,7 +164,7 @@ def test_a_post_is_marked_to_be_acknowledged_first() -> None:
     """Posts, and only posts, hold back what comes after them."""
     for item in scenario().items:
         if item.expected == ACCEPTED:
-            assert item.first == (b'"kind":"post"' in item.line)
+            assert item.barrier == (b'"kind":"post"' in item.line)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -199,7 +199,7 @@ def test_followers_pass_a_million_in_the_live_phase(seed: int) -> None:
 def test_the_apricot_goes_viral_after_nine_without_a_push(seed: int) -> None:
     """Its posts get most of their interactions between 09:00 and 09:20, from 180 first viewers."""
     per_minute: Counter[int] = Counter()
-    for at_ms, payload in happenings(seed):
+    for at_ms, payload in all_drafts(seed):
         if payload["kind"] == "interaction" and payload.get("post_id", "").startswith("apricot"):
             per_minute[(at_ms - START_MS) // MINUTE_MS] += payload["action"] in INTERACTIONS
     total = per_minute.total()

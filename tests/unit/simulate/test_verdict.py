@@ -13,9 +13,9 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from fanpulse.simulate.closing import addresses, closing, opening
+from fanpulse.simulate.demo_settings import demo_settings
 from fanpulse.simulate.scenario import Expectation
 from fanpulse.simulate.sent_counts import Mismatch, SentCounts
-from fanpulse.simulate.setting import demo_settings
 from fanpulse.simulate.verdict import Outcome, compare
 from services.runtime.settings import (
     AlertsSettings,
@@ -86,8 +86,8 @@ def test_all_as_expected_is_good() -> None:
         ({}, {"counted": 969}, "duplicates is 21"),
         ({}, {"events": 989}, "the log lacks 1 of the events"),
         ({}, {"events": 991}, "the log has 1 more events"),
-        ({"rejected": Counter(bad_time=6, too_long=1, not_json=3)}, {}, "rejected as bad_time are 6"),
-        ({"rejected": Counter(bad_time=6, too_long=1, not_json=3)}, {}, "rejected as too_long are 1"),
+        ({"rejected": Counter(bad_time=6, too_long=1, not_json=3)}, {}, "rejected as bad_time is 6"),
+        ({"rejected": Counter(bad_time=6, too_long=1, not_json=3)}, {}, "rejected as too_long is 1"),
         ({"mismatched": 1, "mismatches": [Mismatch(b"{}", "accepted", "bad_time")]}, {}, "expected accepted"),
     ],
 )

@@ -152,7 +152,7 @@ async def test_a_held_lock_is_free_when_the_command_is_gone(spawn: Spawn, tmp_pa
     """A lock handed to the guard outlives its owner and ends with the command, which does not inherit it."""
     lock = FileLock(tmp_path / "lock")
     lock.acquire()
-    child = spawn(SLEEPER, held=[lock.descriptor])
+    child = spawn(SLEEPER, inherited_fds=[lock.descriptor])
     lock.release()
     assert is_locked(lock.path)
     opened = [file.path for file in psutil.Process(child.pid).open_files()]
