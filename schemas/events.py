@@ -44,8 +44,8 @@ WITHDRAWALS: dict[str, str] = {
     "unfollow": "follow",
     "delete_comment": "comment",
 }
-#: The actions by which people respond to a post: rules and boards call their sum `interactions`. Reads are
-#: not among them (there are a thousand times as many), nor are follows and withdrawals.
+#: What a person did to make a post known or answer it: the sum called `interactions` in rules and boards.
+#: Reads are left out (they are a thousand times as many), and so are follows and withdrawals.
 INTERACTIONS: tuple[str, ...] = ("like", "comment", "repost", "quote", "share", "mention")
 #: Metrics of readings that are a current number: their differences have no meaning.
 GAUGES: tuple[str, ...] = ("viewers",)

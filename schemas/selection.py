@@ -22,7 +22,7 @@ Name = tuple[str, ...]
 SelectionKey = tuple[str | int, ...]
 
 SCOPES = ("account", "hashtag")
-#: A record must fit into the default limit of brokers; the last subjects are left out beyond this size.
+#: A record has to fit into what brokers take by default; the least of the subjects are left out beyond this.
 MAX_BYTES = 500_000
 
 

@@ -1,11 +1,11 @@
-"""engagement.totals.v1: the state of the aggregator, as partials per source partition.
+"""engagement.totals.v1: what the aggregator knows, as partials per source partition.
 
-Partition p of the topic holds the sums over the events of source partition p. A reader takes the latest entry
-of every key of every partition (``read_committed``) and adds the partials up, as ``TotalsView`` does.
+Partition p of the topic holds what the events of source partition p add up to. A reader takes the latest
+entry of every key of every partition (``read_committed``) and adds the partials up: ``TotalsView`` does.
 
-A key is a JSON array: first the scope, then the name of the subject. All entries of one transaction carry the
-source ``offset`` up to which (inclusive) they count. An entry that is not written keeps an older offset and
-is still right, since its subject had no event in between.
+A key is a JSON array whose first member is the scope; the rest names the subject. All entries of one
+transaction carry the source ``offset`` up to which (inclusive) they count; an entry not written since keeps
+an older one and is still right, since nothing of its subject came in between.
 
 | key | value, besides ``offset`` |
 |---|---|
@@ -14,16 +14,16 @@ is still right, since its subject had no event in between.
 | ["country", code], ["vip"] | the same, last_ms 0 |
 | ["post", platform, post_id] | the same, with account |
 | ["broadcast", id] | the same, with phases: {phase: ms}, account and title once they are known |
-| ["reading", platform, subject, metric] | value, at_ms, and its history: first, gained, lost, ... (below) |
+| ["reading", platform, subject, metric] | value, at_ms, and its course: first, gained, lost, ... (below) |
 | ["minute", broadcast_id, start_ms] | actions, closed: what had been counted when the minute closed |
 | ["bucket", width_ms, start_ms, part] | rows: [[scope, ...subject, action, n]]; for the aggregator |
-| ["checkpoint"] | stream_time_ms, max_event_time_ms, and counters of the partition (see Checkpoint) |
+| ["checkpoint"] | stream_time_ms, max_event_time_ms, and counters of the partition (see Position) |
 
 A value of null (a Kafka tombstone) removes the entry.
 
-For a reading, value == first + gained - lost + reset_by holds exactly. first is the baseline; gained and lost
-are sums of rises and falls, and only grow; falls, downward_adjustments, resets and late are numbers of
-readings (docs/adr/0010). In a gauge (viewers), first follows the value and the other figures stay 0.
+Of a reading, value == first + gained - lost + reset_by, to the unit. first is the baseline; gained and lost
+are sums of rises and falls, and never fall; falls, corrections, resets and late count readings
+(docs/adr/0010). An entry of a release that did not follow courses has value and at_ms only.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def encode_key(key: Key) -> bytes:
 
 
 def decode_key(data: bytes) -> Key:
-    """The key of a record. Raises msgspec.DecodeError if it is not a key."""
+    """The key of a record; raises msgspec.DecodeError if it is none."""
     return _decode_key(data)
 
 
@@ -62,29 +62,29 @@ def encode_value(value: dict[str, Any]) -> bytes:
 
 
 def decode_value(data: bytes) -> dict[str, Any]:
-    """The value of a record. Raises msgspec.DecodeError if it is not a value."""
+    """The value of a record; raises msgspec.DecodeError if it is none."""
     return _decode_value(data)
 
 
 class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=False):
-    """How far a source partition has been counted, and its counters, which count events."""
+    """How far a source partition has been counted, and what was met on the way. Counts are of events."""
 
     partition: int
     offset: int  # of the last record counted; -1 before the first
-    stream_time_ms: int  # time of the newest clock record; 0 before the first
+    stream_time_ms: int  # newest clock record; 0 before the first
     max_event_time_ms: int  # newest event time seen; 0 before the first
-    counted: int  # events that were counted
-    duplicates: int  # events not counted, since their id was seen in the dedup window
-    late: int  # events counted in the totals but too late for every bucket
-    rejected: int  # entries of the log that were not events
-    ordinal: int  # events seen, including duplicates; measures the dedup window
-    segment_events: int  # the rule of the dedup window, fixed for a stream
+    counted: int  # events that count
+    duplicates: int  # events left out because their id was met within the horizon
+    late: int  # counted in the totals, too late for every bucket
+    rejected: int  # entries of the log that were no events
+    ordinal: int  # events met, duplicates included; the horizon is measured in it
+    segment_events: int  # the horizon's rule, fixed for a stream
     segments: int
     segment_ms: int = 0  # 0: of an earlier release, which knew no limit in time
 
 
 def net(actions: dict[str, int], action: str) -> int:
-    """The net count of an action: its gross count less its withdrawals."""
+    """An action's gross count less its withdrawals."""
     taken_back = sum(actions.get(undo, 0) for undo, done in WITHDRAWALS.items() if done == action)
     return actions.get(action, 0) - taken_back
 
@@ -96,13 +96,13 @@ def interactions(actions: dict[str, int]) -> int:
 
 @dataclass
 class TotalsView:
-    """All partials read so far. Apply the records of each partition in order. Not thread-safe."""
+    """All partials read so far. Not thread-safe; feed it records of each partition in order."""
 
     partials: dict[Key, dict[int, dict[str, Any]]] = field(default_factory=dict)
     checkpoints: dict[int, Checkpoint] = field(default_factory=dict)
 
     def apply(self, partition: int, key: bytes, value: bytes | None) -> Key:
-        """Apply one record and return its key. Raises msgspec.DecodeError if it is not a totals record."""
+        """Take in one record; returns its key. Raises msgspec.DecodeError if it is none of ours."""
         name = decode_key(key)
         if value is None:
             self.partials.get(name, {}).pop(partition, None)
@@ -110,12 +110,12 @@ class TotalsView:
                 del self.partials[name]
         elif name[0] == "checkpoint":
             self.checkpoints[partition] = msgspec.json.decode(value, type=Checkpoint)
-        elif name[0] != "bucket":  # buckets belong to the aggregator
+        elif name[0] != "bucket":  # rings are the aggregator's own
             self.partials.setdefault(name, {})[partition] = decode_value(value)
         return name
 
     def as_of(self) -> list[dict[str, int]]:
-        """The offset in each source partition up to which the figures count."""
+        """The offset of each source partition up to which the figures count."""
         return [
             {"partition": p, "offset": checkpoint.offset}
             for p, checkpoint in sorted(self.checkpoints.items())
@@ -130,7 +130,7 @@ class TotalsView:
         return merged
 
     def last_ms(self, key: Key) -> int:
-        """The newest event time of a subject; 0 without events."""
+        """Newest event time of a subject; 0 if it has none."""
         return max((entry.get("last_ms", 0) for entry in self.partials.get(key, {}).values()), default=0)
 
     def keys(self, scope: str) -> Iterator[Key]:
@@ -138,5 +138,5 @@ class TotalsView:
         return (key for key in self.partials if key[0] == scope)
 
     def stream_time_ms(self) -> int:
-        """The stream time that every partition has reached; 0 before that."""
+        """The present that every partition has reached; 0 before that."""
         return min((checkpoint.stream_time_ms for checkpoint in self.checkpoints.values()), default=0)

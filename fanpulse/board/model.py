@@ -18,8 +18,8 @@ from schemas.events import POST_ACTION
 from schemas.hashtags import AliasTable
 from schemas.totals import Key, TotalsView, decode_key, decode_value, interactions
 
-#: Scopes that the board does not show; a stream may have millions of such subjects.
-_HIDDEN_SCOPES = frozenset({"post", "campaign", "format", "vip"})
+#: Scopes that the board shows nothing of; a stream may have millions of them.
+_UNSEEN = frozenset({"post", "campaign", "format", "vip"})
 _RANKED = ("account", "hashtag", "country")
 _LEADERS = 64
 #: Minutes in a chart.
@@ -112,7 +112,7 @@ class Board:
             scope = name[0] if name else None
             if scope == "bucket":
                 self._rolling.apply(partition, name, None if value is None else decode_value(value))
-            elif scope not in _HIDDEN_SCOPES:
+            elif scope not in _UNSEEN:
                 before = self._view.partials.get(name, {})
                 old = before.get(partition, {}).get("actions", {})
                 known = bool(before)

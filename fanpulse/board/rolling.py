@@ -1,7 +1,7 @@
 """Counts per minute of event time, from the buckets that the aggregator keeps in engagement.totals.v1.
 
-Each event is in one bucket, of a second, a minute or ten minutes: the finest that still exists for its time.
-Added up, the buckets give exact counts for each minute of the last hour, whenever a reader starts.
+Each event is stored once, in a bucket of a second, a minute or ten minutes, the finest that still holds it;
+folded together they give the last hour minute by minute, exactly, however late a reader comes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Counts = dict[Key, int]
 
 
 class Rolling:
-    """Activity of each account and hashtag, and of all accounts, per minute and in the last minute."""
+    """Activity of each account and hashtag, and of the matrix, per minute and in the last minute."""
 
     def __init__(self) -> None:
         self._parts: dict[tuple[int, ...], Counts] = {}
@@ -30,7 +30,7 @@ class Rolling:
         self._seconds: dict[int, Counts] = {}
 
     def apply(self, partition: int, key: Key, value: dict[str, Any] | None) -> None:
-        """Apply one bucket entry with the key ``("bucket", width_ms, start_ms, part)``; None removes it."""
+        """Take in one bucket entry: ``("bucket", width_ms, start_ms, part)``; None removes it."""
         width_ms, start_ms, part = int(key[1]), int(key[2]), int(key[3])
         if width_ms > MINUTE_MS:
             return
@@ -47,20 +47,20 @@ class Rolling:
             _add(self._seconds, start_ms, change)
 
     def minutes(self, subject: Key, stream_time_ms: int, count: int) -> tuple[int, ...]:
-        """Activity in each of ``count`` minutes; the last is the minute of the stream time."""
+        """Activity in each of ``count`` minutes, the last one being that of the present."""
         last = stream_time_ms - stream_time_ms % MINUTE_MS
         starts = range(last - (count - 1) * MINUTE_MS, last + 1, MINUTE_MS)
         return tuple(self._minutes.get(start, {}).get(subject, 0) for start in starts)
 
     def last_minute(self, subject: Key, stream_time_ms: int) -> int:
-        """Activity in the sixty seconds that end with the second of the stream time."""
+        """Activity in the sixty seconds up to and including that of the present."""
         last = stream_time_ms - stream_time_ms % SECOND_MS
         starts = range(last - MINUTE_MS + SECOND_MS, last + 1, SECOND_MS)
         return sum(self._seconds.get(start, {}).get(subject, 0) for start in starts)
 
 
 def _activity(rows: list[list[Any]]) -> Iterator[tuple[Key, int]]:
-    """Activity by subject, without the aggregator's own sums, whose names are empty."""
+    """Activity by subject; the aggregator's own sums, whose names are empty, are left out."""
     sums: Counts = {}
     for *subject, action, count in rows:
         if action in ACTIVITY and subject[-1]:

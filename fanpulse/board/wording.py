@@ -64,7 +64,7 @@ def unit(metric: str) -> str:
 
 
 def subject(scope: str, names: tuple[str, ...], aliases: AliasTable) -> str:
-    """The subject of an alert, in a word or two."""
+    """Who or what an alert is about, in a word or two."""
     match scope:
         case "account":
             return f"@{names[-1]}"
@@ -88,7 +88,7 @@ def milestone(alert: Milestone, aliases: AliasTable) -> str:
 
 
 def spike(alert: Spike) -> str:
-    """6.8x normal: 2,273/min, was 334. Names the metric unless it is interactions."""
+    """6.8x normal: 2,273/min, was 334. The metric is told unless it is the usual one."""
     what = "" if alert.metric == "interactions" else f" {unit(alert.metric)}"
     multiple = f"{alert.factor:.1f}x normal" if alert.factor else "out of nothing"
     return f"{multiple}: {alert.observed:,}{what}/min, was {alert.baseline:,.0f}"

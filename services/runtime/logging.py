@@ -8,7 +8,7 @@ from typing import Literal
 
 import structlog
 
-#: Libraries that log more at INFO than an operator wants to read.
+#: Libraries that tell more at INFO than an operator wants to read.
 _QUIET = ("aiokafka", "asyncio", "faust", "httpcore", "httpx", "mode", "uvicorn")
 
 

@@ -1,4 +1,4 @@
-"""Feeds a board with the totals of the scenario, made by the aggregator's own code without a broker."""
+"""A board fed with what the aggregator would publish of the scenario: its own partition states, no broker."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from services.aggregate.counting.partition_state import PartitionState
 
 Event = dict[str, Any]
 ALIAS_TABLE = AliasTable(ALIASES)
-WRITTEN_MS = 1_700_000_000_000  # timestamp of the totals records
+WRITTEN_MS = 1_700_000_000_000  # time of the records of the totals
 _FLUSH_MS = 15_000
 
 
 def thinned(items: Iterable[Item], keep: int) -> list[Item]:
-    """One in ``keep`` interactions, and all other items: the same day with a smaller audience."""
+    """One interaction in ``keep``, and everything else: the same day with a smaller audience."""
     return [
         item
         for number, item in enumerate(items)
@@ -31,7 +31,7 @@ def thinned(items: Iterable[Item], keep: int) -> list[Item]:
 
 
 def accepted(items: Iterable[Item]) -> Iterator[tuple[int, Event]]:
-    """Accepted events, duplicates too, completed as ingest would, with the time at which they are sent."""
+    """Accepted events, duplicates too, as ingest would complete them, with the time they are sent at."""
     posts: dict[str, Event] = {}
     for item in items:
         if item.expected in (ACCEPTED, DUPLICATE):
@@ -47,7 +47,7 @@ def accepted(items: Iterable[Item]) -> Iterator[tuple[int, Event]]:
 
 
 class Publisher:
-    """Partition states that count events and apply their totals to a board."""
+    """Partition states that take events in and hand what they would write to the totals to a board."""
 
     def __init__(self, board: Board, partitions: int = 3, tap: Callable[[Event], None] | None = None) -> None:
         self._board = board
@@ -57,7 +57,7 @@ class Publisher:
         self._tap = tap
 
     def play(self, items: Iterable[Item]) -> None:
-        """Count the accepted events of items, with a clock record and a flush per 15 s of event time."""
+        """Take in the accepted events of items, a clock and a flush every 15 seconds of event time."""
         flushed_ms = now_ms = START_MS
         for now_ms, event in accepted(items):
             name = event["broadcast_id"] if event["kind"] == "broadcast" else event["event_id"]
@@ -70,7 +70,7 @@ class Publisher:
         self.flush(now_ms)
 
     def flush(self, stream_time_ms: int) -> None:
-        """Write a clock record to every partition, and apply all changes to the board."""
+        """A clock to every partition, and everything that changed to the board."""
         clock = {"kind": "clock", "v": 1, "stream_time": stream_time_ms, "source": "event"}
         for number, state in enumerate(self._states):
             state.apply(self._offset, json.dumps([*self._waiting[number], clock]).encode())

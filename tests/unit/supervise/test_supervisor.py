@@ -56,13 +56,13 @@ class Watcher:
     async def until(self, claim: Callable[[list[EventType]], bool]) -> list[EventType]:
         """Wait until what was told makes the claim true."""
         async with asyncio.timeout(20):
-            while not claim(self.event_types):
+            while not claim(self.happenings):
                 self._more.clear()
                 await self._more.wait()
-        return self.event_types
+        return self.happenings
 
     @property
-    def event_types(self) -> list[EventType]:
+    def happenings(self) -> list[EventType]:
         return [event.event_type for event in self.events]
 
 
@@ -110,7 +110,7 @@ async def test_a_hanging_process_is_killed_and_started_again(tmp_path: Path) -> 
         await watcher.until(lambda told: told.count(EventType.STARTING) == 2)
         process.answers = True
         await watcher.until(lambda told: told.count(EventType.READY) == 2)
-        assert EventType.HUNG in watcher.event_types
+        assert EventType.HUNG in watcher.happenings
         assert process.children[0].returncode == -9
         assert process.pid == process.children[-1].pid
 
@@ -125,7 +125,7 @@ async def test_a_process_that_ends_at_its_start_is_an_error(tmp_path: Path) -> N
     with pytest.raises(ProcessError, match=r"(?s)ingest: ended with status 1; .*no such rule file"):
         async with kept(process, watcher):
             pass
-    assert watcher.event_types == [EventType.STARTING]
+    assert watcher.happenings == [EventType.STARTING]
 
 
 async def test_a_process_that_cannot_be_run_again_is_tried_again(tmp_path: Path) -> None:
