@@ -1,4 +1,4 @@
-"""`fanpulse totals`: what has been counted, read from engagement.totals.v1."""
+"""`fanpulse totals`: shows the counts of engagement.totals.v1."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def totals(
         raise context.UnavailableError(
             "no stack runs; start one with `fanpulse up`, or set FANPULSE_KAFKA_BOOTSTRAP"
         )
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # its complaint is in the error that is raised
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # the raised error says the same
     view, unreadable = asyncio.run(_read(settings))
     found = as_json(view, AliasTable(settings.hashtag_aliases))
     if format_ is Format.JSON:
@@ -76,11 +76,11 @@ def totals(
     else:
         _print_tables(found)
     if unreadable:
-        stderr.print(f"{unreadable} records of the totals could not be read and are left out", style="yellow")
+        stderr.print(f"{unreadable} records of the totals cannot be read and are ignored", style="yellow")
 
 
 async def _read(settings: Settings) -> tuple[TotalsView, int]:
-    """The totals as of now, and how many records could not be read."""
+    """The current totals, and how many records cannot be read."""
     view, unreadable = TotalsView(), 0
     topic = qualified(settings.namespace, TOTALS.name)
     async with open_reader(settings) as reader:
@@ -94,7 +94,7 @@ async def _read(settings: Settings) -> tuple[TotalsView, int]:
 
 
 def as_json(view: TotalsView, aliases: AliasTable) -> dict[str, list[dict[str, Any]]]:
-    """Totals for programs: lists in the order of their names, the same for the same totals."""
+    """Totals for programs: lists sorted by name, so that equal totals give equal output."""
     return {
         "accounts": [
             {"platform": key[1], "account": key[2], "action": action, "total": total, "net": net_total}
@@ -127,8 +127,8 @@ def _actions(view: TotalsView, scope: str) -> Iterator[tuple[Key, str, int, int 
 
 
 def _latest(view: TotalsView, key: Key) -> dict[str, int | None]:
-    """The newest value of a reading, what it gained and what it lost (not known of a gauge, or where an
-    older release counted); of two of the same time, those of the higher partition."""
+    """The newest value of a reading with its gains and losses (None for a gauge). Of two values with the same
+    time, that of the higher partition."""
     entries = sorted(view.partials[key].items())
     newest: dict[str, int] = max((entry for _, entry in reversed(entries)), key=lambda entry: entry["at_ms"])
     followed = key[3] not in GAUGES
@@ -154,15 +154,15 @@ def _csv_rows(found: dict[str, list[dict[str, Any]]]) -> Iterator[list[Any]]:
 
 def _print_tables(found: dict[str, list[dict[str, Any]]]) -> None:
     console = Console(highlight=False)
-    counts, course = ["total", "net"], ["value", "gained", "lost"]
+    counts, figures = ["total", "net"], ["value", "gained", "lost"]
     accounts = [[r["platform"], r["account"], r["action"], r["total"], r["net"]] for r in found["accounts"]]
     hashtags = [[f"#{r['display']}", r["action"], r["total"], r["net"]] for r in found["hashtags"]]
     readings = [
-        [r["platform"], r["subject"], r["metric"], *(r[name] for name in course)] for r in found["readings"]
+        [r["platform"], r["subject"], r["metric"], *(r[name] for name in figures)] for r in found["readings"]
     ]
     _print_table(console, "Accounts", ["platform", "account", "action"], counts, accounts)
     _print_table(console, "Hashtags", ["hashtag", "action"], counts, hashtags)
-    _print_table(console, "Readings", ["platform", "subject", "metric"], course, readings)
+    _print_table(console, "Readings", ["platform", "subject", "metric"], figures, readings)
     as_of = ", ".join(f"partition {each['partition']}: offset {each['offset']:,}" for each in found["as_of"])
     console.print(f"as of {as_of}" if as_of else "nothing is counted yet", style="dim")
 
@@ -178,7 +178,7 @@ def _print_table(
     for column in figures:
         table.add_column(column, justify="right")
     for row in rows:
-        told = ["" if figure is None else f"{figure:,}" for figure in row[len(names) :]]
-        table.add_row(*map(escape, row[: len(names)]), *told)
+        written = ["" if figure is None else f"{figure:,}" for figure in row[len(names) :]]
+        table.add_row(*map(escape, row[: len(names)]), *written)
     console.print(table)
     console.print()

@@ -44,7 +44,7 @@ class Player:
     def __init__(self, url: str, items: Sequence[Item], speed: float) -> None:
         self.sent_counts = SentCounts()
         self.event_time_ms = items[0].send_at_ms if items else 0  # event time played so far
-        self.retry_reason: str | None = None  # why a request is being retried; None when none is
+        self.trouble: str | None = None  # why a request is being retried; None when none is
         self._url = url.rstrip("/") + "/v1/events"
         self._items = items
         self._speed = speed
@@ -58,7 +58,7 @@ class Player:
         async with httpx.AsyncClient(timeout=_TIMEOUT, limits=limits, trust_env=False) as client:
             try:
                 for batch in batches(self._items, self._speed):
-                    await self._wait_until(batch.due_ms)
+                    await self._until(batch.due_ms)
                     while under_way and (len(under_way) >= WINDOW or under_way[0].done()):
                         await under_way.popleft()
                     before = under_way[-1] if under_way else None
@@ -74,7 +74,7 @@ class Player:
                 await asyncio.gather(*under_way, return_exceptions=True)
         return self.sent_counts
 
-    async def _wait_until(self, due_ms: int) -> None:
+    async def _until(self, due_ms: int) -> None:
         """Wait for the real time that corresponds to an event time."""
         if self._speed and self._items:
             due = self._began + (due_ms - self._items[0].send_at_ms) / 1000 / self._speed
@@ -96,18 +96,16 @@ class Player:
             if response is not None and response.status_code not in _TRY_AGAIN:
                 break
             if asyncio.get_running_loop().time() > deadline:
-                raise PlayError(
-                    f"ingest at {self._url} accepted nothing for {PATIENCE_SECONDS:.0f} s: {problem}"
-                )
-            self.retry_reason = problem
+                raise PlayError(f"ingest at {self._url} took nothing for {PATIENCE_SECONDS:.0f} s: {problem}")
+            self.trouble = problem
             self.sent_counts.retries += 1
             log.debug("request sent again", problem=problem, events=len(batch.items))
-            # S311: jitter, so that requests do not all return at the same time.
+            # S311: jitter, so that requests do not come back all at once.
             await asyncio.sleep(max(pause * random.uniform(0.5, 1.0), _retry_after(response)))  # noqa: S311
             if before is not None:
                 await asyncio.wait({before})
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
-        self.retry_reason = None
+        self.trouble = None
         self._record(batch, response)
 
     async def _attempt(self, client: httpx.AsyncClient, batch: Batch) -> tuple[httpx.Response | None, str]:
@@ -131,7 +129,7 @@ class Player:
 
 
 def _retry_after(response: httpx.Response | None) -> float:
-    """Seconds that the answer asks to wait, up to the longest pause; 0 if it does not ask."""
+    """Seconds that the answer asks to wait, at most the longest pause; 0 if it does not say."""
     if response is None:
         return 0.0
     asked = response.headers.get("retry-after", "")

@@ -105,7 +105,7 @@ class DemoRun:
                 accepted=sent_counts.accepted,
                 rejected=sent_counts.rejected.total(),
                 note=pace,
-                retry_reason=self._player.retry_reason,
+                retry_reason=self._player.trouble,
             ),
             hint="Ctrl-C stops",
         )

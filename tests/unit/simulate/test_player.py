@@ -191,9 +191,9 @@ async def test_an_ingest_that_comes_later_is_waited_for() -> None:
     await runner.setup()
 
     async def come_later() -> None:
-        while player.retry_reason is None:  # noqa: ASYNC110 - it has no event for this
+        while player.trouble is None:  # noqa: ASYNC110 - it has no event for this
             await asyncio.sleep(0.01)
-        assert player.retry_reason == "ConnectError"
+        assert player.trouble == "ConnectError"
         await web.TCPSite(runner, "127.0.0.1", port, reuse_address=True).start()
 
     try:
@@ -201,7 +201,7 @@ async def test_an_ingest_that_comes_later_is_waited_for() -> None:
     finally:
         await runner.cleanup()
     assert Counter(ingest.stored) == good_lines(PLAYED[:50])
-    assert player.retry_reason is None
+    assert player.trouble is None
 
 
 @pytest.mark.parametrize("status", [400, 401, 413, 500])
