@@ -154,15 +154,15 @@ def _csv_rows(found: dict[str, list[dict[str, Any]]]) -> Iterator[list[Any]]:
 
 def _print_tables(found: dict[str, list[dict[str, Any]]]) -> None:
     console = Console(highlight=False)
-    counts, figures = ["total", "net"], ["value", "gained", "lost"]
+    counts, course = ["total", "net"], ["value", "gained", "lost"]
     accounts = [[r["platform"], r["account"], r["action"], r["total"], r["net"]] for r in found["accounts"]]
     hashtags = [[f"#{r['display']}", r["action"], r["total"], r["net"]] for r in found["hashtags"]]
     readings = [
-        [r["platform"], r["subject"], r["metric"], *(r[name] for name in figures)] for r in found["readings"]
+        [r["platform"], r["subject"], r["metric"], *(r[name] for name in course)] for r in found["readings"]
     ]
     _print_table(console, "Accounts", ["platform", "account", "action"], counts, accounts)
     _print_table(console, "Hashtags", ["hashtag", "action"], counts, hashtags)
-    _print_table(console, "Readings", ["platform", "subject", "metric"], figures, readings)
+    _print_table(console, "Readings", ["platform", "subject", "metric"], course, readings)
     as_of = ", ".join(f"partition {each['partition']}: offset {each['offset']:,}" for each in found["as_of"])
     console.print(f"as of {as_of}" if as_of else "nothing is counted yet", style="dim")
 
@@ -178,7 +178,7 @@ def _print_table(
     for column in figures:
         table.add_column(column, justify="right")
     for row in rows:
-        written = ["" if figure is None else f"{figure:,}" for figure in row[len(names) :]]
-        table.add_row(*map(escape, row[: len(names)]), *written)
+        told = ["" if figure is None else f"{figure:,}" for figure in row[len(names) :]]
+        table.add_row(*map(escape, row[: len(names)]), *told)
     console.print(table)
     console.print()
