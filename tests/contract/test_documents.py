@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fanpulse.cli import build_app
-from tools import settings_page, tidy
+from tools import board_picture, settings_page, tidy
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md")])
@@ -65,6 +65,28 @@ def test_make_targets_that_a_page_shows_exist(page: Path) -> None:
 def test_the_page_of_settings_is_current() -> None:
     """Run `python -m tools.settings_page` after a change of a setting."""
     assert settings_page.main(["--check"]) == 0
+
+
+def test_the_picture_of_the_board_is_current() -> None:
+    """Run `python -m tools.board_picture` after a change of the board, the scenario or the rules."""
+    assert board_picture.main(["--check"]) == 0
+
+
+def test_the_picture_of_the_board_fetches_nothing() -> None:
+    """Whoever reads the README asks no other host for a font, an image or a script."""
+    svg = board_picture.PICTURE.read_text("utf-8")
+    fetched = re.findall(r"url\((?!#)[^)]*\)|@import|@font-face|href|<script|<image", svg)
+    assert not fetched, fetched
+    assert len(svg.encode()) < 300_000
+
+
+def test_chinese_characters_have_two_cells_each_in_the_picture() -> None:
+    """What stands behind a Chinese name is where the terminal would show it."""
+    svg = board_picture.PICTURE.read_text("utf-8")
+    runs = re.findall(r'textLength="([\d.]+)"[^>]*>([\u4e00-\u9fff]+)<', svg)
+    assert runs
+    for length, text in runs:
+        assert float(length) == pytest.approx(2 * len(text) * board_picture.CELL_WIDTH), text
 
 
 def test_the_repository_is_tidy() -> None:
