@@ -79,7 +79,7 @@ def _follow(link: socket.socket, on_event: OnEvent, progress: Progress) -> Statu
             message = json.loads(each)
             match message:
                 case {"event": event}:
-                    on_event(StackEvent(**event | {"happening": EventType(event["happening"])}))
+                    on_event(StackEvent(**event | {"event_type": EventType(event["event_type"])}))
                 case {"progress": [name, *arguments]}:
                     getattr(progress, name)(*arguments)
                 case {"ready": status}:
