@@ -226,7 +226,7 @@ class Settings(BaseSettings):
     )
     hashtag_aliases: dict[str, tuple[str, ...]] = Field(
         default_factory=dict,
-        description="display name -> hashtags that count as that one, such as the same hashtag in another language",
+        description="display name -> hashtags that count as that one, such as its translation",
     )
 
     @classmethod
