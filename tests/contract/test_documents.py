@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from fanpulse.cli import build_app
+from schemas.hashtags import AliasTable, canonical
+from services.alerts.deciding.rules import parse_rules
+from services.runtime.settings import Settings
 from tools import board_picture, settings_page, tidy
 
 ROOT = Path(__file__).parents[2]
@@ -95,3 +100,30 @@ def test_the_repository_is_tidy() -> None:
         [sys.executable, "-m", "tools.tidy"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert run.returncode == 0, run.stdout
+
+
+def _heredoc(name: str) -> str:
+    """The file that README tells the reader to write."""
+    found = re.search(
+        rf"cat > {re.escape(name)} <<'END'\n(.*?)END\n", (ROOT / "README.md").read_text(), re.DOTALL
+    )
+    assert found is not None, name
+    return found[1]
+
+
+def test_the_files_of_the_quick_start_are_valid() -> None:
+    """README's settings and rules load, and the rule is for the hashtag in both languages."""
+    settings = Settings.model_validate(tomllib.loads(_heredoc("fanpulse.toml")))
+    aliases = AliasTable(settings.hashtag_aliases)
+    (rule,) = parse_rules(_heredoc(str(settings.alerts.rules)), "README").milestone
+    for spelling in ("#GansuHeritage", "#文化和自然遗产日"):
+        assert rule.matches((aliases.resolve(canonical(spelling)),), None, aliases), spelling
+
+
+def test_the_rows_of_the_quick_start_are_what_readme_says() -> None:
+    """Four events and a row with a bad time; the event sent by curl reaches the lowest threshold."""
+    rows = list(csv.DictReader(_heredoc("heritage-day.csv").splitlines()))
+    good = [row for row in rows if row["occurred_at"][:2].isdigit()]
+    assert (len(rows), len(good)) == (5, 4)
+    (rule,) = parse_rules(_heredoc("rules.toml"), "README").milestone
+    assert rule.first == len(good) + 1
