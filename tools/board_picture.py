@@ -39,14 +39,16 @@ from services.aggregate.counting.dedup import DedupWindow
 from services.aggregate.counting.partition_state import PartitionState
 from services.alerts.deciding.figures import Figures
 from services.alerts.deciding.milestones import Milestones
+from services.alerts.deciding.rules import parse_rules
 from services.alerts.deciding.spikes import Spikes
-from services.alerts.service import load_rules
 from services.ingest.pipeline.enrichment import Enrichment
 from services.ingest.pipeline.known_posts import KnownPosts
 from services.ingest.pipeline.packing import RecordLimits, pack
 from services.ingest.pipeline.pseudonyms import Pseudonymizer
 
-PICTURE = Path(__file__).parents[1] / "docs" / "board.svg"
+ROOT = Path(__file__).parents[1]
+PICTURE = ROOT / "docs" / "board.svg"
+RULES = ROOT / "services" / "alerts" / "rules.toml"
 COLUMNS, LINES = 104, 32
 #: Of a terminal cell in the picture: rich's 20 px of height by the shape that it assumes of a font.
 CELL_WIDTH = 20 * 0.61
@@ -98,7 +100,7 @@ _THEME = TerminalTheme(
 )  # fmt: skip
 
 
-class Rehearsal:
+class DryRun:
     """The services' own code without a broker, from lines as they are sent to a board that is up to date."""
 
     def __init__(self, scenario: Scenario) -> None:
@@ -107,7 +109,7 @@ class Rehearsal:
         self._enrichment = Enrichment(KnownPosts(10_000), aliases, Pseudonymizer(vip_setting(), None))
         self._states = [PartitionState(number, DedupWindow(250_000, 2)) for number in range(_PARTITIONS)]
         self._offsets = [0] * _PARTITIONS
-        rules = load_rules(None)
+        rules = parse_rules(RULES.read_text("utf-8"), RULES.name)
         self._alerts: set[str] = set()
         self._figures = Figures(_PARTITIONS)
         self._milestones = Milestones(rules.milestone, self._alerts, aliases)
@@ -148,13 +150,13 @@ def wall_ms(event_ms: int) -> int:
     return _WALL_MS + (event_ms - START_MS) // _SPEED
 
 
-def rehearse(scenario: Scenario, until_ms: int) -> tuple[Snapshot, Expectation]:
+def play(scenario: Scenario, until_ms: int) -> tuple[Snapshot, Expectation]:
     """The board at ``until_ms``, and what ingest has answered by then."""
     items = [item for item in scenario.items if item.send_at_ms < until_ms]
-    rehearsal = Rehearsal(scenario)
+    dry_run = DryRun(scenario)
     for step, group in groupby(items, key=lambda item: item.send_at_ms // _STEP_MS):
-        rehearsal.take(list(_accepted(group)), (step + 1) * _STEP_MS)
-    return rehearsal.board.snapshot(wall_ms(until_ms) + 200), expect(items)
+        dry_run.take(list(_accepted(group)), (step + 1) * _STEP_MS)
+    return dry_run.board.snapshot(wall_ms(until_ms) + 200), expect(items)
 
 
 def _accepted(items: Iterable[Item]) -> Iterator[bytes]:
@@ -163,7 +165,7 @@ def _accepted(items: Iterable[Item]) -> Iterator[bytes]:
 
 def picture(scenario: Scenario, until_ms: int = UNTIL_MS) -> str:
     """The SVG."""
-    snapshot, answers = rehearse(scenario, until_ms)
+    snapshot, answers = play(scenario, until_ms)
     rejected = sum(answers.rejected.values())
     share = (until_ms - START_MS) / (MINUTES * MINUTE_MS)
     context = ViewContext(
