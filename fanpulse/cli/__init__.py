@@ -38,18 +38,18 @@ EXTRAS = {
 COMMAND_EXTRAS = {"up": "stack", "demo": "all", "load": "ingest", "audit": "audit", "doctor": "stack"}
 
 _HELP = (
-    "Counts how an organisation's social accounts are doing, live and exactly.\n\n"
+    "Count the engagement of an organisation's social accounts, live and exactly.\n\n"
     "[bold]Try it:[/bold] [cyan]fanpulse demo[/cyan] plays two hours of a live broadcast in two minutes."
 )
 _EPILOG = "\n\n".join(
     (
         "[bold]Examples[/bold]",
         "[cyan]fanpulse up --detach[/cyan]            start Kafka and all services",
-        "[cyan]fanpulse load posts.csv.gz[/cyan]      read recorded events",
-        "[cyan]fanpulse totals --format csv[/cyan]    what was counted",
-        "[cyan]fanpulse audit[/cyan]                  recount it all and compare",
-        "[bold]Exit codes[/bold]  0 done · 1 what was asked for did not hold · 2 wrong usage or settings, or "
-        "an extra is missing · 3 no broker or no stack · 4 the stack runs already · 130 interrupted",
+        "[cyan]fanpulse load posts.csv.gz[/cyan]      load recorded events",
+        "[cyan]fanpulse totals --format csv[/cyan]    show what was counted",
+        "[cyan]fanpulse audit[/cyan]                  recount everything and compare",
+        "[bold]Exit codes[/bold]  0 done · 1 a verdict or a check is bad · 2 wrong usage or settings, or "
+        "an extra is missing · 3 no broker or no stack · 4 the stack is already running · 130 interrupted",
         "[bold]Settings[/bold]  environment variables FANPULSE_… and one TOML file; see docs/settings.md.",
     )
 )

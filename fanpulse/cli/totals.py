@@ -42,9 +42,9 @@ def register(app: typer.Typer) -> None:
 
 _HELP = (
     "Show what has been counted so far, per account and per hashtag, and the latest readings.\n\n"
-    "Totals are gross; net is less what was taken back, such as likes less unlikes. A reading is net by "
-    "itself; gained and lost are its rises and falls since it was first seen. Figures are exact as of the "
-    "offsets that are shown with them: a recount of the log up to there gives the same."
+    "Totals are gross. Net is the total less what people took back, such as likes less unlikes. A reading is "
+    "net by itself; gained and lost are its rises and falls since it was first seen. Figures are exact as of "
+    "the offsets below them: a recount of the log up to there gives the same."
 )
 _EPILOG = "\n\n".join(
     (

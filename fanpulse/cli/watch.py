@@ -16,15 +16,15 @@ from services.runtime.topic_scan import TopicMissingError
 #: Not the docstring, since its line breaks would be kept.
 _HELP = (
     "Show the live board: broadcasts, accounts, hashtags, rates, and alerts as they come.\n\n"
-    "Reads the topics as any other reader does, and changes nothing. In a terminal it takes the whole screen "
-    "and follows its size; elsewhere it prints a summary every three seconds and each alert as a line."
+    "The board reads the topics like any other reader, and changes nothing. In a terminal it takes the whole "
+    "screen and follows its size. Elsewhere it prints a summary every three seconds, and a line per alert."
 )
 _EPILOG = "\n\n".join(
     (
         "[bold]Examples[/bold]",
         "[cyan]fanpulse watch[/cyan]                       until Ctrl-C",
-        "[cyan]fanpulse watch --once[/cyan]                the board as it is now",
-        "[cyan]fanpulse watch --namespace demo[/cyan]      a demo that runs in another terminal",
+        "[cyan]fanpulse watch --once[/cyan]                print the board as it is now",
+        "[cyan]fanpulse watch --namespace demo[/cyan]      show a demo that runs in another terminal",
         "[bold]Exit codes[/bold]  0 shown · 2 wrong settings · 3 no broker, or no stack · 130 interrupted",
     )
 )
@@ -36,9 +36,15 @@ def register(app: typer.Typer) -> None:
 
 
 def watch(
-    once: Annotated[bool, typer.Option("--once", help="Show it once and return.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Print the board once and return.")] = False,
     namespace: Annotated[
-        str | None, typer.Option("--namespace", "-n", metavar="NAME", help="Of another namespace than set.")
+        str | None,
+        typer.Option(
+            "--namespace",
+            "-n",
+            metavar="NAME",
+            help="Watch this namespace instead of the one in the settings.",
+        ),
     ] = None,
 ) -> None:
     settings = context.settings() if namespace is None else context.settings(namespace=namespace)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from fanpulse.cli import build_app
-from tools import settings_page, tidy
+from schemas.hashtags import AliasTable, canonical
+from services.alerts.deciding.rules import parse_rules
+from services.runtime.settings import Settings
+from tools import board_picture, settings_page, tidy
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md")])
@@ -67,9 +72,58 @@ def test_the_page_of_settings_is_current() -> None:
     assert settings_page.main(["--check"]) == 0
 
 
+def test_the_picture_of_the_board_is_current() -> None:
+    """Run `python -m tools.board_picture` after a change of the board, the scenario or the rules."""
+    assert board_picture.main(["--check"]) == 0
+
+
+def test_the_picture_of_the_board_fetches_nothing() -> None:
+    """Whoever reads the README asks no other host for a font, an image or a script."""
+    svg = board_picture.PICTURE.read_text("utf-8")
+    fetched = re.findall(r"url\((?!#)[^)]*\)|@import|@font-face|href|<script|<image", svg)
+    assert not fetched, fetched
+    assert len(svg.encode()) < 300_000
+
+
+def test_chinese_characters_have_two_cells_each_in_the_picture() -> None:
+    """What stands behind a Chinese name is where the terminal would show it."""
+    svg = board_picture.PICTURE.read_text("utf-8")
+    runs = re.findall(r'textLength="([\d.]+)"[^>]*>([\u4e00-\u9fff]+)<', svg)
+    assert runs
+    for length, text in runs:
+        assert float(length) == pytest.approx(2 * len(text) * board_picture.CELL_WIDTH), text
+
+
 def test_the_repository_is_tidy() -> None:
     """No module too long, no address in a lock file, no path of a machine."""
     run = subprocess.run(
         [sys.executable, "-m", "tools.tidy"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert run.returncode == 0, run.stdout
+
+
+def _heredoc(name: str) -> str:
+    """The file that README tells the reader to write."""
+    found = re.search(
+        rf"cat > {re.escape(name)} <<'END'\n(.*?)END\n", (ROOT / "README.md").read_text(), re.DOTALL
+    )
+    assert found is not None, name
+    return found[1]
+
+
+def test_the_files_of_the_quick_start_are_valid() -> None:
+    """README's settings and rules load, and the rule is for the hashtag in both languages."""
+    settings = Settings.model_validate(tomllib.loads(_heredoc("fanpulse.toml")))
+    aliases = AliasTable(settings.hashtag_aliases)
+    (rule,) = parse_rules(_heredoc(str(settings.alerts.rules)), "README").milestone
+    for spelling in ("#GansuHeritage", "#文化和自然遗产日"):
+        assert rule.matches((aliases.resolve(canonical(spelling)),), None, aliases), spelling
+
+
+def test_the_rows_of_the_quick_start_are_what_readme_says() -> None:
+    """Four events and a row with a bad time; the event sent by curl reaches the lowest threshold."""
+    rows = list(csv.DictReader(_heredoc("heritage-day.csv").splitlines()))
+    good = [row for row in rows if row["occurred_at"][:2].isdigit()]
+    assert (len(rows), len(good)) == (5, 4)
+    (rule,) = parse_rules(_heredoc("rules.toml"), "README").milestone
+    assert rule.first == len(good) + 1
