@@ -34,7 +34,7 @@ lint: dev-env ## Check style and the direction of imports
 types: dev-env ## Check types
 	@$(BIN)/mypy $(ARGS)
 
-bench: dev-env ## Measure throughput, each figure beside its peer
+bench: dev-env ## Measure throughput, each figure beside its baseline
 	@$(BIN)/python -m bench $(ARGS)
 
 lock: dev-env ## Write the lock files anew; ARGS=--upgrade takes the newest versions
