@@ -1,4 +1,4 @@
-"""An HTTP client that does nothing but post: ``python -m bench.http_load PORT ...`` prints figures as JSON.
+"""An HTTP client that only posts: ``python -m bench.http_load PORT ...`` prints figures as JSON.
 
 One process, one thread, kept-alive connections to 127.0.0.1, each with one request under way, bounded in
 time. With ``--rate`` requests are due at fixed times, and latency is taken from the time when one was due,
@@ -51,7 +51,7 @@ def bodies(batch: int, distinct: int, seed: int) -> list[bytes]:
 
 
 def run(port: int, requests: list[bytes], *, connections: int, seconds: float, rate: float | None) -> Load:
-    """Post the bodies in turn, over and over, for so many seconds."""
+    """Post the bodies one after the other, over and over, for this many seconds."""
     load = Load()
     selector = selectors.DefaultSelector()
     supply = _supply(requests)
