@@ -44,9 +44,13 @@ WITHDRAWALS: dict[str, str] = {
     "unfollow": "follow",
     "delete_comment": "comment",
 }
+#: Reads are a thousand times as many as all the others, and a follow is about the account and no post.
+_NO_INTERACTIONS = ("read", "follow")
 #: What a person did to make a post known or answer it: the sum called `interactions` in rules and boards.
-#: Reads are left out (they are a thousand times as many), and so are follows and withdrawals.
-INTERACTIONS: tuple[str, ...] = ("like", "comment", "repost", "quote", "share", "mention")
+#: That is every action but withdrawals and those above, so no new one is left out by an oversight.
+INTERACTIONS: tuple[str, ...] = tuple(
+    action for action in ACTIONS if action not in WITHDRAWALS and action not in _NO_INTERACTIONS
+)
 #: Metrics of readings that tell how many there are at the moment: their differences say nothing.
 GAUGES: tuple[str, ...] = ("viewers",)
 #: Metrics that count what nobody can take back: a fall is a correction by the platform. Of the others

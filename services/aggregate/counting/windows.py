@@ -1,19 +1,19 @@
 """Rolling counts in event time, from buckets. ``WINDOWS`` is the one place that says which windows there are.
 
 Each bucket width of the table makes a level of buckets, as long as the longest of its windows: with the table
-as it is, seconds for the windows of 1 and 5 minutes, minutes for 1 hour, ten minutes for 24 hours. A window is
-half-open, ``[end - length, end)``. Its ``end`` is the end of the bucket that stream time lies in:
+as it is, seconds for the windows of 1 and 5 minutes, minutes for 1 hour, ten minutes for 24 hours. A window
+is half-open, ``[end - length, end)``. Its ``end`` is the end of the bucket that stream time lies in:
 ``(stream_time // width + 1) * width``. Its count is kept up to date as events come in and as buckets enter or
 leave, so reading it costs nothing.
 
 Each event is stored once: in the finest level that still holds its time, the *finest bucket*. Seconds are
-stored until they leave the 5-minute window, then their minute is, and so on. The other levels are sums of finer
-ones and are rebuilt from them.
+stored until they leave the 5-minute window, then their minute is, and so on. The other levels are sums of
+finer ones and are rebuilt from them.
 
 To add a window, add a line to ``WINDOWS``, for instance ``"7d": (HOUR_MS, 7 * DAY_MS)``, and run
-``python -m grafana.build``. A wider bucket holds fewer counts in memory and moves the end of the window in larger
-steps. A stream that was begun without the window fills it from the buckets that are stored. If you take a window
-out of the table, its buckets move into the levels that are left.
+``python -m grafana.build``. Wider buckets take less memory and move the end of the window in larger steps.
+A stream that was begun without the window fills it from the buckets that are stored. If you take a window out
+of the table, its buckets move into the levels that are left.
 """
 
 from __future__ import annotations
@@ -110,7 +110,9 @@ def _levels(table: Mapping[str, tuple[int, int]]) -> tuple[Level, ...]:
         if length_ms <= 0 or length_ms % width_ms:
             raise ValueError(f"WINDOWS: {name} is not made of whole buckets of {width_ms} ms")
     if TOP_K_WINDOW not in table:
-        raise ValueError(f"WINDOWS: there is no {TOP_K_WINDOW}, by which the busiest are chosen (TOP_K_WINDOW)")
+        raise ValueError(
+            f"WINDOWS: there is no {TOP_K_WINDOW}, by which the busiest are chosen (TOP_K_WINDOW)"
+        )
     return tuple(
         Level(width_ms, tuple(length for width, length in table.values() if width == width_ms), coarser_ms)
         for width_ms, coarser_ms in pairwise([*widths, widths[-1]])
@@ -161,7 +163,7 @@ class Windows:
     def restore(self, bucket: BucketId, counts: Counts) -> None:
         """Take in a stored bucket; stream time has to be set first (``advance``).
 
-        A bucket stored under another table, which no level of this one holds, moves into the finest that does.
+        A bucket that was stored under another table moves into the finest level that holds it now.
         """
         width_ms, start_ms = bucket
         moves = width_ms not in self._level_of or start_ms < self._level_of[width_ms].floor_ms
