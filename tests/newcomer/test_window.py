@@ -16,7 +16,15 @@ from hypothesis import strategies as st
 
 from grafana import live
 from services.aggregate.counting.partition_state import PartitionState
-from services.aggregate.counting.windows import DAY_MS, HOUR_MS, SECOND_MS, TEN_MINUTES_MS, WINDOWS, Windows
+from services.aggregate.counting.windows import (
+    DAY_MS,
+    HOUR_MS,
+    MINUTE_MS,
+    SECOND_MS,
+    TEN_MINUTES_MS,
+    WINDOWS,
+    Windows,
+)
 from services.aggregate.series.selected_series import Selection
 from services.aggregate.series.subject_collector import SubjectCollector
 from tests.property.test_partition_state import (
@@ -39,6 +47,8 @@ leaps = st.builds(lambda tick, ms: tick | {"step_ms": ms}, ticks, st.integers(0,
 logs = st.lists(
     st.lists(st.one_of(events, late_events, late_events, ticks, leaps), min_size=1, max_size=8), max_size=25
 )
+#: A level between those of the table and one after them.
+OTHER_LEVELS = {"10m": (5 * SECOND_MS, 10 * MINUTE_MS), "7d": (HOUR_MS, 7 * DAY_MS)}
 #: With the buckets of the 24 hours, and with wider ones of its own.
 seven_days = pytest.mark.parametrize("width_ms", [TEN_MINUTES_MS, HOUR_MS])
 
@@ -101,25 +111,45 @@ def test_a_window_of_seven_days_is_stored_once_and_restored(width_ms: int, log: 
             assert rolling(again, window) == rolling(state, window), window
 
 
-@given(logs, st.integers(0, 25))
-@settings(max_examples=60)
-def test_a_table_that_changes_and_changes_back_loses_nothing(log: Records, at: int) -> None:
-    """Restarts with other levels of buckets and with the former ones again leave every count exact, and no
+@given(logs, st.tuples(st.integers(0, 25), st.integers(0, 25)))
+@settings(max_examples=80)
+def test_a_table_that_changes_and_changes_back_loses_nothing(log: Records, places: tuple[int, int]) -> None:
+    """Records counted with other levels of buckets, between two restarts, leave every count exact, and no
     stored bucket of a width that is gone."""
     records = concrete(log)
+    first, last = sorted(places)
+    parts = (range(first), range(first, last), range(last, len(records)))
     state, kept = PartitionState(0, DEDUP_WINDOW), dict[bytes, bytes]()
-    for offset, record in enumerate(records):
-        if offset == at:
-            with table(**{"7d": (HOUR_MS, 7 * DAY_MS), "10m": (5 * SECOND_MS, 600_000)}):
-                state = restarted(restarted(state, kept, records), kept, records)
+    for part, further in zip(parts, ({}, OTHER_LEVELS, {}), strict=True):
+        with table(**further):
             state = restarted(state, kept, records)
-        state.apply(offset, json.dumps(record).encode())
-    state.flush()
+            for offset in part:
+                if offset < len(records):
+                    state.apply(offset, json.dumps(records[offset]).encode())
+            stored(state, kept)
+    state = restarted(state, kept, records)
     for window in WINDOWS:
         assert rolling(state, window) == recount(records, window), window
-    stored(state, kept)
     widths = {width_ms for width_ms, _ in WINDOWS.values()}
     assert {json.loads(key)[1] for key in kept if b"bucket" in key} <= widths
+
+
+def test_a_stored_bucket_of_a_width_that_is_gone_moves_into_the_finest_that_is_left() -> None:
+    """It counts on, is stored under its new width, and its old entry is removed."""
+    now = 30 * DAY_MS
+    at_ms = now - 7 * MINUTE_MS
+    with table(**OTHER_LEVELS):
+        before = Windows()
+        before.advance(now)
+        before.add(at_ms, {1: 3})
+        buckets, _ = before.take_changes()
+        assert buckets == {(5 * SECOND_MS, at_ms): {1: 3}}
+    after = Windows()
+    after.advance(now)
+    for bucket, counts in buckets.items():
+        after.restore(bucket, counts)
+    assert after.sums == {"1m": {}, "5m": {}, "1h": {1: 3}, "24h": {1: 3}}
+    assert after.take_changes() == ({(MINUTE_MS, at_ms): {1: 3}}, set(buckets))
 
 
 def test_a_window_of_seven_days_has_series_in_prometheus() -> None:
