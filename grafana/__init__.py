@@ -1,1 +1,1 @@
-"""Dashboards as code: builders here, the JSON that Grafana is given in dashboards/. See grafana.build."""
+"""Dashboards as code: builders here, the JSON that Grafana reads in dashboards/. See grafana.build."""

@@ -1,4 +1,4 @@
-"""Puts panels on Grafana's grid of 24 columns, and makes a dashboard of them."""
+"""Puts panels on Grafana's grid of 24 columns and makes a dashboard of them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Row = tuple[int, Sequence[tuple[int, Panel]]]  # height, (width, panel) from lef
 
 
 def row(height: int, *panels: Panel, widths: Sequence[int] = ()) -> Row:
-    """Panels side by side, equally wide unless said otherwise."""
+    """Panels side by side, equally wide unless you give widths."""
     each = widths or [COLUMNS // len(panels)] * len(panels)
     return height, list(zip(each, panels, strict=True))
 
 
 def place(rows: Iterable[Row]) -> list[Json]:
-    """Panels with ids and places, row below row. Raises ValueError if a row is not 24 columns wide."""
+    """Panels with ids and positions, row below row. Raises ValueError if a row is not 24 columns wide."""
     panels: list[Json] = []
     y = 0
     for height, members in rows:
@@ -34,9 +34,10 @@ def place(rows: Iterable[Row]) -> list[Json]:
     return panels
 
 
-def label_variable(name: str, label: str, description: str, metric: str, *, multi: bool = True) -> Json:
-    """A variable that lists the values of a label; all of them, also none at all, unless chosen."""
-    query = f"label_values({metric}, {name})"
+def label_variable(name: str, label: str, description: str, series: str, *, multi: bool = True) -> Json:
+    """A variable that lists the values of a label in these series. Unless you choose some, it matches every
+    value, and series without the label."""
+    query = f"label_values({series}, {name})"
     return {
         "name": name,
         "label": label,
@@ -60,7 +61,7 @@ def datasource_variable() -> Json:
     return {
         "name": "datasource",
         "label": "Prometheus",
-        "description": "where the figures come from",
+        "description": "the Prometheus that has the figures",
         "type": "datasource",
         "query": "prometheus",
         "current": {"text": "fanpulse", "value": "fanpulse-prometheus"},
@@ -79,7 +80,7 @@ def dashboard(
     annotations: Sequence[Json] = (),
     period: str = "now-30m",
 ) -> Json:
-    """A dashboard of the classic model, read only, in UTC, with links to the others that keep the choice."""
+    """A read-only dashboard of the classic model, in UTC. Its links to the others keep time and variables."""
     return {
         "uid": uid,
         "title": title,

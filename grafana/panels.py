@@ -1,7 +1,7 @@
 """The few kinds of panels that the dashboards are made of, in Grafana's classic dashboard model.
 
-Every figure on a wall has to tell "none" from "not known". So a single figure is taken at the last moment and
-not at the last one that had a value, and where the series is missing it says "no feed".
+Every figure on a wall has to tell "none" from "not known". So a single figure is the value at the last
+moment, not the last value there was, and where the series is missing the panel says "no feed".
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _UNKNOWN: Json = {
 
 @dataclass(frozen=True)
 class Query:
-    """One PromQL query. An instant one is asked at the end of the time range only."""
+    """One PromQL query. An instant one is evaluated at the end of the time range only."""
 
     expr: str
     legend: str = ""
@@ -47,7 +47,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Panel:
-    """A panel without its place; a layout gives it that, and its id."""
+    """A panel without position and id; the layout gives it both."""
 
     kind: str
     title: str
@@ -92,7 +92,7 @@ def stat(
     late_above: float | None = None,
     mappings: Sequence[Json] = (),
 ) -> Panel:
-    """A large figure over its course. Above `late_above`, if given, it is red: the data is late or broken."""
+    """A large figure above its history. It is red above `late_above`: the data is late or broken."""
     steps: list[Json] = [{"color": "blue", "value": None}]
     if late_above is not None:
         steps.append({"color": BROKEN, "value": late_above})
@@ -109,7 +109,7 @@ def stat(
             "mappings": [_UNKNOWN, *mappings],
         },
         options={
-            # "last" and not "lastNotNull": a figure that stopped coming is no figure.
+            # "last" and not "lastNotNull": where the feed stopped, the last figure is not current.
             "reduceOptions": {"calcs": ["last"], "fields": "", "values": False},
             "graphMode": "area",
             "colorMode": "value",
@@ -164,7 +164,7 @@ def lines(
 
 
 def bars(title: str, description: str, unit: str, query: Query) -> Panel:
-    """One bar a series, as of now."""
+    """One bar per series, as of now."""
     return Panel(
         kind="bargauge",
         title=title,
@@ -193,7 +193,7 @@ def bars(title: str, description: str, unit: str, query: Query) -> Panel:
 
 
 def states(title: str, description: str, names: Sequence[tuple[str, str]], *queries: Query) -> Panel:
-    """Which of the named states (name, colour) each series was in; state n is the value n."""
+    """The named state (name, colour) that each series was in; the value n is state n."""
     mapping = {
         str(number): {"text": name, "color": color, "index": number}
         for number, (name, color) in enumerate(names)

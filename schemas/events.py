@@ -44,9 +44,13 @@ WITHDRAWALS: dict[str, str] = {
     "unfollow": "follow",
     "delete_comment": "comment",
 }
+#: Reads are a thousand times as many as all others, and a follow concerns the account, not a post.
+_NO_INTERACTIONS = ("read", "follow")
 #: What a person did to make a post known or answer it: the sum called `interactions` in rules and boards.
-#: Reads are left out (they are a thousand times as many), and so are follows and withdrawals.
-INTERACTIONS: tuple[str, ...] = ("like", "comment", "repost", "quote", "share", "mention")
+#: Every action but withdrawals and those above, so a new action cannot be forgotten here.
+INTERACTIONS: tuple[str, ...] = tuple(
+    action for action in ACTIONS if action not in WITHDRAWALS and action not in _NO_INTERACTIONS
+)
 #: Metrics of readings that are a current number: their differences have no meaning.
 GAUGES: tuple[str, ...] = ("viewers",)
 #: Metrics that people cannot take back: a fall is a downward adjustment by the platform. In the others

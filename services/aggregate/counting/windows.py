@@ -1,31 +1,40 @@
-"""Rolling counts in event time, from buckets.
+"""Rolling counts in event time, from buckets. ``WINDOWS`` is the one place that says which windows there are.
 
-Three levels of buckets hold the counts of the last day: seconds for the windows of 1 and 5 minutes, minutes
-for 1 hour, ten minutes for 24 hours. A window is half-open, ``[end - length, end)``, with ``end`` the end of
-the bucket that the present lies in: ``(present // width + 1) * width``. Its count is kept up to date as
-events come in and buckets enter or leave, so reading it costs nothing.
+Each bucket width of the table makes a level of buckets, as long as the longest of its windows: with the table
+as it is, seconds for the windows of 1 and 5 minutes, minutes for 1 hour, ten minutes for 24 hours. A window
+is half-open, ``[end - length, end)``. Its ``end`` is the end of the bucket that stream time lies in:
+``(stream_time // width + 1) * width``. Its count is kept up to date as events come in and as buckets enter or
+leave, so reading it costs nothing.
 
-What has to be stored is each event once, in the finest level that still holds its time, its *home*: seconds
-are stored until they leave the 5-minute window, then their minute is, and so on. The other levels are sums of
+Each event is stored once: in the finest level that still holds its time, the *finest bucket*. Seconds are
+stored until they leave the 5-minute window, then their minute is, and so on. The other levels are sums of
 finer ones and are rebuilt from them.
+
+To add a window, add a line to ``WINDOWS``, for instance ``"7d": (HOUR_MS, 7 * DAY_MS)``, and run
+``python -m grafana.build``. Wider buckets take less memory and move the end of the window in larger steps.
+A stream that was begun without the window fills it from the buckets that are stored. If you take a window out
+of the table, its buckets move into the levels that are left.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 Counts = dict[int, int]
 BucketId = tuple[int, int]  # (width_ms, start_ms)
 
-SECOND_MS, MINUTE_MS, TEN_MINUTES_MS = 1_000, 60_000, 600_000
-#: name of each window -> (bucket width, length), in milliseconds
+SECOND_MS, MINUTE_MS, TEN_MINUTES_MS, HOUR_MS, DAY_MS = 1_000, 60_000, 600_000, 3_600_000, 86_400_000
+#: name of each window -> (bucket width, length), in milliseconds. Each width divides the next wider one.
 WINDOWS: dict[str, tuple[int, int]] = {
-    "1m": (SECOND_MS, 60_000),
-    "5m": (SECOND_MS, 300_000),
-    "1h": (MINUTE_MS, 3_600_000),
-    "24h": (TEN_MINUTES_MS, 86_400_000),
+    "1m": (SECOND_MS, MINUTE_MS),
+    "5m": (SECOND_MS, 5 * MINUTE_MS),
+    "1h": (MINUTE_MS, HOUR_MS),
+    "24h": (TEN_MINUTES_MS, DAY_MS),
 }
+#: The window that says which accounts and hashtags are the busiest: those get Prometheus series of their own.
+TOP_K_WINDOW = "24h"
 
 
 @dataclass
@@ -34,7 +43,7 @@ class Level:
 
     width_ms: int
     lengths_ms: tuple[int, ...]
-    coarser_ms: int  # buckets are given up in whole buckets of the next coarser level
+    coarser_ms: int  # buckets are evicted in whole buckets of the next coarser level
     end_ms: int = 0
     floor_ms: int = 0  # start of the oldest bucket that is held
     buckets: dict[int, Counts] = field(default_factory=dict)
@@ -52,7 +61,7 @@ class Level:
                     _add(sums, counts)
 
     def advance(self, stream_time_ms: int) -> list[int]:
-        """Move on to a later present; returns the starts of the buckets given up."""
+        """Move on to a later stream time; returns the starts of the buckets evicted."""
         old_end, end = self.end_ms, (stream_time_ms // self.width_ms + 1) * self.width_ms
         if end <= old_end:
             return []
@@ -91,27 +100,44 @@ def _subtract(sums: Counts, bucket: Counts) -> None:
             del sums[key]
 
 
+def _levels(table: Mapping[str, tuple[int, int]]) -> tuple[Level, ...]:
+    """A level for each width of the table, the finest first. Raises ValueError if the table has a slip."""
+    widths = sorted({width_ms for width_ms, _ in table.values()})
+    for finer, coarser in pairwise([SECOND_MS, *widths]):
+        if coarser % finer:
+            raise ValueError(f"WINDOWS: buckets of {coarser} ms are not made of whole ones of {finer} ms")
+    for name, (width_ms, length_ms) in table.items():
+        if length_ms <= 0 or length_ms % width_ms:
+            raise ValueError(f"WINDOWS: {name} is not made of whole buckets of {width_ms} ms")
+    if TOP_K_WINDOW not in table:
+        raise ValueError(
+            f"WINDOWS: there is no {TOP_K_WINDOW}, by which the busiest are chosen (TOP_K_WINDOW)"
+        )
+    return tuple(
+        Level(width_ms, tuple(length for width, length in table.values() if width == width_ms), coarser_ms)
+        for width_ms, coarser_ms in pairwise([*widths, widths[-1]])
+    )
+
+
 class Windows:
     """Rolling counts of any number of keys (integers), and what has to be stored of them."""
 
     def __init__(self) -> None:
-        self.seconds = Level(SECOND_MS, (60_000, 300_000), MINUTE_MS)
-        self.minutes = Level(MINUTE_MS, (3_600_000,), TEN_MINUTES_MS)
-        self.tens = Level(TEN_MINUTES_MS, (86_400_000,), TEN_MINUTES_MS)
-        self._levels = (self.seconds, self.minutes, self.tens)
-        self.sums: dict[str, Counts] = {
-            "1m": self.seconds.sums[0],
-            "5m": self.seconds.sums[1],
-            "1h": self.minutes.sums[0],
-            "24h": self.tens.sums[0],
-        }
+        self._levels = _levels(WINDOWS)
+        self._level_of = {level.width_ms: level for level in self._levels}
+        self.floor_ms = 0  # an event before this is too late for every bucket
+        #: The count of each window of the table, by its name.
+        self.sums: dict[str, Counts] = {}
+        for name, (width_ms, length_ms) in WINDOWS.items():
+            level = self._level_of[width_ms]
+            self.sums[name] = level.sums[level.lengths_ms.index(length_ms)]
         self._dirty: set[BucketId] = set()
         self._gone: set[BucketId] = set()
 
     @property
-    def floor_ms(self) -> int:
-        """An event before this is too late for every bucket."""
-        return self.tens.floor_ms
+    def busiest(self) -> Counts:
+        """The count by which the busiest accounts and hashtags are chosen."""
+        return self.sums[TOP_K_WINDOW]
 
     def add(self, at_ms: int, counts: Counts) -> None:
         """Count events of one time; if it is too late for every bucket, nothing changes."""
@@ -125,29 +151,38 @@ class Windows:
                     finest = False
 
     def advance(self, stream_time_ms: int) -> None:
-        """Move on to a later present; an earlier one changes nothing."""
-        coarser_levels = (self.minutes, self.tens, None)
-        for level, coarser in zip(self._levels, coarser_levels, strict=True):
+        """Move on to a later stream time; an earlier one changes nothing."""
+        for level, coarser in zip(self._levels, (*self._levels[1:], None), strict=True):
             for start_ms in level.advance(stream_time_ms):
                 self._dirty.discard((level.width_ms, start_ms))
                 self._gone.add((level.width_ms, start_ms))
                 if coarser is not None:
                     self._dirty.add((coarser.width_ms, start_ms - start_ms % coarser.width_ms))
+        self.floor_ms = min(level.floor_ms for level in self._levels)
 
     def restore(self, bucket: BucketId, counts: Counts) -> None:
-        """Take in a stored bucket; the present has to be set first (``advance``)."""
+        """Take in a stored bucket; stream time has to be set first (``advance``).
+
+        A bucket that was stored under another table moves into the finest level that holds it now.
+        """
         width_ms, start_ms = bucket
+        moves = width_ms not in self._level_of or start_ms < self._level_of[width_ms].floor_ms
+        if moves:
+            self._gone.add(bucket)
         for level in self._levels:
             if level.width_ms >= width_ms and start_ms >= level.floor_ms:
-                level.add(start_ms - start_ms % level.width_ms, counts)
+                into_ms = start_ms - start_ms % level.width_ms
+                level.add(into_ms, counts)
+                if moves:
+                    self._dirty.add((level.width_ms, into_ms))
+                    moves = False
 
     def take_changes(self) -> tuple[dict[BucketId, Counts], set[BucketId]]:
         """Buckets to store, and those to remove, since the last call."""
-        held = {level.width_ms: level.buckets for level in self._levels}
         changed = {
-            (width_ms, start_ms): held[width_ms][start_ms]
+            (width_ms, start_ms): self._level_of[width_ms].buckets[start_ms]
             for width_ms, start_ms in self._dirty
-            if start_ms in held[width_ms]
+            if start_ms in self._level_of[width_ms].buckets
         }
         gone = self._gone
         self._dirty, self._gone = set(), set()

@@ -32,7 +32,7 @@ class _Figures:
 
     def __init__(self, state: PartitionState, scope: str) -> None:
         self.scope = scope
-        self.recent: Mapping[int, int] = state.windows.sums["24h"]
+        self.recent: Mapping[int, int] = state.windows.busiest
         self.totals: Sequence[int] = state.counters.counts
         self._counters = state.counters
 
