@@ -17,7 +17,8 @@ from aiokafka import AIOKafkaProducer
 from faust.types import TP
 
 from services.aggregate import service
-from services.aggregate.counting.partition_state import Change, PartitionState
+from services.aggregate.counting.entries import Change
+from services.aggregate.counting.partition_state import PartitionState
 from services.aggregate.kafka import checkpoint_store as store
 from services.aggregate.kafka.checkpoint_store import CheckpointStore
 from services.aggregate.kafka.consumer import ConsumerThread

@@ -85,7 +85,7 @@ class HealthChecks:
     def storing(self) -> tuple[int, int]:
         """(records counted and not stored, records stored) of the partitions owned."""
         states = [each.state for each in self._partition_manager.owned.values()]
-        return sum(s.offset - s.stored_offset for s in states), sum(s.stored_offset for s in states)
+        return sum(s.offset - s.stored.offset for s in states), sum(s.stored.offset for s in states)
 
 
 def _highwater(consumer: Any, partition: Any) -> int | None:

@@ -15,7 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import ProducerFenced
 
 from schemas.topics import EVENTS, REJECTED, TOTALS, qualified
-from services.aggregate.counting.partition_state import Change
+from services.aggregate.counting.entries import Change
 from services.runtime.kafka import client_options, make_producer
 from services.runtime.settings import Settings
 from services.runtime.topic_scan import Record, Span, open_reader

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 import structlog
 
 from services.aggregate.counting.dedup import DedupWindow
-from services.aggregate.counting.partition_state import Change, PartitionState
+from services.aggregate.counting.entries import Change, changes
+from services.aggregate.counting.partition_state import PartitionState
 from services.aggregate.kafka.checkpoint_store import (
     CheckpointStore,
     FencedError,
@@ -157,9 +158,9 @@ class PartitionManager:
         started = time.perf_counter()
         try:
             async with self._collecting, owned.quiesce_lock:
-                changes = await _in_steps(owned.state.changes())
+                taken = await _in_steps(changes(owned.state))
                 dead_letters, owned.dead_letters = owned.dead_letters, []
-            await owned.store.commit(changes, owned.state.stored_offset + 1, dead_letters)
+            await owned.store.commit(taken, owned.state.stored.offset + 1, dead_letters)
         except FencedError:
             self._self_metrics.fenced.inc()
             log.warning("fenced: another worker owns the partition", partition=partition)
@@ -171,7 +172,7 @@ class PartitionManager:
             raise
         else:
             self._self_metrics.flush.observe(time.perf_counter() - started)
-            self._self_metrics.stored_entries.inc(len(changes))
+            self._self_metrics.stored_entries.inc(len(taken))
 
     def _drop(self, partition: int, owned: OwnedPartition) -> None:
         if self.owned.get(partition) is owned:
@@ -196,11 +197,11 @@ class PartitionManager:
         await self.on_revoked()
 
 
-async def _in_steps(changes: Iterator[Change]) -> list[Change]:
+async def _in_steps(steps: Iterator[Change]) -> list[Change]:
     """All changes. There may be a hundred thousand, so scrapes and other partitions get a turn between."""
     taken: list[Change] = []
     until = time.perf_counter() + STEP_SECONDS
-    for change in changes:
+    for change in steps:
         taken.append(change)
         if time.perf_counter() > until:
             await asyncio.sleep(0)

@@ -15,6 +15,7 @@ from schemas.topics import TOTALS, qualified
 from services.aggregate.counting.decode import event_ids
 from services.aggregate.counting.dedup import DedupWindow, SegmentStart
 from services.aggregate.counting.partition_state import PartitionState
+from services.aggregate.counting.recovery import prepare_replay, rebuild_dedup, restore, restore_checkpoint
 from services.aggregate.kafka.checkpoint_store import StoredEntries, committed_offsets, log_begins, tail
 from services.runtime.settings import Settings
 from services.runtime.topic_scan import open_reader
@@ -95,9 +96,9 @@ class WarmUp:
         starts, events = {}, 0
         for partition in partitions:
             state = PartitionState(partition, self._dedup_window)
-            found = state.restore_checkpoint(warmed_up.stored.of(partition))
-            if found and events + state.stored_ordinal - found[0].ordinal <= MAX_WARM_UP_EVENTS:
-                events += state.stored_ordinal - found[0].ordinal
+            found = restore_checkpoint(state, warmed_up.stored.of(partition))
+            if found and events + state.stored.ordinal - found[0].ordinal <= MAX_WARM_UP_EVENTS:
+                events += state.stored.ordinal - found[0].ordinal
                 warmed_up.dedup_states[partition], starts[partition] = state, found
         await _rebuild_dedup(self._settings, warmed_up.dedup_states, starts, {})
 
@@ -116,7 +117,7 @@ async def load_states(
         states = {partition: PartitionState(partition, dedup_window) for partition in partitions}
         starts: dict[int, list[SegmentStart]] = {}
         for partition, state in states.items():
-            found = state.restore(warmed_up.stored.of(partition))
+            found = restore(state, warmed_up.stored.of(partition))
             if found:
                 starts[partition] = found
         warmed_up.stored.keep(())
@@ -124,9 +125,9 @@ async def load_states(
         await _rebuild_dedup(settings, {p: states[p] for p in starts}, starts, warmed_up.dedup_states)
     for partition in starts:
         state = states[partition]
-        if state.dedup.ordinal != state.stored_ordinal:
+        if state.dedup.ordinal != state.stored.ordinal:
             raise InconsistentStoreError(
-                f"partition {partition}: {state.stored_ordinal} events had been met up to offset "
+                f"partition {partition}: {state.stored.ordinal} events had been met up to offset "
                 f"{state.offset}, but the log now gives {state.dedup.ordinal}"
             )
     return states
@@ -155,18 +156,19 @@ async def _rebuild_dedup(
     ends = {partition: state.offset + 1 for partition, state in states.items()}
     read_from = {partition: found[0].offset for partition, found in starts.items()}
     for partition, read in warmed_up.items():
-        following = read.rebuilt_offset + 1
+        following = read.dedup.record_offset + 1
         if partition in states and begins[partition] <= following > read_from[partition]:
             state = states[partition]
-            state.prepare_replay(starts[partition], read.dedup.ordinal, read.dedup)
+            prepare_replay(state, starts[partition], read.dedup.ordinal, read.dedup)
             read_from[partition] = following
     cut = {p: begins[p] for p, offset in read_from.items() if offset < begins[p]}
     for partition, left in (await _events_left(settings, cut, ends)).items():
         # The number of the first event left is that of the last one less the events in between.
-        states[partition].prepare_replay(starts[partition], states[partition].stored_ordinal - left)
+        state = states[partition]
+        prepare_replay(state, starts[partition], state.stored.ordinal - left)
     async for batch in tail(settings, read_from | cut, ends):
         for record in batch:
-            states[record.partition].rebuild_dedup(record.offset, record.value)
+            rebuild_dedup(states[record.partition], record.offset, record.value)
 
 
 async def _events_left(settings: Settings, begins: dict[int, int], ends: dict[int, int]) -> dict[int, int]:

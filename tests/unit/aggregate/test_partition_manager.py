@@ -11,7 +11,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.aggregate.counting.dedup import DedupWindow
-from services.aggregate.counting.partition_state import Change, PartitionState
+from services.aggregate.counting.entries import Change
+from services.aggregate.counting.partition_state import PartitionState
 from services.aggregate.kafka.checkpoint_store import CheckpointStore, FencedError
 from services.aggregate.kafka.partition_manager import OwnedPartition, PartitionManager
 from services.aggregate.kafka.self_metrics import SelfMetrics
