@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Protocol
@@ -37,7 +38,8 @@ from tests.support.in_memory import MemoryKafka, MemorySource, MemoryStorage
 
 pytestmark = pytest.mark.filterwarnings("default")  # Faust's own are not the subject
 PATIENCE_SECONDS = 60.0
-TOO_LARGE = b'"' + b"x" * 1_200_000 + b'"'
+#: More than a broker takes, however well it is compressed.
+TOO_LARGE = random.Random(1).randbytes(2_000_000)
 
 
 class Backend(Protocol):
@@ -303,7 +305,7 @@ async def test_a_commit_that_fails_stores_nothing(backend: Backend) -> None:
     """Neither the changes before the one that fails, nor dead letters, nor the offset."""
     failing, following = backend.storage.open(0), backend.storage.open(0)
     await failing.fence()
-    with pytest.raises(ValueError, match="too large"):
+    with pytest.raises(Exception, match=r"(?i)too.?large"):
         await failing.commit([(b"a", b"1"), (b"b", TOO_LARGE)], 5, [b"letter"])
     await following.fence()
     assert await entries(backend, 0) == {}

@@ -79,8 +79,7 @@ class KafkaCheckpointStore:
                 batch.close()
                 sent.append(await producer.send_batch(batch, self._totals, partition=self._partition))
                 batch = producer.create_batch()
-                if batch.append(key=key, value=value, timestamp=None) is None:
-                    raise ValueError(f"entry {key!r} of {len(value or b'')} bytes is too large for a record")
+                batch.append(key=key, value=value, timestamp=None)  # the first one fits, whatever its size
         batch.close()
         sent.append(await producer.send_batch(batch, self._totals, partition=self._partition))
         return sent
