@@ -21,6 +21,7 @@ from schemas.totals import Checkpoint
 from schemas.totals_schema import SCOPES, key_schema
 from services.aggregate.counting.decode import BadEntry
 from services.aggregate.counting.dedup import DedupWindow
+from services.aggregate.counting.entries import take_changes
 from services.aggregate.counting.partition_state import PartitionState
 from services.aggregate.kafka.dead_letters import dead_letter as aggregator_dead_letter
 from services.ingest.pipeline.dead_letters import dead_letter as ingest_dead_letter
@@ -118,7 +119,7 @@ def test_totals_are_written_as_published() -> None:
     clock = encode_clock(Clock(kind="clock", stream_time=NOW_MS + 7_200_000, source="event")).decode()
     state.apply(0, f"[{','.join([*entries, clock])}]".encode())
     keys, scopes = jsonschema.Draft7Validator(key_schema()), set()
-    for key, value in state.take_changes():
+    for key, value in take_changes(state):
         keys.validate(json.loads(key))
         scope = json.loads(key)[0]
         scopes.add(scope)

@@ -17,9 +17,10 @@ from aiokafka import AIOKafkaProducer
 from faust.types import TP
 
 from services.aggregate import service
-from services.aggregate.counting.partition_state import Change, PartitionState
-from services.aggregate.kafka import checkpoint_store as store
-from services.aggregate.kafka.checkpoint_store import CheckpointStore
+from services.aggregate.counting.entries import Change
+from services.aggregate.counting.partition_state import PartitionState
+from services.aggregate.kafka import checkpoint_store, warm_up
+from services.aggregate.kafka.checkpoint_store import KafkaCheckpointStore
 from services.aggregate.kafka.consumer import ConsumerThread
 from tests.faults.wrapping import Function, wrap
 
@@ -29,11 +30,14 @@ INTACT = "intact"
 def offset_outside() -> None:
     """The source offset (the group's, and the position entry that recovery goes by) is committed by a
     transaction of its own, after that of the counts: a kill in between counts the records twice."""
-    stored: dict[CheckpointStore, int] = {}
+    stored: dict[KafkaCheckpointStore, int] = {}
 
     def make(commit: Function) -> Function:
         async def apart(
-            self: CheckpointStore, changes: Sequence[Change], next_offset: int, dead_letters: Iterable[bytes]
+            self: KafkaCheckpointStore,
+            changes: Sequence[Change],
+            next_offset: int,
+            dead_letters: Iterable[bytes],
         ) -> None:
             await commit(self, changes[:-1], stored.get(self, 0), dead_letters)
             await commit(self, changes[-1:], next_offset, ())
@@ -41,7 +45,7 @@ def offset_outside() -> None:
 
         return apart
 
-    wrap(CheckpointStore, "commit", make)
+    wrap(KafkaCheckpointStore, "commit", make)
 
 
 def no_fencing() -> None:
@@ -55,7 +59,7 @@ def no_fencing() -> None:
 
         return unshared
 
-    wrap(store, "make_producer", make)
+    wrap(checkpoint_store, "make_producer", make)
 
 
 def no_dedup() -> None:
@@ -65,7 +69,7 @@ def no_dedup() -> None:
 
 def ids_forgotten() -> None:
     """Ids met before a restart are not remembered after it; how many they were is."""
-    wrap(PartitionState, "remember", _on_new_ids)
+    wrap(warm_up, "rebuild_dedup", _on_new_ids)
 
 
 def at_least_once() -> None:
@@ -105,7 +109,7 @@ def at_least_once() -> None:
         return commit
 
     wrap(service, "build", built)
-    wrap(store, "make_producer", plain)
+    wrap(checkpoint_store, "make_producer", plain)
     wrap(AIOKafkaProducer, "begin_transaction", nothing)
     wrap(AIOKafkaProducer, "send_offsets_to_transaction", by_the_consumer)
     wrap(AIOKafkaProducer, "commit_transaction", nothing)

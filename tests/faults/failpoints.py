@@ -22,8 +22,8 @@ from aiokafka import AIOKafkaProducer
 
 from services.aggregate import service
 from services.aggregate.counting.partition_state import PartitionState
-from services.aggregate.kafka import partition_manager as partition_manager
-from services.aggregate.kafka.checkpoint_store import CheckpointStore
+from services.aggregate.kafka import warm_up
+from services.aggregate.kafka.checkpoint_store import KafkaCheckpointStore
 from services.aggregate.kafka.partition_manager import PartitionManager
 from services.aggregate.kafka.warm_up import WarmUp
 from tests.faults.plan import Order
@@ -32,7 +32,7 @@ from tests.faults.wrapping import Function, wrap
 #: What the running task is in the midst of: "fence", "commit", "on_revoked".
 _runner: ContextVar[str] = ContextVar("stage", default="")
 #: The store that the running task commits to.
-_store: ContextVar[CheckpointStore | None] = ContextVar("store", default=None)
+_store: ContextVar[KafkaCheckpointStore | None] = ContextVar("store", default=None)
 
 
 class Failpoints:
@@ -45,7 +45,7 @@ class Failpoints:
         self._timer: threading.Timer | None = None
         self._striking = threading.Lock()
         self._woken = False
-        self._paused_in: CheckpointStore | None = None
+        self._paused_in: KafkaCheckpointStore | None = None
         self.aggregator: service.Aggregator | None = None
         self.committed: dict[int, int] = {}  # partition -> next offset, as stored
         self.loading: list[int] = []
@@ -141,7 +141,7 @@ def install(points: Failpoints) -> None:
 
 def _install_in_store(points: Failpoints) -> None:
     def fence(original: Function) -> Function:
-        async def fenced(store: CheckpointStore) -> None:
+        async def fenced(store: KafkaCheckpointStore) -> None:
             _runner.set("fence")
             await original(store)
             points.passing("fence.done")
@@ -150,7 +150,7 @@ def _install_in_store(points: Failpoints) -> None:
 
     def commit(original: Function) -> Function:
         async def committed(
-            store: CheckpointStore, changes: Any, next_offset: int, dead_letters: Any
+            store: KafkaCheckpointStore, changes: Any, next_offset: int, dead_letters: Any
         ) -> None:
             before, owner = _runner.set("commit"), _store.set(store)
             try:
@@ -168,8 +168,8 @@ def _install_in_store(points: Failpoints) -> None:
 
         return committed
 
-    wrap(CheckpointStore, "fence", fence)
-    wrap(CheckpointStore, "commit", commit)
+    wrap(KafkaCheckpointStore, "fence", fence)
+    wrap(KafkaCheckpointStore, "commit", commit)
 
 
 def _install_in_producer(points: Failpoints) -> None:
@@ -218,21 +218,21 @@ def _install_in_loading(points: Failpoints) -> None:
         return loaded
 
     def rebuild_dedup(original: Function) -> Function:
-        def remembered(state: PartitionState, offset: int, data: bytes | None) -> None:
-            points.passing("remember.load" if points.in_load else "remember.ahead")
+        def rebuilt(state: PartitionState, offset: int, data: bytes | None) -> None:
+            points.passing("rebuild.load" if points.in_load else "rebuild.warm_up")
             original(state, offset, data)
 
-        return remembered
+        return rebuilt
 
     def start(original: Function) -> Function:
         def started(self: WarmUp) -> None:
-            if not points.expects("remember.load"):  # else it would leave nothing to be remembered later
+            if not points.expects("rebuild.load"):  # else it would leave nothing to be read later
                 original(self)
 
         return started
 
-    wrap(partition_manager, "load_states", load)
-    wrap(PartitionState, "remember", rebuild_dedup)
+    wrap(warm_up, "load_states", load)
+    wrap(warm_up, "rebuild_dedup", rebuild_dedup)
     wrap(WarmUp, "start", start)
 
 

@@ -33,7 +33,7 @@ PARTITIONS = 3
 #: Until the first fault, so that ids are remembered and counts stored that a mistake could spoil.
 WARM_UP_RECORDS = 25
 PATIENCE_SECONDS, SETTLE_SECONDS = 90.0, 30.0
-AT_A_START = ("fence.done", "load.begin", "remember.ahead", "remember.load")
+AT_A_START = ("fence.done", "load.begin", "rebuild.warm_up", "rebuild.load")
 IN_A_REBALANCE = ("revoke.begin", "revoke.flushed", "assign.begin")
 _STALE = re.compile(r"^fanpulse_stale_records_total\S* (\S+)$", re.MULTILINE)
 _OFFSET = re.compile(r'^fanpulse_aggregate_offset\{.*partition="(\d+)".*\} (\S+)$', re.MULTILINE)

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from schemas.totals import Key, encode_key
 from services.aggregate.counting.dedup import DedupWindow
+from services.aggregate.counting.entries import take_changes
 from services.aggregate.counting.partition_state import PartitionState
 from services.aggregate.counting.readings import CounterHistory, Readings
+from services.aggregate.counting.recovery import rebuild_dedup, restore
 
 METRICS = ["followers", "reads", "likes", "comments", "reposts", "viewers"]
 GROSS = ("gained", "lost", "falls", "downward_adjustments", "resets", "late")
@@ -141,12 +143,12 @@ def test_a_partition_stores_and_restores_its_histories(
         for into in (state, live):
             into.apply(number, event(number, *each))
         if number in restarts:
-            stored.update(state.take_changes())
+            stored.update(take_changes(state))
             state = PartitionState(0, dedup_window)
-            state.restore({name: value for name, value in stored.items() if value is not None})
+            restore(state, {name: value for name, value in stored.items() if value is not None})
             for again in range(number + 1):
-                state.rebuild_dedup(again, event(again, *log[again]))
-    stored.update(state.take_changes())
+                rebuild_dedup(state, again, event(again, *log[again]))
+    stored.update(take_changes(state))
     assert state.readings.histories == live.readings.histories
     once = [each for number, each in enumerate(log) if number % 3 != 2]
     assert live.readings.histories == taken(once).histories

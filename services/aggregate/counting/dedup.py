@@ -54,13 +54,13 @@ class Deduplicator:
         self.starts = deque([SegmentStart(0, 0, 0, 0, 0)])
         self._ids: deque[set[str]] = deque([set()])  # one set for each of `starts`
         self._to_come: deque[SegmentStart] = deque()  # those to come, while the log is read again
-        self._record_offset = 0
+        self.record_offset = -1  # of the record begun last; -1 before the first
         self._record_ordinal = 0
         self._stream_time_ms = 0
 
     def begin_record(self, offset: int) -> None:
         """Tell that the next events are those of the record at ``offset``."""
-        self._record_offset = offset
+        self.record_offset = offset
         self._record_ordinal = self.ordinal
 
     def advance(self, stream_time_ms: int) -> None:
@@ -126,7 +126,7 @@ class Deduplicator:
         self._begin(
             SegmentStart(
                 segment=self.starts[-1].segment + 1,
-                offset=self._record_offset,
+                offset=self.record_offset,
                 ordinal=self._record_ordinal,
                 first=self.ordinal,
                 began_ms=self._stream_time_ms,

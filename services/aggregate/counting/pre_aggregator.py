@@ -21,6 +21,7 @@ from schemas.events import POST_ACTION
 from services.aggregate.counting.broadcasts import Broadcasts
 from services.aggregate.counting.counters import ALL, Counters, Name
 from services.aggregate.counting.decode import Interaction, LogActor, Post
+from services.aggregate.counting.posts import PostAccounts
 from services.aggregate.counting.windows import Windows
 
 #: (platform, account, action, post_id, broadcast_id, hashtags, campaign, post_format)
@@ -89,11 +90,13 @@ class _TargetsByKey(dict[What, UpdateTargets]):
 class PreAggregator:
     """Counts of interactions and posts since the last ``flush``."""
 
-    def __init__(self, counters: Counters, windows: Windows, broadcasts: Broadcasts) -> None:
-        self.post_accounts: dict[tuple[str, str], str] = {}  # of (platform, post_id), as its first event says
+    def __init__(
+        self, counters: Counters, windows: Windows, broadcasts: Broadcasts, posts: PostAccounts
+    ) -> None:
         self._counters = counters
         self._windows = windows
         self._broadcasts = broadcasts
+        self._posts = posts
         self._targets = _TargetsByKey(self._new_targets)
         self._targets_like: dict[tuple[Any, ...], UpdateTargets] = {}  # with any action, by the rest of What
         self._parts: dict[Any, Any] = {}
@@ -133,7 +136,12 @@ class PreAggregator:
         self._groups[group] += 1
 
     def flush(self) -> None:
-        """Bring all that was added into counters, windows and minutes of broadcasts."""
+        """Bring all that was added into counters, windows and minutes of broadcasts.
+
+        Costs next to nothing if nothing was added.
+        """
+        if not self._groups:
+            return
         self._look_up_targets()
         groups, self._groups, self._added = self._groups, Counter(), 0
         target_list, self._found_targets = self._found_targets, []
@@ -243,7 +251,7 @@ class PreAggregator:
             others.append(("broadcast", broadcast_id))
         if post_id:
             others.append(("post", platform, post_id))
-            self.post_accounts.setdefault((platform, post_id), account)
+            self._posts.see(platform, post_id, account)
         number = self._counters.number
         rolling = [number((*name, action)) for each in own for name in (each, (each[0], ALL))]
         return UpdateTargets(

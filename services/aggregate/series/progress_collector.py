@@ -40,8 +40,6 @@ class ProgressCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         """All metric families."""
         states = self._partition_manager.states
-        for state in states:
-            state.flush()
         yield from _readings(states, self._accounts.keys)
         yield from _broadcasts(states)
         yield from _progress(list(self._partition_manager.owned.values()), self._now())

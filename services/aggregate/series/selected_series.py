@@ -67,7 +67,6 @@ class Selection:
         """Choose by what these states hold now, and follow that; in one go."""
         partials = []
         for state in states:
-            state.flush()
             partials.append(finish(self.candidates(state)))
         self.follow(self.select(partials))
 

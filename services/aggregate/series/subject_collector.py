@@ -63,7 +63,6 @@ class SubjectCollector(SeriesCollector):
             "gauge",
         )
         for state in self._partition_manager.states:
-            state.flush()
             self._add(state, keys, total, rolling)
         yield total
         yield rolling

@@ -46,7 +46,6 @@ def count(state: PartitionState, tags: Iterable[str], at_ms: int) -> None:
         for number, tag in enumerate(tags)
     ]  # fmt: skip
     assert state.apply(state.offset + 1, json.dumps(entries).encode()) == []
-    state.flush()
 
 
 def best(state: PartitionState, limit: int, also: Iterable[tuple[str, ...]] = ()) -> Scores:

@@ -10,6 +10,7 @@ import pytest
 
 from schemas.alerts import Milestone, Spike, alert_id
 from services.aggregate.counting.dedup import DedupWindow
+from services.aggregate.counting.entries import take_changes
 from services.aggregate.counting.partition_state import PartitionState
 from services.alerts.deciding.figures import Figures
 from services.alerts.deciding.milestones import Milestones
@@ -465,7 +466,7 @@ def decide(stream: Stream, *, every: int) -> None:
         state.apply(record.offset, record.value)
         if number % every and number < len(records) - stream.partitions:
             continue
-        for key, value in state.take_changes():
+        for key, value in take_changes(state):
             figures.feed(record.partition, key, value)
         new: list[Milestone | Spike] = list(milestones.decide(figures, figures.take_changed(), START_MS))
         new += spikes.decide(figures, START_MS)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from services.aggregate.counting.dedup import DedupWindow
+from services.aggregate.counting.entries import take_changes
 from services.aggregate.counting.partition_state import PartitionState
 from services.audit.recounting.examine import audit_export
 from services.audit.recounting.result import AuditResult
@@ -163,7 +164,7 @@ async def test_three_counts_of_any_course_agree(seed: int, tmp_path: Path) -> No
     plain = {(r.partition, r.key): json.loads(r.value or b"") for r in stream.totals()}
     courses = 0
     for state in states:
-        for key, stored in state.take_changes():
+        for key, stored in take_changes(state):
             if key.startswith(b'["reading"'):
                 entry = json.loads(stored or b"")
                 expected = plain[state.partition, key]
