@@ -5,11 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from schemas.log import GRACE_MS, KEEP_MS, MINUTE_MS
 from schemas.totals import Key
-
-MINUTE_MS = 60_000
-GRACE_MS = 5_000  # how long after its end a minute still takes events
-KEEP_MS = 48 * 3_600_000  # minutes older than this are given up
 
 
 @dataclass

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from schemas.totals import Key, encode_key, encode_value
+from schemas.totals import BUCKET_ROWS, Key, encode_key, encode_value
 from services.aggregate.counting.counters import Counters
 from services.aggregate.counting.windows import BucketId, Counts, Windows
-
-ROWS_PER_PART = 2_000  # of at most about 450 bytes each: under the megabyte that a broker takes
 
 
 class BucketStore:
@@ -24,10 +22,10 @@ class BucketStore:
         """Records that store the changed buckets and remove those given up."""
         for bucket, counts in changed.items():
             numbers, parts = list(counts), 0
-            for start in range(0, len(numbers), ROWS_PER_PART):
+            for start in range(0, len(numbers), BUCKET_ROWS):
                 rows = [
                     [*counters.name(number), counts[number]]
-                    for number in numbers[start : start + ROWS_PER_PART]
+                    for number in numbers[start : start + BUCKET_ROWS]
                 ]
                 key = encode_key(("bucket", *bucket, parts))
                 yield key, encode_value({"rows": rows, "offset": offset})

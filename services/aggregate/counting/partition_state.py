@@ -16,21 +16,12 @@ from typing import Any, cast
 import msgspec
 
 from schemas.events import subject_of
+from schemas.log import Broadcast, Clock, Entry, Event, Interaction, Post, Reading
 from schemas.totals import COUNTED_SCOPES, Key, decode_key, decode_value, encode_key, encode_value
 from services.aggregate.counting.broadcasts import Broadcasts
 from services.aggregate.counting.buckets import BucketStore
 from services.aggregate.counting.counters import Counters
-from services.aggregate.counting.decode import (
-    BadEntry,
-    Broadcast,
-    Clock,
-    Entry,
-    Event,
-    Interaction,
-    Post,
-    Reading,
-    event_ids,
-)
+from services.aggregate.counting.decode import BadEntry, event_ids
 from services.aggregate.counting.dedup import Deduplicator, DedupWindow, SegmentStart
 from services.aggregate.counting.interning import InterningDecoder
 from services.aggregate.counting.pre_aggregator import (
