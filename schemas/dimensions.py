@@ -84,7 +84,8 @@ class Dimension(Scope):
 
     ``kinds``: events that feed it. ``only_if``: a field that has to be true, dotted. ``windowed``: it has
     rolling counts, and Prometheus series. ``summed``: the aggregator keeps the sum over all subjects too. If
-    it is ``owned``, the entry has the account. ``meaning`` and ``heading`` are words for texts and tables.
+    it is ``owned``, the entry has the account. ``listed``: `fanpulse totals` shows it. ``meaning`` and
+    ``heading`` are words for texts and tables.
     """
 
     meaning: str
@@ -93,6 +94,7 @@ class Dimension(Scope):
     only_if: str = ""
     windowed: bool = False
     summed: bool = False
+    listed: bool = True
 
     def __post_init__(self) -> None:
         assert self.keys or not self.summed, f"{self.scope}: a sum needs a name to leave empty"
@@ -184,6 +186,7 @@ DIMENSIONS: tuple[Dimension, ...] = (
         keys=(_PLATFORM, KeyField("post_id")),
         kinds=("interaction",),
         owned=True,
+        listed=False,
         meaning="a post: platform, post_id",
         heading="Posts",
         title="Post {post_id}",

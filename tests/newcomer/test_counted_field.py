@@ -1,0 +1,109 @@
+"""A field of one's own that is counted, `sentiment`: the contract, and a row of what is counted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.newcomer.tree import COUNT, DECIDE, Tree
+
+FIELD = "    actor: Actor | None = None\n\n\nclass Post"
+ROW = """    Dimension(
+        scope="sentiment",
+        keys=(KeyField("sentiment", match="sentiments"),),
+        kinds=("interaction",),
+        windowed=%s,
+        summed=%s,
+        meaning="interactions of a sentiment",
+        heading="Sentiments",
+        title="Sentiment {sentiment}",
+        short="sentiment {sentiment}",
+    ),
+)
+
+#: From the widest"""
+
+SCRIPT = (
+    COUNT
+    + DECIDE
+    + """
+import jsonschema
+from schemas.json_schema import event_schema
+from schemas.log import Interaction
+from schemas.totals_schema import key_schema, totals_schema
+from fanpulse.cli.totals import as_json
+from services.alerts.deciding.rules import RulesError
+
+moods = ["positive", "positive", "negative", "positive", None]
+state, changes, view = count(*(event(number, sentiment=mood) for number, mood in enumerate(moods)))
+keys = jsonschema.Draft7Validator(key_schema())
+for key, value in changes:
+    keys.validate(json.loads(key))
+    scope = json.loads(key)[0]
+    jsonschema.Draft7Validator(totals_schema(scope)).validate(json.loads(value))
+bad = state.apply(99, b'[%b]' % event(9, sentiment="meh", v=1))
+rules = '[[milestone]]\\nname="s"\\nscope="sentiment"\\nmetric="like"\\nthresholds=[1]\\n'
+only = decide(rules + 'match = { sentiments = ["neg*"] }', changes)
+number = state.counters.number(("sentiment", "positive", "like"))
+print(json.dumps({
+    "totals": as_json(view, AliasTable())["sentiments"],
+    "last_ms": view.last_ms(("sentiment", "negative")),
+    "log": sorted(event_schema("interaction", "log")["properties"]["sentiment"]["enum"]),
+    "rejected": len(bad),
+    "rolling": state.windows.sums["24h"].get(number, 0),
+    "alerts": [[each.text, each.occurred_at] for each in only],
+}))
+"""
+)
+
+
+@pytest.mark.parametrize("rolling", [False, True])
+def test_a_field_and_a_row_count_it_everywhere(tmp_path: Path, *, rolling: bool) -> None:
+    """Ingest takes it, the log's decoder checks it, totals and alert rules have it; rolling counts if the row
+    says so."""
+    tree = Tree(tmp_path)
+    sentiment = '    sentiment: Literal["positive", "neutral", "negative"] | None = None\n'
+    tree.edit("schemas/events.py", FIELD, FIELD.replace("\n\n\n", f"\n{sentiment}\n\n"))
+    tree.edit("schemas/dimensions.py", ")\n\n#: From the widest", ROW % (rolling, rolling))
+    found = tree.run(SCRIPT)
+    assert found["totals"] == [
+        {"sentiment": "negative", "action": "like", "total": 1, "net": 1},
+        {"sentiment": "positive", "action": "like", "total": 3, "net": 3},
+    ]
+    assert found["last_ms"] == 1_782_120_602_000
+    assert found["log"] == ["negative", "neutral", "positive"]
+    assert found["rejected"] == 1
+    assert found["rolling"] == (3 if rolling else 0)
+    assert found["alerts"] == [
+        ["Sentiment negative reached 1 like at 22 Jun 2026 09:30 UTC", 1_782_120_602_000]
+    ]
+    assert len(tree.edited) <= 3
+
+
+def test_a_field_of_an_actor_counts_too(tmp_path: Path) -> None:
+    """Free text of an actor: the same two files, and the names of a stream are learned like others."""
+    tree = Tree(tmp_path)
+    tree.edit(
+        "schemas/events.py",
+        '    country: Country | None = Field(None, description="ISO 3166-1 alpha-2")\n',
+        '    country: Country | None = Field(None, description="ISO 3166-1 alpha-2")\n'
+        "    city: Text | None = None\n",
+    )
+    row = (ROW % (False, False)).replace('"sentiment", match="sentiments"', '"city", field="actor.city"')
+    row = row.replace("sentiment", "city").replace("Sentiments", "Cities")
+    tree.edit("schemas/dimensions.py", ")\n\n#: From the widest", row)
+    script = (
+        COUNT
+        + """
+from fanpulse.cli.totals import as_json
+cities = ["Lanzhou", "Tianshui", "Lanzhou", "Lanzhou"]
+events = (event(number, actor={"id": "7", "city": city}) for number, city in enumerate(cities))
+state, changes, view = count(*events)
+print(json.dumps(as_json(view, AliasTable())["cities"]))
+"""
+    )
+    assert tree.run(script) == [
+        {"city": "Lanzhou", "action": "like", "total": 3, "net": 3},
+        {"city": "Tianshui", "action": "like", "total": 1, "net": 1},
+    ]
