@@ -1,4 +1,4 @@
-"""A field of one's own that is counted, `sentiment`: the contract, and a row of what is counted."""
+"""A field of one's own that is counted, `sentiment`: the contract, a row of the table, a row of the audit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.newcomer.tree import COUNT, DECIDE, Tree
+from tests.newcomer.tree import AUDIT, COUNT, DECIDE, Tree
 
 FIELD = "    actor: Actor | None = None\n\n\nclass Post"
 ROW = """    Dimension(
@@ -27,6 +27,7 @@ ROW = """    Dimension(
 SCRIPT = (
     COUNT
     + DECIDE
+    + AUDIT
     + """
 import jsonschema
 from schemas.json_schema import event_schema
@@ -42,6 +43,7 @@ for key, value in changes:
     keys.validate(json.loads(key))
     scope = json.loads(key)[0]
     jsonschema.Draft7Validator(totals_schema(scope)).validate(json.loads(value))
+differences = audit(log, changes)
 bad = state.apply(99, b'[%b]' % event(9, sentiment="meh", v=1))
 rules = '[[milestone]]\\nname="s"\\nscope="sentiment"\\nmetric="like"\\nthresholds=[1]\\n'
 only = decide(rules + 'match = { sentiments = ["neg*"] }', changes)
@@ -51,6 +53,7 @@ print(json.dumps({
     "last_ms": view.last_ms(("sentiment", "negative")),
     "log": sorted(event_schema("interaction", "log")["properties"]["sentiment"]["enum"]),
     "rejected": len(bad),
+    "differences": differences,
     "rolling": state.windows.sums["24h"].get(number, 0),
     "alerts": [[each.text, each.occurred_at] for each in only],
 }))
@@ -58,14 +61,27 @@ print(json.dumps({
 )
 
 
+RECOUNT = "services/audit/recounting/sql/recount.sql"
+
+
+def recount_by(tree: Tree, field: str) -> None:
+    """The audit counts the field of interactions by code of its own, in one file."""
+    tree.edit(RECOUNT, "vip, metric, value, phase\n", f"vip, metric, value, phase, {field}\n")
+    tree.edit(RECOUNT, "    vip, post_id, sum(quantity)", f"    vip, post_id, {field}, sum(quantity)")
+    last = "where kind = 'interaction' and post_id is not null;"
+    row = f"select *, '{field}', {field}, '' from query_table(events) where {field} is not null"  # noqa: S608 - a test's own name
+    tree.edit(RECOUNT, last, f"{last[:-1]}\n    union all\n    {row};")
+
+
 @pytest.mark.parametrize("rolling", [False, True])
 def test_a_field_and_a_row_count_it_everywhere(tmp_path: Path, *, rolling: bool) -> None:
     """Ingest takes it, the log's decoder checks it, totals and alert rules have it; rolling counts if the row
-    says so."""
+    says so; and a recount by the audit agrees."""
     tree = Tree(tmp_path)
     sentiment = '    sentiment: Literal["positive", "neutral", "negative"] | None = None\n'
     tree.edit("schemas/events.py", FIELD, FIELD.replace("\n\n\n", f"\n{sentiment}\n\n"))
     tree.edit("schemas/dimensions.py", ")\n\n#: From the widest", ROW % (rolling, rolling))
+    recount_by(tree, "sentiment")
     found = tree.run(SCRIPT)
     assert found["totals"] == [
         {"sentiment": "negative", "action": "like", "total": 1, "net": 1},
@@ -74,15 +90,16 @@ def test_a_field_and_a_row_count_it_everywhere(tmp_path: Path, *, rolling: bool)
     assert found["last_ms"] == 1_782_120_602_000
     assert found["log"] == ["negative", "neutral", "positive"]
     assert found["rejected"] == 1
+    assert found["differences"] == []
     assert found["rolling"] == (3 if rolling else 0)
     assert found["alerts"] == [
         ["Sentiment negative reached 1 like at 22 Jun 2026 09:30 UTC", 1_782_120_602_000]
     ]
-    assert len(tree.edited) <= 3
+    assert tree.edited == {"schemas/events.py", "schemas/dimensions.py", RECOUNT}
 
 
 def test_a_field_of_an_actor_counts_too(tmp_path: Path) -> None:
-    """Free text of an actor: the same two files, and the names of a stream are learned like others."""
+    """Free text of an actor: the same files, and the names of a stream are learned like others."""
     tree = Tree(tmp_path)
     tree.edit(
         "schemas/events.py",
@@ -95,15 +112,19 @@ def test_a_field_of_an_actor_counts_too(tmp_path: Path) -> None:
     tree.edit("schemas/dimensions.py", ")\n\n#: From the widest", row)
     script = (
         COUNT
+        + AUDIT
         + """
 from fanpulse.cli.totals import as_json
 cities = ["Lanzhou", "Tianshui", "Lanzhou", "Lanzhou"]
 events = (event(number, actor={"id": "7", "city": city}) for number, city in enumerate(cities))
 state, changes, view = count(*events)
-print(json.dumps(as_json(view, AliasTable())["cities"]))
+print(json.dumps([as_json(view, AliasTable())["cities"], audit(log, changes)]))
 """
     )
-    assert tree.run(script) == [
+    recount_by(tree, "city")
+    counted, differences = tree.run(script)
+    assert counted == [
         {"city": "Lanzhou", "action": "like", "total": 3, "net": 3},
         {"city": "Tianshui", "action": "like", "total": 1, "net": 1},
     ]
+    assert differences == []

@@ -49,7 +49,8 @@ class Tree:
         return json.loads(done.stdout)
 
 
-#: Counts events as a client sends them; defines ``counted``, a TotalsView, and ``changes``, its records.
+#: ``count`` counts events as a client sends them: the state, the records that it stores, and a reader's view.
+#: ``log`` has the records that were counted.
 COUNT = """
 import json
 from schemas.codec import decode_one, encode_entries
@@ -58,22 +59,47 @@ from schemas.totals import TotalsView
 from services.aggregate.counting.dedup import DedupWindow
 from services.aggregate.counting.partition_state import PartitionState
 
+log = []
+
 def event(number, **fields):
     base = {"kind": "interaction", "event_id": f"e{number}", "occurred_at": 1782120600000 + 1000 * number}
     base |= {"platform": "twitter", "account": "GansuTravel", "action": "like"}
     return json.dumps(base | fields).encode()
 
 def count(*events):
-    decoded = [decode_one(each) for each in events]
+    log[:] = [b'{"kind":"clock","v":1,"stream_time":1782120610000}']
+    log.extend(b"[%b]" % encode_entries([decode_one(each)]) for each in events)
     state = PartitionState(0, DedupWindow(1000, 2))
-    state.apply(0, b'{"kind":"clock","v":1,"stream_time":1782120610000}')
-    for offset in range(len(decoded)):  # record by record, so that the decoder learns the names
-        state.apply(offset + 1, b"[%b]" % encode_entries(decoded[offset : offset + 1]))
+    for offset, record in enumerate(log):  # record by record, so that the decoder learns the names
+        state.apply(offset, record)
     changes = state.take_changes()
     view = TotalsView()
     for key, value in changes:
         view.apply(0, key, value)
     return state, changes, view
+"""
+
+#: Recounts events and compares with ``changes``; gives the differences.
+AUDIT = """
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pathlib import Path
+from services.audit.recounting.compare import compare_figures
+from services.audit.recounting.engine import open_engine
+from services.audit.recounting.entries import Rows
+from services.audit.recounting.recount import recount
+
+def audit(log, changes):
+    rows = Rows()
+    for offset, data in enumerate(log):
+        rows.add(0, offset, 1782120600000, data)
+    pq.write_table(pa.Table.from_batches([rows.take()]), "events.parquet")
+    columns = {"partition": [0] * len(changes), "offset": list(range(len(changes)))}
+    columns["key"], columns["value"] = zip(*((key.decode(), value.decode()) for key, value in changes))
+    pq.write_table(pa.table(columns), "totals.parquet")
+    with open_engine() as engine:
+        recount(engine, [Path("events.parquet")], Path("totals.parquet"))
+        return [each.line for each in compare_figures(engine)]
 """
 
 #: Decides milestones of ``changes`` by the rules of a text.

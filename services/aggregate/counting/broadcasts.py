@@ -11,7 +11,7 @@ from schemas.totals import Key
 
 @dataclass
 class Broadcasts:
-    """Phases and minutes. A minute of event time closes when the present passes its end by GRACE_MS; after
+    """Phases and minutes. A minute of event time closes when stream time passes its end by GRACE_MS; after
     that it never changes, so what is decided from it does not depend on when it is looked at."""
 
     about: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class Broadcasts:
         self.dirty.add(("minute", broadcast_id, start_ms))
 
     def advance(self, stream_time_ms: int) -> None:
-        """Close what the present has passed; give up what is long past."""
+        """Close what stream time has passed; remove what is long past."""
         self.stream_time_ms = stream_time_ms
         for name in self.minutes.keys() - self.closed:
             if name[1] + MINUTE_MS + GRACE_MS <= stream_time_ms:
