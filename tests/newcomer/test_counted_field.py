@@ -128,3 +128,23 @@ print(json.dumps([as_json(view, AliasTable())["cities"], audit(log, changes)]))
         {"city": "Tianshui", "action": "like", "total": 1, "net": 1},
     ]
     assert differences == []
+
+
+def test_a_post_does_not_feed_what_is_for_interactions(tmp_path: Path) -> None:
+    """Also where a post has every field that the row names."""
+    tree = Tree(tmp_path)
+    row = (ROW % (False, False)).replace('"sentiment", match="sentiments"', '"platform", match="platforms"')
+    row = row.replace('scope="sentiment"', 'scope="site"').replace("{sentiment}", "{platform}")
+    tree.edit("schemas/dimensions.py", ")\n\n#: From the widest", row)
+    script = (
+        COUNT
+        + """
+post = event(1, kind="post", post_id="p1").replace(b'"action": "like"', b'"campaign": null')
+for events in ((event(0), post), (post, event(0))):
+    _, _, view = count(*events)
+    assert view.actions(("account", "twitter", "GansuTravel")) == {"like": 1, "post": 1}
+    assert view.actions(("site", "twitter")) == {"like": 1}, view.actions(("site", "twitter"))
+print("null")
+"""
+    )
+    assert tree.run(script) is None
