@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from schemas.dimensions import ALERT_SCOPES
+
+if TYPE_CHECKING:
+    AlertScope = str
+else:
+    AlertScope = Literal[ALERT_SCOPES]  # one member for each scope of the table
 
 
 class AsOf(BaseModel):
@@ -34,7 +41,7 @@ class Alert(BaseModel):
     id: str = Field(description="hash of what identifies the alert; the key of the record")
     v: Literal[1] = 1
     rule: str = Field(description="name of the rule")
-    scope: Literal["all_accounts", "platform", "account", "post", "hashtag", "campaign", "broadcast"]
+    scope: AlertScope
     subject: tuple[str, ...] = Field(description="names within the scope, e.g. (platform, account)")
     metric: str = Field(description="an action, `interactions`, or `reading:<metric>`")
     occurred_at: int = Field(description="event time in epoch milliseconds")

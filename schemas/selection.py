@@ -18,10 +18,13 @@ from typing import NamedTuple
 
 import msgspec
 
+from schemas.dimensions import WINDOWED_SCOPES
+
 Name = tuple[str, ...]
 SelectionKey = tuple[str | int, ...]
 
-SCOPES = ("account", "hashtag")
+#: Dimensions with series: those that have rolling counts.
+SCOPES = WINDOWED_SCOPES
 #: A record has to fit into what brokers take by default; the least of the subjects are left out beyond this.
 MAX_BYTES = 500_000
 

@@ -36,6 +36,7 @@ from schemas.events import Clock
 from schemas.hashtags import AliasTable
 from schemas.totals import Key
 from services.aggregate.counting.dedup import DedupWindow
+from services.aggregate.counting.entries import take_changes
 from services.aggregate.counting.partition_state import PartitionState
 from services.alerts.deciding.figures import Figures
 from services.alerts.deciding.milestones import Milestones
@@ -126,8 +127,8 @@ class DryRun:
         now_ms = wall_ms(stream_time_ms)
         for partition, state in enumerate(self._states):
             self._append(partition, clock)
-            for key, value in state.take_changes():
-                self.board.take_total(partition, key, value, now_ms)
+            for key, value in take_changes(state):
+                self.board.apply_total(partition, key, value, now_ms)
                 self._figures.feed(partition, key, value)
         self._decide(now_ms)
         self.board.snapshot(now_ms)  # as the display does all the time: events per second come from it
@@ -142,7 +143,7 @@ class DryRun:
         alerts += self._milestones.decide(self._figures, changed, now_ms)
         for alert in alerts:
             self._alerts.add(alert.id)
-            self.board.take_alert(alert.id.encode(), alert.model_dump_json().encode())
+            self.board.apply_alert(alert.id.encode(), alert.model_dump_json().encode())
 
 
 def wall_ms(event_ms: int) -> int:

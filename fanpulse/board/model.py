@@ -16,11 +16,11 @@ from fanpulse.board.rolling import ALL_ACCOUNTS, MINUTE_MS, Rolling
 from schemas.alerts import ALERT, Milestone, Spike
 from schemas.events import POST_ACTION
 from schemas.hashtags import AliasTable
-from schemas.totals import Key, TotalsView, decode_key, decode_value, interactions
+from schemas.totals import COUNTED_SCOPES, Key, TotalsView, decode_key, decode_value, interactions
 
-#: Scopes that the board shows nothing of; a stream may have millions of them.
-_UNSEEN = frozenset({"post", "campaign", "format", "vip"})
 _RANKED = ("account", "hashtag", "country")
+#: Scopes that the board does not show; a stream may have millions of subjects of one.
+_UNSEEN = frozenset(COUNTED_SCOPES) - {*_RANKED, "broadcast"}
 _LEADERS = 64
 #: Minutes in a chart.
 MINUTES = 120
@@ -171,7 +171,7 @@ class Board:
     def _update_indexes(self, partition: int, name: Key, old: dict[str, int], known: bool) -> None:
         """Update what is too slow to compute at each snapshot. ``old``: the actions of the replaced entry."""
         match name:
-            case ("account" | "hashtag" | "country" as scope, *_):
+            case (str(scope), *_) if scope in _RANKED:
                 actions = self._view.actions(name)
                 self._leaders[scope].update(name, _activity(actions))
                 self._seen[scope] += not known

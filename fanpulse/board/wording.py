@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from schemas.alerts import Milestone, Spike
+from schemas.dimensions import scope_named
 from schemas.hashtags import AliasTable
 
 _UNITS = {
@@ -64,21 +65,17 @@ def unit(metric: str) -> str:
 
 
 def subject(scope: str, names: tuple[str, ...], aliases: AliasTable) -> str:
-    """Who or what an alert is about, in a word or two."""
-    match scope:
-        case "account":
-            return f"@{names[-1]}"
-        case "hashtag":
-            return f"#{aliases.display(names[-1])}"
-        case "all_accounts":
-            return "all accounts"
-        case "post":
-            return f"post {names[-1]}"
-        case "campaign":
-            return f"campaign {names[-1]}"
-        case "platform":
-            return names[-1].capitalize()
-    return names[-1]
+    """Who or what an alert is about, in a word or two.
+
+    Raises UnknownScopeError if the scope is no row of ``schemas.dimensions``.
+    """
+    row = scope_named(scope)
+    shown = dict(zip(row.names, names, strict=True))
+    if "platform" in shown:
+        shown["platform"] = shown["platform"].capitalize()
+    if "hashtag" in shown:
+        shown["hashtag"] = aliases.display(shown["hashtag"])
+    return row.short.format_map(shown)
 
 
 def milestone(alert: Milestone, aliases: AliasTable) -> str:
@@ -88,7 +85,7 @@ def milestone(alert: Milestone, aliases: AliasTable) -> str:
 
 
 def spike(alert: Spike) -> str:
-    """6.8x normal: 2,273/min, was 334. The metric is told unless it is the usual one."""
+    """6.8x normal: 2,273/min, was 334. The metric is named unless it is the usual one."""
     what = "" if alert.metric == "interactions" else f" {unit(alert.metric)}"
     multiple = f"{alert.factor:.1f}x normal" if alert.factor else "out of nothing"
     return f"{multiple}: {alert.observed:,}{what}/min, was {alert.baseline:,.0f}"

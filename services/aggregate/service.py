@@ -57,8 +57,8 @@ def build(settings: Settings) -> Aggregator:
     partition_manager = PartitionManager(source, storage.open, loader, SelfMetrics(registry))
     source.subscribe(partition_manager)
     accounts, hashtags = _selections(settings.aggregate)
-    registry.register(SubjectCollector(partition_manager, accounts, ("platform", "account")))
-    registry.register(SubjectCollector(partition_manager, hashtags, ("hashtag",)))
+    registry.register(SubjectCollector(partition_manager, accounts))
+    registry.register(SubjectCollector(partition_manager, hashtags))
     registry.register(ProgressCollector(partition_manager, accounts))
 
     selection = SharedTopK(settings, partition_manager, (accounts, hashtags))

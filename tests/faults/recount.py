@@ -132,8 +132,7 @@ def count(found: Recount, event: dict[str, Any], stream_time: int) -> None:
         for key in subjects(event):
             entry = totals.setdefault(key, {"actions": {}, "last_ms": 0})
             entry["actions"][action] = entry["actions"].get(action, 0) + quantity
-            if key[0] not in ("country", "vip"):
-                entry["last_ms"] = max(entry["last_ms"], at // SECOND * SECOND)
+            entry["last_ms"] = max(entry["last_ms"], at // SECOND * SECOND)
             if key[0] == "post":
                 entry["account"] = event["account"]
             if key[0] in ("account", "hashtag"):

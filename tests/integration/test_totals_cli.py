@@ -18,6 +18,9 @@ from tests.support.publishing import publish, write_totals
 
 TAG = {"hashtag": "fuxiceremony", "display": "FuxiCeremony"}
 TRAVEL = {"platform": "twitter", "subject": "GansuTravel"}
+NONE: dict[str, list[object]] = {
+    name: [] for name in ("campaigns", "countries", "formats", "verified_actors", "broadcasts")
+}
 
 
 @pytest.fixture
@@ -68,6 +71,7 @@ async def test_totals_for_programs(settings: Settings, stream: Stream) -> None:
             {**TAG, "action": "share", "total": 1, "net": 1},
             {**TAG, "action": "unlike", "total": 1, "net": None},
         ],
+        **NONE,
         "readings": [
             {**TRAVEL, "metric": "followers", "value": 69, "gained": 0, "lost": 1},
             {**TRAVEL, "metric": "viewers", "value": 9, "gained": None, "lost": None},
@@ -116,6 +120,7 @@ async def test_no_totals_yet(settings: Settings) -> None:
     assert json.loads(totals(settings, "--format", "json").stdout) == {
         "accounts": [],
         "hashtags": [],
+        **NONE,
         "readings": [],
         "as_of": [],
     }

@@ -174,8 +174,7 @@ def count(
     def add(key: tuple[Any, ...], action: str, number: int, at: int, **more: Any) -> None:
         entry = entries.setdefault(key, {"actions": {}, "last_ms": 0, **more})
         entry["actions"][action] = entry["actions"].get(action, 0) + number
-        if key[0] not in ("country", "vip"):
-            entry["last_ms"] = max(entry["last_ms"], at // 1000 * 1000)
+        entry["last_ms"] = max(entry["last_ms"], at // 1000 * 1000)
 
     for record in records:
         try:

@@ -5,16 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from schemas.log import GRACE_MS, KEEP_MS, MINUTE_MS
 from schemas.totals import Key
-
-MINUTE_MS = 60_000
-GRACE_MS = 5_000  # how long after its end a minute still takes events
-KEEP_MS = 48 * 3_600_000  # minutes older than this are given up
 
 
 @dataclass
 class Broadcasts:
-    """Phases and minutes. A minute of event time closes when the present passes its end by GRACE_MS; after
+    """Phases and minutes. A minute of event time closes when stream time passes its end by GRACE_MS; after
     that it never changes, so what is decided from it does not depend on when it is looked at."""
 
     about: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -43,7 +40,7 @@ class Broadcasts:
         self.dirty.add(("minute", broadcast_id, start_ms))
 
     def advance(self, stream_time_ms: int) -> None:
-        """Close what the present has passed; give up what is long past."""
+        """Close what stream time has passed; remove what is long past."""
         self.stream_time_ms = stream_time_ms
         for name in self.minutes.keys() - self.closed:
             if name[1] + MINUTE_MS + GRACE_MS <= stream_time_ms:

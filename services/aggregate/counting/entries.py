@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from schemas.totals import Key, encode_key, encode_value
+from schemas.totals import BUCKET_ROWS, Key, encode_key, encode_value
 from services.aggregate.counting.broadcasts import Broadcasts
 from services.aggregate.counting.counters import Counters
 from services.aggregate.counting.partition_state import PartitionState
@@ -19,8 +19,6 @@ from services.aggregate.counting.windows import BucketId, Counts
 #: (key, value; None removes the entry)
 Change = tuple[bytes, bytes | None]
 
-#: A row takes at most about 450 bytes: with so many a part stays under the megabyte that a broker takes.
-ROWS_PER_PART = 2_000
 
 CHECKPOINT_KEY = encode_key(("checkpoint",))
 
@@ -92,8 +90,8 @@ def _bucket_records(
 ) -> Iterator[Change]:
     """A bucket of the rolling windows, in parts of a bounded size; parts that it no longer needs go."""
     numbers, parts = list(counts), 0
-    for start in range(0, len(numbers), ROWS_PER_PART):
-        some = numbers[start : start + ROWS_PER_PART]
+    for start in range(0, len(numbers), BUCKET_ROWS):
+        some = numbers[start : start + BUCKET_ROWS]
         rows = [[*counters.name(number), counts[number]] for number in some]
         yield _part_key(bucket, parts), encode_value({"rows": rows, "offset": state.offset})
         parts += 1

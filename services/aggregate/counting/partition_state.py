@@ -12,18 +12,10 @@ from operator import attrgetter, itemgetter
 from typing import Any, cast
 
 from schemas.events import subject_of
+from schemas.log import Broadcast, Clock, Entry, Event, Interaction, Post, Reading
 from services.aggregate.counting.broadcasts import Broadcasts
 from services.aggregate.counting.counters import Counters
-from services.aggregate.counting.decode import (
-    BadEntry,
-    Broadcast,
-    Clock,
-    Entry,
-    Event,
-    Interaction,
-    Post,
-    Reading,
-)
+from services.aggregate.counting.decode import BadEntry
 from services.aggregate.counting.dedup import Deduplicator, DedupWindow
 from services.aggregate.counting.interning import InterningDecoder
 from services.aggregate.counting.posts import PostAccounts

@@ -35,10 +35,8 @@ from typing import Any
 import msgspec
 
 from schemas.events import GAUGES, IRREVOCABLE
+from schemas.log import RESET_LEAST
 from schemas.totals import Key
-
-#: A fall is a reset if it is at least this large and leaves less than half.
-RESET_LEAST = 100
 
 
 class CounterHistory(msgspec.Struct, gc=False):

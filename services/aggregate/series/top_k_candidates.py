@@ -12,8 +12,9 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import TypeVar
 
+from schemas.dimensions import ALL
 from schemas.selection import Score
-from services.aggregate.counting.counters import ALL, Name
+from services.aggregate.counting.counters import Name
 from services.aggregate.counting.partition_state import PartitionState
 
 #: Counts of single actions that are looked at for each candidate wanted.

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Sequence
 
 from schemas.alerts import Contributor, Milestone, alert_id
+from schemas.dimensions import Rollup, scope_named
 from schemas.events import INTERACTIONS
 from schemas.hashtags import AliasTable
 from schemas.totals import Key
@@ -62,7 +63,8 @@ class Milestones:
             if threshold is None or figure < threshold:
                 continue
             if series not in self._next and not self._matches(figures, rule, subject):
-                self._next[series] = None
+                if not scope_named(rule.scope).owned or figures.owner(subject) is not None:
+                    self._next[series] = None
                 continue
             thresholds = crossed.setdefault(rule.metric, {})
             while threshold is not None and threshold <= figure:
@@ -72,7 +74,7 @@ class Milestones:
         return crossed
 
     def _matches(self, figures: Figures, rule: MilestoneRule, subject: Key) -> bool:
-        account = figures.account_of(subject) if rule.scope == "post" else None
+        account = figures.owner(subject) if scope_named(rule.scope).owned else None
         return rule.matches(_names(subject), account, self._aliases)
 
     def _milestones(
@@ -92,8 +94,8 @@ class Milestones:
         total = metric_value(figures.counts(subject), metric)
         at_ms = figures.last_ms(subject, metric)
         top_contributors = _top_contributors(figures, subject, metric)
-        account = figures.account_of(subject) if scope == "post" else None
-        name = subject_name(scope, names, account, self._aliases)
+        account = figures.owner(subject) if scope_named(scope).owned else None
+        name = subject_name(scope, figures.display_names(subject), account, self._aliases)
         as_of = figures.as_of()
         return [
             Milestone(
@@ -126,7 +128,7 @@ def top_actions(counts: dict[str, int]) -> tuple[Contributor, ...]:
 
 def _top_contributors(figures: Figures, subject: Key, metric: str) -> tuple[Contributor, ...]:
     """What made the figure: accounts for sums over accounts, else actions; none for a single action."""
-    if subject[0] in ("all_accounts", "platform"):
+    if isinstance(scope_named(str(subject[0])), Rollup):
         accounts = ((f"{key[1]}:{key[2]}", figures.counts(key)) for key in figures.accounts(subject))
         return _top((name, metric_value(counts, metric)) for name, counts in accounts)
     return top_actions(figures.counts(subject)) if metric == INTERACTIONS_METRIC else ()

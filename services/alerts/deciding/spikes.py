@@ -13,7 +13,8 @@ from statistics import median
 from typing import NamedTuple
 
 from schemas.alerts import AsOf, Spike, alert_id
-from services.alerts.deciding.figures import MINUTE_MS, Figures, metric_value
+from schemas.log import MINUTE_MS
+from services.alerts.deciding.figures import Figures, metric_value
 from services.alerts.deciding.milestones import top_actions
 from services.alerts.deciding.rules import INTERACTIONS_METRIC, SpikeRule
 from services.alerts.deciding.wording import spike_text

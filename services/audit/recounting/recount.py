@@ -12,6 +12,7 @@ is the audit's own. Afterwards the engine holds these tables:
 | tick, segment | clock records that move the present; where each generation of events begins |
 | event, duplicate, counted | the events of the log, those that are duplicates, (view) the rest |
 | acted, reported | (views) interactions and posts that count, and readings that count |
+| subjects(events) | (macro) what an event is counted for: scope, s1, s2 |
 | minute | what each minute of a broadcast took |
 | since | readings that an older release counted without following them, and up to which offset |
 | history | readings: where each figure stands, and what it gained and lost on its way there |
@@ -31,8 +32,8 @@ from services.audit.recounting.engine import Engine
 DEFAULT_DEDUP_WINDOW = {"segment_events": 250_000, "segments": 2, "segment_ms": 7 * 86_400_000}
 
 _COUNTING = (
-    "duplicate", "counted", "acted", "reported", "minute", "summed", "placed", "moved", "history",
-    "recounted", "deltas", "counters",
+    "duplicate", "counted", "acted", "reported", "minute", "subjects", "alike", "summed", "placed", "moved",
+    "history", "recounted", "deltas", "counters",
 )  # fmt: skip
 _TOTALS = ("unreadable", "readable", "checkpoint", "unreadable_checkpoint", "readable_checkpoint")
 

@@ -20,6 +20,9 @@ from services.audit.recounting.errors import AuditError
 _DEFAULT_PACKAGE, _DEFAULT_FILE = "services.alerts", "rules.toml"
 
 
+_LISTS = {"campaign": "campaigns", "country": "countries", "format": "formats"}
+
+
 class RuleFileError(AuditError):
     """The rule file cannot be read."""
 
@@ -83,18 +86,26 @@ class MilestoneRule:
             power *= 10
 
     def matches(self, subject: Sequence[str], account: str, aliases: AliasTable) -> bool:
-        """Whether a subject of the rule's scope is meant; ``account`` is whose post it is, for scope post."""
-        if self.scope == "hashtag":
-            return self.match.matches_hashtag(subject[0], aliases)
-        if self.scope == "campaign":
-            return self.match.matches("campaigns", subject[0])
-        if self.scope == "all_accounts":
-            return True
-        platform = subject[0]
-        handle = subject[1] if self.scope == "account" else account
-        return self.match.matches("platforms", platform) and self.match.matches(
-            "accounts", handle, f"{platform}:{handle}"
-        )
+        """Whether a subject of the rule's scope is meant; ``account`` is whose post or broadcast it is."""
+        match self.scope:
+            case "all_accounts" | "vip":
+                return True
+            case "hashtag":
+                return self.match.matches_hashtag(subject[0], aliases)
+            case "campaign" | "country" | "format":
+                return self.match.matches(_LISTS[self.scope], subject[0])
+            case "broadcast":
+                return self.match.matches("broadcasts", subject[0]) and self.match.matches(
+                    "accounts", account
+                )
+            case "platform":
+                return self.match.matches("platforms", subject[0])
+            case "account" | "post":
+                platform, handle = subject[0], subject[1] if self.scope == "account" else account
+                return self.match.matches("platforms", platform) and self.match.matches(
+                    "accounts", handle, f"{platform}:{handle}"
+                )
+        raise RuleFileError(f"rule {self.name!r}: the audit knows no scope {self.scope!r}")
 
 
 @dataclass(frozen=True, slots=True)

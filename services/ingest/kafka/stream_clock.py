@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-import msgspec
-
 from schemas.codec import encode_clock
 from schemas.events import Clock
+from schemas.log import newest_time_ms
 from schemas.topics import EVENTS, qualified
 from services.ingest.kafka.publisher import ProducerFailedError, Publisher
 from services.ingest.pipeline.stream_time import StreamTime
@@ -16,16 +15,6 @@ from services.runtime.topic_scan import Span, open_reader
 
 #: So many records of each partition are looked at for the newest time in the log.
 _TAIL_RECORDS = 50
-
-
-class _Times(msgspec.Struct):
-    """What tells the time in an entry of the log."""
-
-    occurred_at: int = 0
-    stream_time: int = 0
-
-
-_decode = msgspec.json.Decoder(list[_Times] | _Times).decode
 
 
 class ClockWriter:
@@ -79,14 +68,5 @@ async def newest_logged(settings: Settings) -> int | None:
         ]
         async for batch in reader.stream(topic, spans):
             for record in batch:
-                newest = max(newest, _newest(record.value))
+                newest = max(newest, newest_time_ms(record.value))
     return newest or None
-
-
-def _newest(value: bytes | None) -> int:
-    try:
-        entries = _decode(value or b"[]")
-    except (msgspec.MsgspecError, ValueError):
-        return 0  # somebody else wrote it; the aggregator makes it a dead letter
-    listed = entries if isinstance(entries, list) else [entries]
-    return max((max(entry.occurred_at, entry.stream_time) for entry in listed), default=0)

@@ -112,8 +112,8 @@ def test_what_cannot_be_read_is_left_out_and_told() -> None:
 
 
 def test_what_alerts_do_not_use_is_passed_over() -> None:
-    """Rings and breakdowns by country are not kept in memory."""
-    unused = [entry(("bucket", 1000, 0, 0), rows=[]), counted("country", "CN", like=4)]
+    """Buckets, and scopes of a newer release, are not kept in memory."""
+    unused = [entry(("bucket", 1000, 0, 0), rows=[]), counted("galaxy", "M31", like=4)]
     figures = fed(1, (0, transaction(0, 1, unused)))
     assert figures.take_changed() == set()
-    assert figures.counts(("country", "CN")) == {}
+    assert figures.counts(("galaxy", "M31")) == {}

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import pytest
+
+from fanpulse.board import wording
 from schemas.alerts import ALERT, Milestone, alert_id
+from schemas.dimensions import UnknownScopeError
 from schemas.hashtags import AliasTable
 from services.alerts.deciding.figures import Figures
 from services.alerts.deciding.milestones import Milestones
 from services.alerts.deciding.rules import parse_rules
-from tests.support.totals import START_MS, Change, counted, post, reading, transaction
+from services.alerts.deciding.wording import subject_name
+from tests.support.totals import START_MS, Change, counted, entry, post, reading, transaction
 
 NOW_MS = START_MS + 11 * 60_000
 NO_IDS: frozenset[str] = frozenset()
@@ -192,3 +197,43 @@ def test_posts_hashtags_and_campaigns_have_names() -> None:
         "Campaign heritage-day-2026",
     }
     assert all("reached 1 like at" in each.text for each in found)
+
+
+def test_every_counted_scope_can_have_milestones() -> None:
+    """A country, a format, verified actors and a broadcast have names, and the time of their newest event."""
+    scopes = ("country", "format", "vip", "broadcast")
+    rules = "".join(rule(scope, "like", "thresholds = [1]", scope) for scope in scopes)
+    found = Stream(rules).add(
+        counted("country", "CN", like=1, at_ms=NOW_MS),
+        counted("format", "live", like=1, at_ms=NOW_MS),
+        counted("vip", like=1, at_ms=NOW_MS),
+        counted("broadcast", "fuxi-2026", like=1, at_ms=NOW_MS),
+    )
+    assert {each.text for each in found} == {
+        f"{name} reached 1 like at 22 Jun 2026 09:41 UTC"
+        for name in ("Country CN", "Post format live", "Verified actors together", "Live broadcast fuxi-2026")
+    }
+    assert {each.occurred_at for each in found} == {NOW_MS}
+    assert {each.subject for each in found} == {("CN",), ("live",), (), ("fuxi-2026",)}
+
+
+def test_a_broadcast_has_its_title_and_waits_for_its_account() -> None:
+    """Counts may come before anyone has said whose broadcast it is: a rule for accounts decides then."""
+    match = 'thresholds = [10]\nmatch = { accounts = ["Visit*"] }'
+    stream = Stream(rule("broadcast", "like", match))
+    counts = {"actions": {"like": 12}, "last_ms": START_MS}
+    assert stream.add(entry(("broadcast", "b"), **counts)) == []
+    about = {"account": "VisitGansu", "title": "Fuxi Ceremony", "phases": {"started": START_MS}}
+    (found,) = stream.add(entry(("broadcast", "b"), **counts, **about))
+    assert found.subject == ("b",)
+    assert found.text == "Live broadcast Fuxi Ceremony passed 10 likes (12) at 22 Jun 2026 09:30 UTC"
+    others = Stream(rule("broadcast", "like", match))
+    assert others.add(entry(("broadcast", "b"), **counts, **about | {"account": "GansuTravel"})) == []
+
+
+def test_an_unknown_scope_is_never_all_accounts() -> None:
+    """The sentence of an alert names its subject, or there is no sentence."""
+    with pytest.raises(UnknownScopeError, match="unknown scope 'galaxy'"):
+        subject_name("galaxy", ("M31",), None, AliasTable())
+    with pytest.raises(UnknownScopeError, match="unknown scope 'galaxy'"):
+        wording.subject("galaxy", ("M31",), AliasTable())

@@ -123,6 +123,14 @@ def test_a_wrong_file_is_refused_in_one_line(text: str, message: str) -> None:
             'scope = "post"\nmetric = "post"\nladder = "1"\nfrom = 1',
             "metric post is not counted for scope post",
         ),
+        (
+            'scope = "country"\nmetric = "post"\nladder = "1"\nfrom = 1',
+            "metric post is not counted for scope country",
+        ),
+        (
+            'scope = "vip"\nmetric = "like"\nthresholds = [5]\nmatch = { countries = ["CN"] }',
+            "match.countries says nothing about scope vip",
+        ),
         ('scope = "all_accounts"\nmetric = "like"', "either ladder or thresholds is needed"),
         ('scope = "all_accounts"\nmetric = "like"\nladder = "1"\nthresholds = [1]', "not both"),
         ('scope = "all_accounts"\nmetric = "like"\nladder = "1"', "ladder needs from"),
@@ -183,6 +191,11 @@ ALIASES = AliasTable({"GansuHeritage": ["文化和自然遗产日"]})
         ("hashtag", '{ hashtags = ["GANSU*"] }', ("gansuheritage",), True),
         ("hashtag", '{ hashtags = ["fuxi*"] }', ("gansuheritage",), False),
         ("campaign", '{ campaigns = ["fuxi-*"] }', ("fuxi-ceremony-2026",), True),
+        ("country", '{ countries = ["C*"] }', ("CN",), True),
+        ("country", '{ countries = ["C*"] }', ("DE",), False),
+        ("format", '{ formats = ["live", "video"] }', ("graphic",), False),
+        ("broadcast", '{ broadcasts = ["fuxi-*"], accounts = ["VisitGansu"] }', ("fuxi-2026",), True),
+        ("broadcast", '{ accounts = ["facebook:VisitGansu"] }', ("fuxi-2026",), False),
         ("post", '{ accounts = ["VisitGansu"] }', ("facebook", "p1"), True),
         ("post", '{ accounts = ["GansuCulture"] }', ("facebook", "p1"), False),
     ],
@@ -191,4 +204,4 @@ def test_match_selects_subjects(scope: str, match: str, subject: tuple[str, ...]
     """Globs over handle, platform:handle, hashtag (any alias, any case) and campaign; all lists must fit."""
     text = f'[[milestone]]\nname = "x"\nscope = "{scope}"\nmetric = "like"\nthresholds = [1]\nmatch = {match}'
     rule = parse_rules(text, "test").milestone[0]
-    assert rule.matches(subject, "VisitGansu" if scope == "post" else None, ALIASES) is matches
+    assert rule.matches(subject, "VisitGansu" if scope in ("post", "broadcast") else None, ALIASES) is matches

@@ -444,6 +444,35 @@ metric = "interactions"
 ladder = "1-5"
 from = 10
 
+[[milestone]]
+name = "country"
+scope = "country"
+metric = "interactions"
+ladder = "1-5"
+from = 10
+match = { countries = ["C*"] }
+
+[[milestone]]
+name = "format"
+scope = "format"
+metric = "post"
+thresholds = [1, 5]
+
+[[milestone]]
+name = "vip"
+scope = "vip"
+metric = "like"
+ladder = "1"
+from = 1
+
+[[milestone]]
+name = "broadcast"
+scope = "broadcast"
+metric = "interactions"
+ladder = "1-5"
+from = 10
+match = { broadcasts = ["fuxi-*"] }
+
 [[spike]]
 name = "live"
 factor = 1.1
@@ -485,7 +514,8 @@ async def test_the_alerts_service_agrees(seed: int, tmp_path: Path) -> None:
     result = await audited(stream, tmp_path)
     assert lines(result) == []
     assert {milestone.scope for milestone in result.milestones} == {
-        "all_accounts", "platform", "account", "post", "hashtag", "campaign",
+        "all_accounts", "platform", "account", "post", "hashtag", "campaign", "country", "format", "vip",
+        "broadcast",
     }  # fmt: skip
     assert len(result.milestones) > 40
     assert result.spikes

@@ -30,7 +30,7 @@ from accepted where post_id is null and broadcast_id is null;
 
 -- name: subject_hit
 -- What adds up to the figures of every subject that can have a milestone. Accounts are summed up for their
--- platform and for the all_accounts. part: which part of the figure it is, the action or else the account.
+-- platform and for all_accounts. part: which part of the figure it is, the action or else the account.
 create or replace view subject_hit as
 select 'account' as scope, platform as s1, account as s2, partition, record_offset, entry_index, record_timestamp_ms, occurred_at_ms,
     action, quantity, action as part
@@ -44,15 +44,8 @@ select 'all_accounts', '', '', partition, record_offset, entry_index, record_tim
     platform || ':' || account
 from account_hit
 union all
-select 'post', platform, post_id, partition, record_offset, entry_index, record_timestamp_ms, occurred_at_ms, action, quantity, action
-from acted where kind = 'interaction' and post_id is not null
-union all
-select 'hashtag', unnest(hashtags), '', partition, record_offset, entry_index, record_timestamp_ms, occurred_at_ms, action, quantity,
-    action
-from acted
-union all
-select 'campaign', campaign, '', partition, record_offset, entry_index, record_timestamp_ms, occurred_at_ms, action, quantity, action
-from acted where campaign is not null;
+select scope, s1, s2, partition, record_offset, entry_index, record_timestamp_ms, occurred_at_ms, action, quantity, action
+from subjects('acted') where scope <> 'account';
 
 -- name: metric_hit
 -- The hits of each series that has a milestone, once, however many thresholds it has. Only those that
@@ -143,7 +136,7 @@ from first join event using (partition, record_offset, entry_index);
 -- Recounted figures of a scope and metric that are at least $least.
 with figure as (
     select scope, s1, s2, metric, value from recounted
-    where scope in ('account', 'post', 'hashtag', 'campaign') and metric <> 'last_ms'
+    where scope not in ('minute', 'reading', 'checkpoint') and metric <> 'last_ms' and not starts_with(metric, 'phase ')
     union all
     select 'account', s1, s2, 'reading:' || metric, value from recounted
     where scope = 'reading' and not starts_with(s2, 'post/') and not starts_with(s2, 'broadcast/')
@@ -164,6 +157,10 @@ order by all;
 -- name: accounts_of_posts
 select platform, post_id, arg_min(account, (record_timestamp_ms, partition, record_offset, entry_index)) from acted
 where kind = 'interaction' and post_id is not null group by all;
+
+-- name: accounts_of_broadcasts
+select broadcast_id, arg_max(account, (record_timestamp_ms, partition, record_offset, entry_index)) from counted
+where kind = 'broadcast' group by all;
 
 -- name: minutes
 select broadcast_id, start_ms, action, sum(quantity) from minute group by all;

@@ -84,8 +84,7 @@ with counted as (
     select partition, scope, s1, s2,
         unnest(map_entries(from_json(value -> 'actions', '"MAP(VARCHAR, VARCHAR)"'))) as action
     from published_entry
-    where scope in ('account', 'hashtag', 'campaign', 'country', 'format', 'vip', 'post', 'broadcast')
-        or scope = 'minute' and value ->> 'closed' = 'true'
+    where (value -> 'actions') is not null and (scope <> 'minute' or value ->> 'closed' = 'true')
 ),
 entered as (
     select partition, s1, unnest(map_entries(from_json(value -> 'phases', '"MAP(VARCHAR, VARCHAR)"'))) as phase

@@ -162,35 +162,40 @@ from timed join closings using (partition, start_ms)
 where closed_at is null or address < closed_at
 group by all;
 
+-- name: subjects
+-- What is counted, and how a subject is named: a row per subject of each row of a table or view of events. s1
+-- and s2 name the subject within its scope.
+create or replace macro subjects(events) as table
+    select *, 'account' as scope, platform as s1, account as s2 from query_table(events)
+    union all
+    select *, 'hashtag', unnest(hashtags), '' from query_table(events)
+    union all
+    select *, 'campaign', campaign, '' from query_table(events) where campaign is not null
+    union all
+    select *, 'format', post_format, '' from query_table(events) where post_format is not null
+    union all
+    select *, 'broadcast', broadcast_id, '' from query_table(events) where broadcast_id is not null
+    union all
+    select *, 'country', country, '' from query_table(events) where kind = 'interaction' and country is not null
+    union all
+    select *, 'vip', '', '' from query_table(events) where kind = 'interaction' and vip
+    union all
+    select *, 'post', platform, post_id from query_table(events) where kind = 'interaction' and post_id is not null;
+
+-- name: alike
+-- Events at the published checkpoints that are counted alike: what comes after them is not yet counted, which
+-- is no fault. newest_ms is published to the second.
+create or replace table alike as
+select partition, kind, platform, account, action, hashtags, campaign, post_format, broadcast_id, country,
+    vip, post_id, sum(quantity) as quantity, max(occurred_at_ms) // 1000 * 1000 as newest_ms
+from acted join checkpoint using (partition) where record_offset <= last_offset
+group by all;
+
 -- name: summed
--- The sums of every subject at the published checkpoints: what comes after them is not yet counted, which is
--- no fault. s1 and s2 name the subject within its scope. newest_ms is published to the second.
+-- The sums of every subject.
 create or replace table summed as
-with alike as materialized (
-    select partition, kind, platform, account, action, hashtags, campaign, post_format, broadcast_id, country,
-        vip, post_id, sum(quantity) as quantity, max(occurred_at_ms) // 1000 * 1000 as newest_ms
-    from acted join checkpoint using (partition) where record_offset <= last_offset
-    group by all
-),
-named as (
-    select *, 'account' as scope, platform as s1, account as s2 from alike
-    union all
-    select *, 'hashtag', unnest(hashtags), '' from alike
-    union all
-    select *, 'campaign', campaign, '' from alike where campaign is not null
-    union all
-    select *, 'format', post_format, '' from alike where post_format is not null
-    union all
-    select *, 'broadcast', broadcast_id, '' from alike where broadcast_id is not null
-    union all
-    select *, 'country', country, '' from alike where kind = 'interaction' and country is not null
-    union all
-    select *, 'vip', '', '' from alike where kind = 'interaction' and vip
-    union all
-    select *, 'post', platform, post_id from alike where kind = 'interaction' and post_id is not null
-)
 select partition, scope, s1, s2, action, sum(quantity) as total, max(newest_ms) as newest_ms
-from named group by all;
+from subjects('alike') group by all;
 
 -- name: placed
 -- Readings up to the published checkpoints, in the order of the log, and the newest time before each.
@@ -272,8 +277,7 @@ left join came using (partition, platform, subject, metric);
 create or replace table recounted as
 select partition, scope, s1, s2, action as metric, total as value from summed
 union all
-select partition, scope, s1, s2, 'last_ms', max(newest_ms)
-from summed where scope not in ('country', 'vip') group by all
+select partition, scope, s1, s2, 'last_ms', max(newest_ms) from summed group by all
 union all
 select partition, 'minute', broadcast_id, start_ms::varchar, action, quantity
 from minute join checkpoint using (partition)
