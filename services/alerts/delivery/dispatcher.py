@@ -98,7 +98,7 @@ class Dispatcher:
     async def _commit(self) -> None:
         """Remember where the consumer stands: before the next alert."""
         partitions = self._consumer.assignment()
-        await self._consumer.commit({each: await self._consumer.checkpoint(each) for each in partitions})
+        await self._consumer.commit({each: await self._consumer.position(each) for each in partitions})
         self._committed_at = time.monotonic()
 
     async def close(self) -> None:

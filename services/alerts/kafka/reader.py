@@ -74,7 +74,7 @@ class TotalsReader:
         """The next records, perhaps none; waits at most POLL_MS for the first."""
         batches = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=MAX_RECORDS)
         for partition in self._partitions:
-            self._checkpoints[partition] = await self._consumer.checkpoint(partition)
+            self._checkpoints[partition] = await self._consumer.position(partition)
             # What the broker said with its last answer; none yet: what it said at the start.
             stable = self._consumer.last_stable_offset(partition)
             self._ends[partition] = max(self._ends[partition], stable if stable is not None else -1)
