@@ -208,8 +208,9 @@ class SpikeRule(_Rule):
     """A minute of a live broadcast that is far above the minutes before it.
 
     A closed minute is a spike if its count is at least ``min_count`` and more than ``factor`` times the
-    median of the ``window_minutes`` minutes before, of which there must be ``min_history``. Spikes with less
-    than ``quiet_minutes`` calm minutes between them are one.
+    median of the ``window_minutes`` minutes before, of which there must be ``min_history``. Spikes with fewer
+    than ``quiet_minutes`` calm minutes between them are one. Several rules may match one broadcast: each
+    finds and numbers its own spikes.
     """
 
     metric: str = INTERACTIONS_METRIC
@@ -234,7 +235,7 @@ class SpikeRule(_Rule):
         return self
 
     def matches(self, broadcast_id: str, account: str) -> bool:
-        """Whether the rule is for a broadcast. The first rule of the file that fits one is the one for it."""
+        """Whether the rule is for a broadcast. Every rule that is decides for itself."""
         return self.match.matches_broadcast(broadcast_id) and self.match.matches_account(None, account)
 
 

@@ -35,8 +35,8 @@ class FencedError(BrokerUnavailableError):
 class AlertLog:
     """What has been decided, and the only way to decide more. ``ids``: every alert that is on record.
 
-    ``last_spikes``: number and minute of the last spike on record, per broadcast. ``unreadable``: records
-    that say nothing but their id.
+    ``last_spikes``: number and minute of the last spike on record, per (broadcast, rule name).
+    ``unreadable``: records of which only the id is known.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -48,7 +48,7 @@ class AlertLog:
             request_timeout_ms=20_000,
         )
         self.ids: set[str] = set()
-        self.last_spikes: dict[str, tuple[int, int]] = {}
+        self.last_spikes: dict[tuple[str, str], tuple[int, int]] = {}
         self.unreadable = 0
 
     async def open(self) -> None:
@@ -73,9 +73,9 @@ class AlertLog:
     def _note(self, alert: Alert) -> None:
         self.ids.add(alert.id)
         if isinstance(alert, Spike):
-            broadcast_id = alert.subject[0]
-            last = self.last_spikes.get(broadcast_id, (0, -1))
-            self.last_spikes[broadcast_id] = max(last, (alert.number, alert.occurred_at))
+            last_of = (alert.subject[0], alert.rule)
+            last = self.last_spikes.get(last_of, (0, -1))
+            self.last_spikes[last_of] = max(last, (alert.number, alert.occurred_at))
 
     async def record(self, alerts: Sequence[Milestone | Spike]) -> None:
         """Write alerts that are not on record yet; they are in ``ids`` afterwards.

@@ -77,12 +77,12 @@ class PublishedSpike(_Alert, tag="spike", frozen=True, kw_only=True):
     @property
     def own_id(self) -> str:
         """The id that follows from what it says."""
-        return alert_id("spike", *self.subject, self.number)
+        return alert_id("spike", *self.subject, self.rule, self.number)
 
     @property
     def name(self) -> str:
         """Its name in a line."""
-        return f"spike {' '.join(self.subject)} number {self.number}"
+        return f"spike {' '.join(self.subject)} {self.rule} number {self.number}"
 
 
 Published = PublishedMilestone | PublishedSpike

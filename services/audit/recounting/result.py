@@ -167,6 +167,7 @@ def _spike_json(each: Spike) -> dict[str, Any]:
     return {
         "id": each.id,
         "broadcast_id": each.broadcast_id,
+        "rule": each.rule,
         "number": each.number,
         "occurred_at": each.start_ms,
         "observed": each.observed,

@@ -99,7 +99,7 @@ class MilestoneRule:
 
 @dataclass(frozen=True, slots=True)
 class SpikeRule:
-    """When a minute of a broadcast is a spike; the first rule that fits a broadcast is its rule."""
+    """When a minute of a broadcast is a spike. Every rule that matches a broadcast counts for itself."""
 
     name: str
     metric: str

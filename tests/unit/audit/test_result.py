@@ -72,7 +72,7 @@ def test_the_report_has_everything() -> None:
         as_of=({"partition": 0, "offset": 7},),
         differences=(FIGURE,) * 300,
         milestones=(MILESTONE,),
-        spikes=(Spike("s", "fuxi-2026", 1, 1_782_120_600_000, 90, 10.0, 7),),
+        spikes=(Spike("s", "fuxi-2026", "live", 1, 1_782_120_600_000, 90, 10.0, 7),),
         window=Window(1, None),
         window_totals=(
             Total("account", ("twitter", "GansuTravel"), "like", 4),
@@ -89,7 +89,7 @@ def test_the_report_has_everything() -> None:
         "event_id": "e9", "partition": 2, "offset": 1204, "index": 3, "occurred_at": 1_782_120_600_000,
         "recorded_at": 1_782_120_601_000,
     }  # fmt: skip
-    assert report["spikes"][0]["observed"] == 90
+    assert (report["spikes"][0]["rule"], report["spikes"][0]["observed"]) == ("live", 90)
     assert report["window"] == {"from": 1, "to": None}
     assert report["window_totals"] == [
         {"platform": "twitter", "account": "GansuTravel", "action": "like", "total": 4},
