@@ -23,17 +23,15 @@ from services.alerts.deciding.figures import Figures
 from services.alerts.deciding.milestones import Milestones
 from services.alerts.deciding.rules import Rules, RulesError, parse_rules
 from services.alerts.deciding.spikes import Spikes
-from services.alerts.delivery import Channel
 from services.alerts.delivery.dispatcher import Dispatcher
-from services.alerts.delivery.terminal import TerminalChannel
-from services.alerts.delivery.webhook import WebhookChannel, WebhookSetupError
+from services.alerts.delivery.registry import make_channels
 from services.alerts.kafka.alert_log import AlertLog
 from services.alerts.kafka.reader import TotalsReader
 from services.alerts.metrics import AlertsMetrics
 from services.runtime.kafka import create_topics
 from services.runtime.lifecycle import stop_event
 from services.runtime.metrics import NamespacedRegistry
-from services.runtime.settings import AlertsSettings, Settings, SettingsError
+from services.runtime.settings import Settings, SettingsError
 from services.runtime.web import Endpoint
 
 log = structlog.get_logger(__name__)
@@ -170,26 +168,6 @@ def load_rules(path: Path | None) -> Rules:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise SettingsError(f"alerts.rules: {path} cannot be read ({reason}); correct the path") from error
-
-
-def make_channels(alerts: AlertsSettings, metrics: AlertsMetrics) -> list[Channel]:
-    """The channels that are set up. Raises SettingsError."""
-    channels: list[Channel] = [TerminalChannel()] if alerts.terminal else []
-    if alerts.webhook_url is None:
-        if alerts.webhook_secret is not None:
-            raise SettingsError("alerts.webhook_secret is set, but alerts.webhook_url is not; set both")
-        return channels
-    if alerts.webhook_secret is None:
-        raise SettingsError(
-            "alerts.webhook_url is set, but a webhook is always signed: set FANPULSE_ALERTS_WEBHOOK_SECRET"
-        )
-    on_retry = metrics.retries.labels(WebhookChannel.name).inc
-    try:
-        secret = alerts.webhook_secret.get_secret_value()
-        channels.append(WebhookChannel(alerts.webhook_url, secret, on_retry=on_retry))
-    except WebhookSetupError as error:
-        raise SettingsError(str(error)) from error
-    return channels
 
 
 async def run(settings: Settings) -> None:
