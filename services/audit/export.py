@@ -44,7 +44,6 @@ from services.runtime.topic_scan import Record, Span
 
 PART_ROWS = 500_000
 BATCH_ROWS = 50_000  # rows held as Python objects at a time
-_RING_KEY = b'["bucket",'  # the aggregator's rolling windows: derived, large, and not part of the totals
 
 #: A record of another topic than the events, as it is; bytes that are not UTF-8 have them replaced.
 RECORD_SCHEMA = pa.schema(
@@ -99,7 +98,7 @@ class _Exporter:
     async def run(self) -> Manifest:
         """Read the three topics; returns the manifest, which is not yet written."""
         rules = rules_text(self._settings.alerts.rules)
-        totals = await self._copy(TOTALS.name, TOTALS_FILE, skip=_RING_KEY)
+        totals = await self._copy(TOTALS.name, TOTALS_FILE)
         self._list(TOTALS_FILE, _keep_latest(self._folder / TOTALS_FILE, self._settings.audit.memory_mb))
         alerts = await self._copy(ALERTS.name, ALERTS_FILE)
         self._list(ALERTS_FILE, sum(part.entries for part in alerts.partitions))
@@ -117,16 +116,15 @@ class _Exporter:
             files=tuple(self._files),
         )
 
-    async def _copy(self, topic: str, path: str, skip: bytes | None = None) -> TopicRange:
-        """Write the records of a topic as they are; those whose key begins with ``skip`` are left out."""
+    async def _copy(self, topic: str, path: str) -> TopicRange:
+        """Write the records of a topic as they are."""
         name = qualified(self._settings.namespace, topic)
         read_at_ms, spans = _now_ms(), await self._reader.spans(name)
         read_counts = _ReadCounts(spans)
         with pq.ParquetWriter(self._folder / path, RECORD_SCHEMA, compression="zstd") as writer:
             async for records in _slices(self._reader.stream(name, spans)):
-                kept = [r for r in records if not (skip and r.key and r.key.startswith(skip))]
-                read_counts.add(records[0].partition, len(records), len(kept))
-                writer.write_batch(_as_they_are(kept))
+                read_counts.add(records[0].partition, len(records), len(records))
+                writer.write_batch(_as_they_are(records))
         return read_counts.range(name, read_at_ms)
 
     def _list(self, path: str, rows: int | None) -> None:

@@ -10,7 +10,13 @@ import duckdb
 
 from schemas.hashtags import AliasTable
 from services.audit.recounting.alerts import PublishedAlerts, read_alerts
-from services.audit.recounting.compare import compare_checkpoints, compare_entries, compare_figures, find_gaps
+from services.audit.recounting.compare import (
+    compare_checkpoints,
+    compare_entries,
+    compare_figures,
+    compare_rolling,
+    find_gaps,
+)
 from services.audit.recounting.differences import Difference
 from services.audit.recounting.engine import DEFAULT_MEMORY_MB, Engine, open_engine
 from services.audit.recounting.errors import DamagedExportError
@@ -99,6 +105,7 @@ class _Audit:
         self._differences += compare_entries(self._engine, self._manifest)
         self._differences += find_gaps(self._engine)
         self._differences += compare_figures(self._engine)
+        self._differences += compare_rolling(self._engine)
         counts = self._counts()
         self._step("comparing alerts")
         milestones, spikes = self._alerts()
@@ -130,7 +137,7 @@ class _Audit:
         return events
 
     def _counts(self) -> Counts:
-        events, counted, duplicates, rejected, figures = self._engine.rows("compare.counts")[0]
+        events, counted, duplicates, rejected, late, figures, rolling = self._engine.rows("compare.counts")[0]
         behind = self._engine.rows("compare.uncounted")
         uncounted = sum(count for _, count in behind)
         if uncounted:
@@ -145,7 +152,7 @@ class _Audit:
         rules = {row[1:] for row in self._engine.rows("compare.dedup_windows")}
         if len(rules) > 1:
             self._notes.append("partitions were counted under different rules of duplicates")
-        return Counts(events, counted, duplicates, rejected, uncounted, figures)
+        return Counts(events, counted, duplicates, rejected, late, uncounted, figures, rolling)
 
     def _window_totals(self) -> tuple[Total, ...]:
         rows = self._engine.rows(

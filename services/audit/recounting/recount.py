@@ -13,6 +13,9 @@ is the audit's own. Afterwards the engine holds these tables:
 | event, duplicate, counted | the events of the log, those that are duplicates, (view) the rest |
 | acted, reported | (views) interactions and posts that count, and readings that count |
 | minute | what each minute of a broadcast took |
+| late | partition, late: events too late for every rolling count |
+| rolling | partition, width_ms, start_ms, scope, s1, s2, action, value: buckets of the rolling counts |
+| published_rolling | the same, as published |
 | since | readings that an older release counted without following them, and up to which offset |
 | history | readings: where each figure stands, and what it gained and lost on its way there |
 | recounted | partition, scope, s1, s2, metric, value: the figures that follow from the log |
@@ -31,8 +34,8 @@ from services.audit.recounting.engine import Engine
 DEFAULT_DEDUP_WINDOW = {"segment_events": 250_000, "segments": 2, "segment_ms": 7 * 86_400_000}
 
 _COUNTING = (
-    "duplicate", "counted", "acted", "reported", "minute", "summed", "placed", "moved", "history",
-    "recounted", "deltas", "counters",
+    "duplicate", "counted", "acted", "reported", "minute", "bucket_level", "late", "bucket_range", "rolling",
+    "summed", "placed", "moved", "history", "recounted", "deltas", "counters",
 )  # fmt: skip
 _TOTALS = ("unreadable", "readable", "checkpoint", "unreadable_checkpoint", "readable_checkpoint")
 
@@ -53,7 +56,7 @@ def recount(engine: Engine, events: Sequence[Path], totals: Path) -> None:
         _follow_segments(engine, partition, segment_events, segment_ms, size)
     for name in _COUNTING:
         engine.run(f"recount.{name}")
-    for name in ("published", "not_followed", "given_up"):
+    for name in ("published", "published_rolling", "not_followed", "given_up"):
         engine.run(f"published.{name}")
 
 

@@ -28,14 +28,20 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What the log holds up to the published positions; ``uncounted`` events come after them."""
+    """What the log holds up to the published checkpoints; ``uncounted`` events come after them.
+
+    ``late`` events are counted, but too old for every rolling count. ``figures`` and ``rolling`` say how many
+    totals, and how many counts in buckets of the rolling counts, were compared.
+    """
 
     events: int = 0
     counted: int = 0
     duplicates: int = 0
     rejected: int = 0
+    late: int = 0
     uncounted: int = 0
     figures: int = 0
+    rolling: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +120,10 @@ class AuditResult:
             "counted": self.counts.counted,
             "duplicates": self.counts.duplicates,
             "rejected": self.counts.rejected,
+            "late": self.counts.late,
             "not_yet_counted": self.counts.uncounted,
             "figures": self.counts.figures,
+            "rolling": self.counts.rolling,
             "differences": [difference.as_json() for difference in self.differences],
             "notes": list(self.notes),
             "milestones": [_milestone_json(each) for each in self.milestones],

@@ -45,13 +45,13 @@ async def test_an_export_holds_every_entry_and_says_what_was_read(tmp_path: Path
     assert names(tmp_path) == ["june", "june-rules.toml"]
 
 
-async def test_of_the_totals_the_latest_are_kept_and_no_rings(tmp_path: Path) -> None:
-    """An entry that was written anew is there once, as it was last; the aggregator's rings are left out."""
+async def test_of_the_totals_the_latest_are_kept(tmp_path: Path) -> None:
+    """An entry that was written again is there once, as it was last; buckets of rolling counts as well."""
 
     class Reader(FakeReader):
         async def stream(self, topic: str, spans: Iterable[Span]) -> AsyncIterator[list[Record]]:
             if topic == "engagement.totals.v1":
-                keys = [b'["vip"]', b'["bucket",1000,5]', b'["checkpoint"]', b'["vip"]', b'["checkpoint"]']
+                keys = [b'["vip"]', b'["bucket",1000,5]', b'["checkpoint"]'] * 2
                 yield [Record(0, n, 1, key, b'{"n":%d}' % n) for n, key in enumerate(keys)]
             else:
                 async for batch in super().stream(topic, spans):
@@ -63,7 +63,8 @@ async def test_of_the_totals_the_latest_are_kept_and_no_rings(tmp_path: Path) ->
     rows = pq.read_table(tmp_path / "june" / "totals.parquet").to_pylist()
     assert [(row["key"], row["value"]) for row in rows] == [
         ('["vip"]', '{"n":3}'),
-        ('["checkpoint"]', '{"n":4}'),
+        ('["bucket",1000,5]', '{"n":4}'),
+        ('["checkpoint"]', '{"n":5}'),
     ]
 
 

@@ -34,6 +34,13 @@ order by
     ) nulls first,
     s1, s2, metric;
 
+-- name: rolling_differences
+select partition, width_ms, start_ms, scope, s1, s2, action, p.value as published, r.value as recounted
+from published_rolling as p full join rolling as r
+    using (partition, width_ms, start_ms, scope, s1, s2, action)
+where p.value is distinct from r.value
+order by scope, s1, s2, action, start_ms, partition;
+
 -- name: left_open
 -- Minutes that are published as open, although the clock of their partition has passed their end.
 select partition, s1, s2
@@ -64,13 +71,18 @@ select
     coalesce(sum(value) filter (metric = 'counted'), 0)::bigint as counted,
     coalesce(sum(value) filter (metric = 'duplicates'), 0)::bigint as duplicates,
     coalesce(sum(value) filter (metric = 'rejected'), 0)::bigint as rejected,
+    coalesce(sum(value) filter (metric = 'late'), 0)::bigint as late,
     (
         select count(*) from (
             select partition, scope, s1, s2, metric from published
             union
             select partition, scope, s1, s2, metric from recounted
         )
-    ) as figures
+    ) as figures,
+    (
+        select count(*) from published_rolling full join rolling
+            using (partition, width_ms, start_ms, scope, s1, s2, action)
+    ) as rolling
 from recounted where scope = 'checkpoint';
 
 -- name: uncounted

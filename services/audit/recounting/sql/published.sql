@@ -110,10 +110,24 @@ published as (
     union all
     select partition, 'checkpoint', '', '', name, coalesce(entry ->> name, '')
     from checkpoint, (select unnest(
-        ['ordinal', 'counted', 'duplicates', 'rejected', 'stream_time_ms', 'max_event_time_ms']) as name)
+        ['ordinal', 'counted', 'duplicates', 'rejected', 'late', 'stream_time_ms', 'max_event_time_ms']) as name)
 )
 select partition, scope, s1, s2, metric, coalesce(try_cast(value as hugeint), -1) as value from published
 where scope in ('reading', 'checkpoint') or value is distinct from '0';
+
+-- name: published_rolling
+-- The stored buckets of the rolling counts, as in rolling. A row is [scope, ...subject, action, count]; what is
+-- no number becomes -1.
+create or replace table published_rolling as
+with stored as (
+    select partition, try_cast(s1 as bigint) as width_ms, try_cast(s2 as bigint) as start_ms,
+        unnest(from_json(value -> 'rows', '["JSON"]')) as row
+    from published_entry where scope = 'bucket'
+)
+select partition, width_ms, start_ms, row ->> 0 as scope, row ->> 1 as s1,
+    case when json_array_length(row) > 4 then row ->> 2 else '' end as s2, row ->> '$[#-2]' as action,
+    sum(coalesce(try_cast(row ->> '$[#-1]' as hugeint), -1)) as value
+from stored group by all;
 
 -- name: not_followed
 -- An entry of an older release tells nothing of the history of its figure.

@@ -162,6 +162,84 @@ from timed join closings using (partition, start_ms)
 where closed_at is null or address < closed_at
 group by all;
 
+-- name: bucket_level
+-- The buckets that rolling counts are kept in, finest first. A level reaches back length_ms from the end of the
+-- bucket that stream time lies in, rounded down to whole buckets of the next level (coarser_ms).
+create or replace table bucket_level as
+from (values
+    (1_000::bigint, 300_000::bigint, 60_000::bigint),
+    (60_000, 3_600_000, 600_000),
+    (600_000, 86_400_000, 600_000)
+) as level (width_ms, length_ms, coarser_ms);
+
+-- name: bucket_levels
+select * from bucket_level order by width_ms;
+
+-- name: late
+-- Events that were too late for every bucket when they came: stream time had reached the end of the widest
+-- window that begins with the event's bucket. They count in the totals, and in no rolling count.
+create or replace table late as
+with widest as (
+    select width_ms, length_ms from bucket_level order by length_ms desc limit 1
+),
+timed as (
+    select partition, record_offset, record_offset * getvariable('entries_per_record') + entry_index as address,
+        occurred_at_ms // width_ms * width_ms + length_ms as bound_ms
+    from acted, widest
+),
+bounds as (
+    select distinct partition, bound_ms from timed
+),
+ticks as (
+    select partition, max_stream_time_ms as stream_time_ms, min(address) as address from non_event group by all
+),
+passed as (
+    select bounds.partition, bounds.bound_ms, ticks.address as passed_at
+    from bounds asof join ticks on bounds.partition = ticks.partition and bounds.bound_ms <= ticks.stream_time_ms
+)
+select partition, count(*) as late
+from timed join passed using (partition, bound_ms) join checkpoint using (partition)
+where address > passed_at and record_offset <= last_offset
+group by all;
+
+-- name: bucket_range
+-- The event times that each level stores at the published checkpoint, from from_ms up to, but without, until_ms.
+-- An event is stored once: in the finest level that still reaches back to its time.
+create or replace table bucket_range as
+with reach as (
+    select partition, width_ms,
+        case when stream_time_ms > 0 then
+            ((stream_time_ms // width_ms + 1) * width_ms - length_ms) // coarser_ms * coarser_ms
+        else 0 end as from_ms
+    from checkpoint, bucket_level
+)
+select *,
+    coalesce(lag(from_ms) over (partition by partition order by width_ms), 1::bigint << 62) as until_ms
+from reach;
+
+-- name: rolling
+-- The buckets of the rolling counts at the published checkpoints. An account or hashtag of '' is the sum over
+-- all of them.
+create or replace table rolling as
+with timed as (
+    select partition, width_ms, occurred_at_ms // width_ms * width_ms as start_ms, platform, account, action,
+        hashtags, sum(quantity) as quantity
+    from acted join checkpoint using (partition) join bucket_range using (partition)
+    where record_offset <= last_offset and occurred_at_ms >= from_ms and occurred_at_ms < until_ms
+    group by all
+),
+named as (
+    select *, 'account' as scope, platform as s1, account as s2 from timed
+    union all
+    select *, 'account', '', '' from timed
+    union all
+    select *, 'hashtag', unnest(hashtags), '' from timed
+    union all
+    select * exclude (quantity), quantity * len(hashtags), 'hashtag', '', '' from timed where len(hashtags) > 0
+)
+select partition, width_ms, start_ms, scope, s1, s2, action, sum(quantity) as value
+from named group by all;
+
 -- name: summed
 -- The sums of every subject at the published checkpoints: what comes after them is not yet counted, which is
 -- no fault. s1 and s2 name the subject within its scope. newest_ms is published to the second.
@@ -318,9 +396,10 @@ counters as (
     select partition,
         coalesce(ordinal, 0) as ordinal, coalesce(counted, 0) as counted,
         coalesce(ordinal, 0) - coalesce(counted, 0) as duplicates, coalesce(rejected, 0) as rejected,
+        coalesce(late, 0) as late,
         coalesce(others.stream_time_ms, 0) as stream_time_ms, coalesce(max_event_time_ms, 0) as max_event_time_ms
     from checkpoint left join seen using (partition) left join counted_events using (partition)
-    left join others using (partition)
+    left join others using (partition) left join late using (partition)
 )
 select partition, 'checkpoint', '', '', name, value
 from (unpivot counters on columns(* exclude (partition)) into name name value value);
