@@ -14,7 +14,12 @@ from services.audit.recounting.rules import RuleFileError, read_rules, rules_tex
 from services.audit.recounting.spikes import Spike
 from services.audit.recounting.summary import summary
 
-RESULT = AuditResult("fuxi", "2026-06-22T12:00:00.000+00:00", Counts(5, 4, 1, 0, 0, 9), ())
+RESULT = AuditResult(
+    "fuxi",
+    "2026-06-22T12:00:00.000+00:00",
+    Counts(events=5, counted=4, duplicates=1, late=2, figures=9, rolling=3),
+    (),
+)
 FIGURE = Difference(
     "figure", "DIFFERS", "account x like: published 2, recounted 1 (+1)", published=2, recounted=1
 )
@@ -47,6 +52,18 @@ def test_the_verdict_says_what_holds(result: AuditResult, line: str, exact: bool
     assert verdict_line(result) == line
     assert result.exact is exact
     assert list(summary(result))[-1] == line
+
+
+def test_the_summary_says_what_was_compared() -> None:
+    """How many events there are and of what sort, how many totals and rolling counts were compared, how many
+    alerts."""
+    text = list(summary(RESULT))
+    assert text[1:5] == [
+        "  log         5 events: 4 count (2 too late for rolling counts), 1 duplicates; 0 entries are no events",
+        "  as of       nothing is published",
+        "  totals      9 figures compared",
+        "  rolling     3 counts compared, in buckets of a second to ten minutes",
+    ]
 
 
 def test_the_summary_is_bounded() -> None:
@@ -83,6 +100,7 @@ def test_the_report_has_everything() -> None:
     report = json.loads(json.dumps(result.as_json()))
     assert (report["verdict"], report["exact"], report["seconds"]) == ("DIFFERS", False, 1.235)
     assert (report["events"], report["counted"], report["duplicates"]) == (5, 4, 1)
+    assert (report["late"], report["figures"], report["rolling"]) == (2, 9, 3)
     assert len(report["differences"]) == 300
     assert report["differences"][0]["difference"] == 1
     assert report["milestones"][0]["crossed_by"] == {
