@@ -59,7 +59,8 @@ def test_the_summary_says_what_was_compared() -> None:
     alerts."""
     text = list(summary(RESULT))
     assert text[1:5] == [
-        "  log         5 events: 4 count (2 too late for rolling counts), 1 duplicates; 0 entries are no events",
+        "  log         5 events: 4 count (2 too late for rolling counts), 1 duplicates; "
+        "0 entries are no events",
         "  as of       nothing is published",
         "  totals      9 figures compared",
         "  rolling     3 counts compared, in buckets of a second to ten minutes",
