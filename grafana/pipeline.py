@@ -267,7 +267,7 @@ def _alerts() -> list[Row]:
                 "In the last five minutes, by channel. Withheld: a higher milestone of the series was sent.",
                 "short",
                 Query(_increase("fanpulse_alerts_delivered_total", "channel"), "{{channel}}"),
-                Query(_increase("fanpulse_alerts_withheld_total", "channel"), "{{channel}} withheld"),
+                Query(_increase("fanpulse_alerts_suppressed_total", "channel"), "{{channel}} suppressed"),
                 Query(
                     _increase("fanpulse_alerts_delivery_retries_total", "channel"), "{{channel}} tried again"
                 ),
@@ -303,7 +303,7 @@ def _alerts() -> list[Row]:
                 "Alerts known",
                 "Decided since the stream began: they are not decided again.",
                 "short",
-                Query(f"max({_of('fanpulse_alerts_ledger_size')})", "alerts"),
+                Query(f"max({_of('fanpulse_alerts_alert_log_size')})", "alerts"),
             ),
         ),
     ]

@@ -35,7 +35,7 @@ HISTORY = ("gained", "lost", "falls", "downward_adjustments", "resets", "reset_b
 
 @dataclass
 class Stream:
-    """A namespace in memory. ``dedup_window`` is (segment_events, generations[, segment_ms])."""
+    """A namespace in memory. ``dedup_window`` is (segment_events, segments[, segment_ms])."""
 
     partitions: int = 2
     dedup_window: tuple[int, ...] = (1000, 2)
@@ -169,7 +169,7 @@ def count(
     acted: list[tuple[int, dict[str, Any], str, int]] = []  # (event time, event, action, quantity)
     segment = first = began = 0
     segment_ms = dedup_window[2] if len(dedup_window) > 2 else 7 * 86_400_000
-    last_met: dict[str, int] = {}
+    last_seen: dict[str, int] = {}
     key: tuple[Any, ...]
 
     def add(key: tuple[Any, ...], action: str, number: int, at: int, **more: Any) -> None:
@@ -199,8 +199,8 @@ def count(
             if ordinal == first + dedup_window[0]:
                 segment, first, began = segment + 1, ordinal, stream_time
             ordinal += 1
-            known = last_met.get(event["event_id"])
-            last_met[event["event_id"]] = segment
+            known = last_seen.get(event["event_id"])
+            last_seen[event["event_id"]] = segment
             if known is not None and segment - known <= dedup_window[1]:
                 duplicates += 1
                 continue

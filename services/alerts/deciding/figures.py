@@ -1,9 +1,9 @@
-"""What the totals say, at points where every figure belongs to one stated offset of the log.
+"""The totals, at points where every figure belongs to one stated offset of the log.
 
 The aggregator writes the changed entries of a source partition and its source offset in one transaction,
-the ``checkpoint`` entry last. So a partition's entries are held back until the position that they belong to
-has come, and are then taken in together: a figure of ``Figures`` is always that of a recount of the log up
-to ``as_of``. Pure: records in, figures out.
+the ``checkpoint`` entry last. So the entries of a partition are held back until their checkpoint comes, and
+then applied together: a figure of ``Figures`` is always that of a recount of the log up to ``as_of``. Pure:
+records in, figures out.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from services.alerts.deciding.rules import INTERACTIONS_METRIC, READING_PREFIX
 
 ALL_ACCOUNTS: Key = ("all_accounts",)
 MINUTE_MS = 60_000
-#: How long after its end a minute takes events, as the aggregator counts.
+#: How long after its end a minute counts events, as the aggregator does.
 GRACE_MS = 5_000
 
 #: Scopes of engagement.totals.v1 that alerts are made of, and how long their keys are. The rest is passed
@@ -46,7 +46,7 @@ def metric_value(counts: dict[str, int], metric: str) -> int:
 
 @dataclass(slots=True)
 class _Sum:
-    """Counts and readings of an account, or summed over those of a platform or of the matrix."""
+    """Counts and readings of an account, or summed over the accounts of a platform, or over all."""
 
     counts: dict[str, int] = field(default_factory=dict)
     last_ms: dict[str, int] = field(default_factory=dict)  # newest event time: of actions ("") and readings
@@ -60,7 +60,7 @@ class _Sum:
 
 
 class _EncodedEntries:
-    """Entries as they came, unpacked when they are looked at: a quarter of the memory of parsed ones."""
+    """Entries as they came, decoded when they are read: this takes a quarter of the memory."""
 
     def __init__(self, partitions: int) -> None:
         self._empty = (b"",) * partitions
@@ -83,14 +83,13 @@ class _EncodedEntries:
 class Figures:
     """Merged totals of every subject, with sums over accounts. ``partitions``: how many the totals have.
 
-    Subjects go by the keys of the totals; sums by ("platform", name) and ("all_accounts",).
-    ``take_changed`` tells
-    the subjects whose figures may have changed.
+    Subjects have the keys of the totals; sums have ("platform", name) and ("all_accounts",).
+    ``take_changed`` gives the subjects whose figures may have changed.
     """
 
     def __init__(self, partitions: int) -> None:
         self.partitions = partitions
-        self._view = TotalsView()  # positions, broadcasts and minutes
+        self._view = TotalsView()  # checkpoints, broadcasts and minutes
         self._encoded = _EncodedEntries(partitions)
         self._held: dict[int, list[tuple[Key, bytes, bytes | None]]] = {}
         self._sums: dict[Key, _Sum] = {}
@@ -98,10 +97,10 @@ class Figures:
         self._broadcasts: dict[str, int | None] = {}  # id -> start of its first minute with a count
         self._changed: set[Key] = set()
 
-    # -- taking in --------------------------------------------------------------------------------------
+    # -- feeding ---------------------------------------------------------------------------------------
 
     def feed(self, partition: int, key: bytes, value: bytes | None) -> int:
-        """Take in the next record of a partition. It shows once the partition's next position has come.
+        """Take the next record of a partition. It shows once the partition's next checkpoint has come.
 
         Returns how many records could not be read and were left out: of those that show now, or this one.
         """
@@ -123,7 +122,7 @@ class Figures:
         return sum(not self._apply(partition, *record) for record in held)
 
     def _apply(self, partition: int, name: Key, key: bytes, value: bytes | None) -> bool:
-        """Take in one record; whether it could be read."""
+        """Apply one record; returns whether it could be read."""
         scope = name[0]
         try:
             if scope not in _ENCODED:
@@ -226,7 +225,7 @@ class Figures:
         return self._broadcasts.get(broadcast_id)
 
     def newest_stream_time_ms(self) -> int:
-        """The latest present of any partition; 0 before the first."""
+        """The latest stream time of any partition; 0 before the first."""
         return max((checkpoint.stream_time_ms for checkpoint in self._view.checkpoints.values()), default=0)
 
     def closed_through_ms(self) -> int:
@@ -245,5 +244,5 @@ class Figures:
 
 
 def _is_part_reading(name: Key) -> bool:
-    """Whether it is a reading of a post or a broadcast, which no account's figure has part in."""
+    """Whether it is a reading of a post or a broadcast, which is no part of an account's figure."""
     return name[0] == "reading" and str(name[2]).startswith(("post/", "broadcast/"))

@@ -23,7 +23,7 @@ Scope = Literal["all_accounts", "platform", "account", "post", "hashtag", "campa
 INTERACTIONS_METRIC = "interactions"
 READING_PREFIX = "reading:"
 
-#: Scopes that have readings: an account has its own; a platform and the matrix have the sum over accounts.
+#: Scopes that have readings: an account has its own; a platform and all accounts have sums.
 _READING_SCOPES: frozenset[str] = frozenset({"all_accounts", "platform", "account"})
 #: Which lists of ``match`` say something about a subject of the scope.
 _MATCHABLE: dict[str, frozenset[str]] = {
@@ -49,7 +49,7 @@ class _Table(BaseModel):
 
 
 class Match(_Table):
-    """Which subjects a rule is for. A list that is given must have a pattern that fits; patterns are globs.
+    """Which subjects a rule is for. If a list is given, one of its patterns must match; patterns are globs.
 
     Platforms, accounts, campaigns and broadcasts compare as written; an account is ``handle`` or
     ``platform:handle``. Hashtags compare as they are counted: without #, in any case, any alias.
@@ -65,7 +65,7 @@ class Match(_Table):
     @classmethod
     def _not_empty(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
         if value == ():
-            raise ValueError("an empty list fits nothing; leave it out to fit all")
+            raise ValueError("an empty list matches nothing; leave it out to match all")
         return value
 
     @field_validator("hashtags")
@@ -77,24 +77,24 @@ class Match(_Table):
             raise ValueError(str(error)) from None
 
     def matches_platform(self, platform: str) -> bool:
-        """Whether subjects of this platform are meant."""
+        """Whether the rule is for this platform."""
         return _any(self.platforms, platform)
 
     def matches_account(self, platform: str | None, account: str) -> bool:
-        """Whether subjects of this account are meant; the platform may be unknown (broadcasts)."""
+        """Whether the rule is for this account; the platform may be unknown (broadcasts)."""
         names = (account,) if platform is None else (account, f"{platform}:{account}")
         return self.accounts is None or any(_any(self.accounts, name) for name in names)
 
     def matches_hashtag(self, tag: str, aliases: AliasTable) -> bool:
-        """Whether this canonical hashtag is meant, by itself or by a hashtag that counts as it."""
+        """Whether the rule is for this canonical hashtag, by its own name or by an alias."""
         return self.hashtags is None or _any(tuple(map(aliases.resolve, self.hashtags)), tag)
 
     def matches_campaign(self, campaign: str) -> bool:
-        """Whether this campaign is meant."""
+        """Whether the rule is for this campaign."""
         return _any(self.campaigns, campaign)
 
     def matches_broadcast(self, broadcast_id: str) -> bool:
-        """Whether this broadcast is meant."""
+        """Whether the rule is for this broadcast."""
         return _any(self.broadcasts, broadcast_id)
 
 
@@ -267,7 +267,7 @@ def parse_rules(text: str, source: str) -> Rules:
 
 
 def _one_line(error: ValidationError, tables: dict[str, object]) -> str:
-    """The first error, with the rule by its name, or by its place if it has none, and the key."""
+    """The first error: the rule by its name (or by its number if it has none), then the key."""
     first = error.errors(include_url=False)[0]
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":

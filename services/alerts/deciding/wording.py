@@ -1,4 +1,4 @@
-"""The sentence of an alert: the figure first, then when, then what drove it. Pure."""
+"""The sentence of an alert: the figure first, then when, then the top contributors. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Published figures against recounted ones, to the unit, partition by partition."""
+"""Compares published figures with recounted ones, to the unit, partition by partition."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def compare_rolling(engine: Engine) -> list[Difference]:
 
 
 def compare_checkpoints(engine: Engine, manifest: Manifest) -> list[Difference]:
-    """Positions that are missing or that the log does not have, records that cannot be read, and gaps."""
+    """Checkpoints that are missing or that the log does not have, and records that cannot be read."""
     found = []
     checkpoints = dict(engine.rows("compare.checkpoints"))
     events = dict(engine.rows("compare.events_by_partition"))

@@ -1,4 +1,4 @@
-"""Auditing an export: from its files alone, without a broker."""
+"""Audits an export from its files alone, without a broker."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from services.audit.recounting.result import AuditResult, Counts, Total, Window
 from services.audit.recounting.rules import read_rules
 from services.audit.recounting.spikes import Spike, SpikeCheck, missing_spike
 
-#: An alert may be missing that follows from records as young as this when the alerts were read.
+#: An alert may still come if the records that it follows from were younger than this when alerts were read.
 DECISION_MS = 30_000
 
 
@@ -51,10 +51,10 @@ def audit_export(
     memory_mb: int = DEFAULT_MEMORY_MB,
     step: Callable[[str], None] = lambda text: None,
 ) -> AuditResult:
-    """Recount an export and compare. ``step`` is told what is being done.
+    """Recount an export and compare. ``step`` is called with what is being done.
 
-    Raises NotAnExportError and RuleFileError. Files that are damaged are differences; if the events
-    cannot be read at all, the verdict says so.
+    Raises NotAnExportError and RuleFileError. Damaged files are differences; if the events cannot be read at
+    all, the verdict says so.
     """
     manifest = read_manifest(directory)
     step("checking files")
@@ -200,15 +200,15 @@ class _Audit:
                 continue
             if check.ambiguous(spike.broadcast_id):
                 self._notes.append(
-                    f"{spike.name} is not published; phases of the broadcast were told more than once, so "
-                    "whether it had to be depends on when it was decided"
+                    f"{spike.name} is not published; phases of the broadcast were reported more than once, "
+                    "so whether it should be depends on when it was decided"
                 )
             else:
                 self._missing(missing_spike(spike), check.closed_at_record_timestamp_ms(spike.start_ms))
         return expected
 
     def _missing(self, difference: Difference, since_ms: int) -> None:
-        """An alert that is not there: a difference, unless what it follows from was only just written."""
+        """A missing alert: a difference, unless what it follows from was only just written."""
         self._awaited += 1
         if since_ms > self._manifest.alerts.read_at_ms - DECISION_MS:
             self._notes.append(f"not yet decided when the alerts were read: {difference.text}")

@@ -1,4 +1,4 @@
-"""The outcome of an audit: verdict, figures, what differs; as an object and as JSON."""
+"""The outcome of an audit: verdict, figures and differences, as an object and as JSON."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class AuditResult:
     """All that an audit found.
 
     ``exact`` is true if everything could be compared and nothing differs. ``obstacle`` says why nothing
-    could be determined, if so. ``awaited`` counts alerts that are missing and may still come.
+    could be determined, if so. ``awaited`` counts alerts that are missing.
     """
 
     namespace: str
@@ -93,7 +93,7 @@ class AuditResult:
 
     @property
     def events(self) -> int:
-        """Events of the log up to the published positions, duplicates included."""
+        """Events of the log up to the published checkpoints, duplicates included."""
         return self.counts.events
 
     @property
@@ -103,7 +103,7 @@ class AuditResult:
 
     @property
     def duplicates(self) -> int:
-        """Events left out because their id was met before."""
+        """Events that do not count because their id was seen before."""
         return self.counts.duplicates
 
     def as_json(self) -> dict[str, Any]:

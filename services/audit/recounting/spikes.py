@@ -1,4 +1,4 @@
-"""Spikes again: which minutes of a broadcast stood out by which rule, from minutes that were recounted.
+"""Spikes recounted: which minutes of a broadcast stood out by which rule, from minutes that were recounted.
 
 Each rule of the file is recounted by itself. A published spike is compared as of the offsets that it names:
 with the phases known there and the minutes closed there. Missing ones are looked for as of the published
@@ -49,7 +49,7 @@ class _Phase:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What was known at some offsets: the phases, whose broadcast it is, the last minute that had closed."""
+    """What was known at some offsets: the phases, whose broadcast it is, the last closed minute."""
 
     phases: Mapping[str, int]
     account: str
@@ -72,9 +72,9 @@ def spikes_of(
     series = [_figure(minutes.get(start, {}), rule.metric) for start in range(begin, end + 1, MINUTE_MS)]
     found: list[Spike] = []
     calm = rule.quiet_minutes
-    for place, observed in enumerate(series):
-        start_ms = begin + place * MINUTE_MS
-        past = series[max(0, place - rule.window_minutes) : place]
+    for index, observed in enumerate(series):
+        start_ms = begin + index * MINUTE_MS
+        past = series[max(0, index - rule.window_minutes) : index]
         baseline = _median(past)
         enough = len(past) >= rule.min_history and observed >= rule.min_count
         high = start_ms >= first_live and enough and observed > rule.factor * baseline
@@ -119,7 +119,7 @@ class SpikeCheck:
             self._phases[broadcast_id].append(_Phase(*phase))
 
     def expected(self) -> list[Spike]:
-        """The spikes that follow from the log up to the published positions."""
+        """The spikes that follow from the log up to the published checkpoints."""
         offsets = dict(self._engine.rows("compare.checkpoints"))
         through_ms = self._closed_through_ms(offsets)
         return [
@@ -134,10 +134,10 @@ class SpikeCheck:
 
     def closed_at_record_timestamp_ms(self, start_ms: int) -> int:
         """The record time at which a minute had closed in every partition; 0 if none closed it."""
-        stamp: int | None = self._engine.value(
+        timestamp_ms: int | None = self._engine.value(
             "alerts.minute_closed_at", bound_ms=start_ms + MINUTE_MS + GRACE_MS
         )
-        return stamp or 0
+        return timestamp_ms or 0
 
     def check(self, published: PublishedSpike) -> Iterator[Difference]:
         """What is wrong with a published spike."""
@@ -181,17 +181,17 @@ class SpikeCheck:
 
     def _closed_through_ms(self, offsets: Mapping[int, int]) -> int:
         """The last start of a minute that was closed in every partition at these offsets; below 0: none."""
-        presents = []
+        stream_times = []
         for partition in self._partitions:
             stream_time = self._engine.value(
                 "alerts.stream_time_at", partition=partition, last_offset=offsets.get(partition, -1)
             )
-            presents.append(stream_time or 0)
-        return min(presents, default=0) - MINUTE_MS - GRACE_MS
+            stream_times.append(stream_time or 0)
+        return min(stream_times, default=0) - MINUTE_MS - GRACE_MS
 
 
 def missing_spike(found: Spike) -> Difference:
-    """The difference of a spike that was there, but not published."""
+    """The difference for a spike that was there, but not published."""
     text = (
         f"{found.name}: the minute from {moment(found.start_ms)} had {found.observed:,} against a median of "
         f"{found.baseline:,.1f}, but was never published"

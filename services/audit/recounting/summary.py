@@ -1,4 +1,4 @@
-"""An audit's outcome as lines for a terminal: what was read, what differs, who crossed what, the verdict."""
+"""An audit's outcome as lines for a terminal: what was read and compared, what differs, the verdict."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from services.audit.recounting.differences import moment
 from services.audit.recounting.milestones import Milestone
 from services.audit.recounting.result import AuditResult, Window, verdict_line
 
-#: Most lines of one sort; the report has all of them.
+#: The most lines of one sort; the report has all of them.
 LIMIT = 200
 
 

@@ -48,7 +48,7 @@ ALERT_SENT = Milestone(
 
 @dataclass
 class Receiver:
-    """A web server that answers as told, then 204; ``requests`` holds (headers, body) of what came."""
+    """A web server that gives these answers, then 204; ``requests`` holds (headers, body) of what came."""
 
     answers: list[tuple[int, dict[str, str]]] = field(default_factory=list)
     requests: list[tuple[dict[str, str], bytes]] = field(default_factory=list)

@@ -97,7 +97,7 @@ def test_the_default_rules_are_valid() -> None:
         ('[[spike]]\nname = "Über"', "spike 'Über': name (it is 'Über')"),
     ],
 )
-def test_a_wrong_file_is_refused_in_one_line(text: str, message: str) -> None:
+def test_a_wrong_file_is_rejected_in_one_line(text: str, message: str) -> None:
     """The line names the file, the rule and the key."""
     with pytest.raises(RulesError) as raised:
         parse_rules(text, "rules.toml")
@@ -148,7 +148,7 @@ def test_a_wrong_file_is_refused_in_one_line(text: str, message: str) -> None:
         ),
         (
             'scope = "account"\nmetric = "like"\nthresholds = [5]\nmatch = { accounts = [] }',
-            "match.accounts (it is []): an empty list fits nothing",
+            "match.accounts (it is []): an empty list matches nothing",
         ),
         (
             'scope = "hashtag"\nmetric = "like"\nthresholds = [5]\nmatch = { hashtags = ["a b"] }',
@@ -160,7 +160,7 @@ def test_a_wrong_file_is_refused_in_one_line(text: str, message: str) -> None:
         ),
     ],
 )
-def test_a_wrong_milestone_is_refused(keys: str, message: str) -> None:
+def test_a_wrong_milestone_is_rejected(keys: str, message: str) -> None:
     """What does not fit together is named, with the rule."""
     with pytest.raises(RulesError) as raised:
         parse_rules(f'[[milestone]]\nname = "big"\n{keys}', "rules.toml")

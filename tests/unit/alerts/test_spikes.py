@@ -76,7 +76,7 @@ def at(number: int) -> int:
 
 
 def closed(number: int) -> int:
-    """The present at which minute ``number`` is closed."""
+    """The stream time at which minute ``number`` is closed."""
     return at(number) + 65_000
 
 

@@ -78,7 +78,7 @@ async def audited(
 
 
 def lines(result: AuditResult) -> list[str]:
-    """What differs, as told to people."""
+    """What differs, line by line."""
     return [difference.line for difference in result.differences]
 
 
@@ -228,7 +228,7 @@ async def test_time_and_top_contributors_are_recounted_too(tmp_path: Path) -> No
     ]
 
 
-async def test_readings_are_judged_by_the_last_accepted_one(tmp_path: Path) -> None:
+async def test_readings_count_by_the_last_one_in_time(tmp_path: Path) -> None:
     """An older reading than the last one changes nothing; a sum over accounts takes each one's last."""
     stream = Stream(partitions=1)
     values = [(10, 90), (20, 120), (15, 5000), (30, 110), (40, 130)]
@@ -378,7 +378,7 @@ async def test_missing_false_and_wrong_spikes_are_named(tmp_path: Path) -> None:
 
 
 async def test_a_spike_before_its_minute_had_closed_is_false(tmp_path: Path) -> None:
-    """What is open cannot be judged, so a spike that stands before the end of its minute is false."""
+    """An open minute may still change, so a spike that stands before the end of its minute is false."""
     stream = broadcast([*BURST[:8]])
     spike(stream, 1, 7, 90, 10.0, as_of=[{"partition": 0, "offset": 0}, {"partition": 1, "offset": 0}])
     assert lines(await audited(stream, tmp_path)) == [
@@ -510,7 +510,7 @@ quiet_minutes = 1
 
 
 def decide(stream: Stream, *, every: int) -> None:
-    """Publish what the alerts service decides from what the aggregator's states tell, flush by flush."""
+    """Publish what the alerts service decides from what the aggregator's states publish, flush by flush."""
     rules = parse_rules(ALL_RULES, "rules")
     decided: set[str] = set()
     figures = Figures(stream.partitions)
@@ -532,7 +532,7 @@ def decide(stream: Stream, *, every: int) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 async def test_the_alerts_service_agrees(seed: int, tmp_path: Path) -> None:
-    """Whenever it looks, every alert that the service decides is right, each once, and none is missing."""
+    """Whenever it evaluates, every alert that the service decides is right, once, and none is missing."""
     stream = random_stream(seed, events=1500, started_once=True)
     for partition in stream.log:  # the last record of each partition, so that each is flushed at the end
         stream.append(partition, {"kind": "clock", "v": 1, "stream_time": START_MS, "source": "event"}, 2**41)

@@ -86,7 +86,7 @@ async def test_an_empty_stream_is_an_export_too(tmp_path: Path) -> None:
 
 
 async def test_what_is_no_export_is_not_overwritten(tmp_path: Path) -> None:
-    """A folder with anything else, even beside an export, or a file, is refused and stays as it is."""
+    """A folder with anything else, even beside an export, or a file, is rejected and stays as it is."""
     (tmp_path / "june").mkdir()
     (tmp_path / "june" / "thesis.txt").write_text("mine")
     with pytest.raises(ExportRejectedError, match=r"thesis\.txt"):
@@ -112,7 +112,7 @@ async def test_an_earlier_export_is_replaced_whole(tmp_path: Path) -> None:
 
 
 async def test_a_failure_leaves_what_was_there_and_no_half_export(tmp_path: Path) -> None:
-    """When the broker goes away in the middle, the former export is still there, and nothing else."""
+    """When the broker goes away in the middle, the earlier export is still there, and nothing else."""
 
     class Failing(FakeReader):
         async def stream(self, topic: str, spans: Iterable[Span]) -> AsyncIterator[list[Record]]:
@@ -132,7 +132,7 @@ async def test_a_failure_leaves_what_was_there_and_no_half_export(tmp_path: Path
 
 
 async def test_damage_is_named_by_file(tmp_path: Path) -> None:
-    """A changed, a missing and an added file are told apart, with the rows that are gone."""
+    """A changed, a missing and an added file are named, with the rows that are gone."""
     manifest = await random_stream(1, events=100).export(tmp_path / "june")
     (tmp_path / "june" / "totals.parquet").unlink()
     (tmp_path / "june" / "rules.toml").write_text("# changed")

@@ -68,14 +68,14 @@ def test_the_summary_says_what_was_compared() -> None:
 
 
 def test_the_summary_is_bounded() -> None:
-    """Of a thousand differences the first are told, and how many more there are."""
+    """Of a thousand differences the first are shown, and how many more there are."""
     lines = list(summary(replace(RESULT, differences=(FIGURE,) * 1000), limit=3))
     assert sum(line.startswith("DIFFERS") for line in lines) == 3
     assert "         and 997 more; --report FILE has all" in lines
 
 
-def test_the_summary_tells_who_crossed() -> None:
-    """A milestone is told with the event that crossed it and its address."""
+def test_the_summary_says_which_event_crossed() -> None:
+    """A milestone has a line with the event that crossed it and its address."""
     (line,) = [line for line in summary(replace(RESULT, milestones=(MILESTONE,))) if "crossed" in line]
     assert line == (
         "  milestone account twitter GansuTravel like 10: 12; crossed by event e9 of "

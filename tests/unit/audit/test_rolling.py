@@ -29,7 +29,7 @@ async def audited(stream: Stream, tmp_path: Path) -> AuditResult:
 
 
 def lines(result: AuditResult) -> list[str]:
-    """What differs, as told to people."""
+    """What differs, line by line."""
     return [difference.line for difference in result.differences]
 
 
@@ -103,7 +103,7 @@ async def test_right_rolling_counts_agree(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "name", "told"),
+    ("key", "name", "shown"),
     [
         (SECOND, ["account", "twitter", "GansuTravel"], "account twitter GansuTravel like in the 1 s from "
          "2026-06-21T23:20:00.000Z: published 3, recounted 2 (+1)"),
@@ -120,7 +120,7 @@ async def test_right_rolling_counts_agree(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 async def test_a_forged_bucket_is_named_with_its_size(
-    key: str, name: list[str], told: str, tmp_path: Path
+    key: str, name: list[str], shown: str, tmp_path: Path
 ) -> None:
     """One count too high by one, in a bucket of any width: one line with figures, bucket and partition."""
     stream = spread()
@@ -128,7 +128,7 @@ async def test_a_forged_bucket_is_named_with_its_size(
     assert [*name, "like"] in [row[:-1] for row in rows]
     stream.forged[1, key] = {"rows": [[*row[:-1], row[-1] + (row[:-2] == name)] for row in rows]}
     result = await audited(stream, tmp_path)
-    assert lines(result) == [f"DIFFERS  rolling {told} in partition 1"]
+    assert lines(result) == [f"DIFFERS  rolling {shown} in partition 1"]
     assert not result.exact
 
 
