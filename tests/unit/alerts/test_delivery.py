@@ -271,6 +271,19 @@ def test_a_webhook_that_cannot_work_is_rejected_at_start(
     assert secret is None or secret not in str(raised.value) or secret == "secret"  # a word of the message
 
 
+@pytest.mark.parametrize(("size", "good"), [(23, False), (24, True), (32, True), (64, True), (65, False)])
+async def test_a_secret_has_24_to_64_bytes(size: int, good: bool) -> None:
+    """As the specification says, in base64 after whsec_."""
+    secret = SecretStr("whsec_" + base64.b64encode(bytes(size)).decode())
+    alerts = AlertsSettings(terminal=False, webhook_url="http://h/x", webhook_secret=secret)
+    if good:
+        (channel,) = make_channels(alerts, metrics())
+        await channel.close()
+    else:
+        with pytest.raises(SettingsError, match=f"has {size} bytes"):
+            make_channels(alerts, metrics())
+
+
 def metrics() -> AlertsMetrics:
     return AlertsMetrics(NamespacedRegistry(), load_rules(None))
 

@@ -76,7 +76,13 @@ async def test_a_long_log_is_written_in_parts(tmp_path: Path, monkeypatch: pytes
     manifest = await stream.export(tmp_path / "june")
     parts = [file for file in manifest.files if file.path.startswith("events/")]
     assert len(parts) > 5
-    assert sum(part.rows or 0 for part in parts) == sum(part.entries for part in manifest.events.partitions)
+    tables = [pq.read_table(tmp_path / "june" / part.path) for part in parts]
+    assert [len(table) for table in tables] == [part.rows for part in parts]
+    assert max(map(len, tables)) < 200, "a batch of 40 to 70 rows at most beyond 100"
+    written = [row for table in tables for row in table.to_pylist()]
+    monkeypatch.undo()
+    await stream.export(tmp_path / "whole")
+    assert written == pq.read_table(tmp_path / "whole" / "events" / "part-00000.parquet").to_pylist()
 
 
 async def test_an_empty_stream_is_an_export_too(tmp_path: Path) -> None:
