@@ -72,7 +72,7 @@ class Spike(Alert):
     """A closed minute of a live broadcast was far above the median of the minutes before it."""
 
     kind: Literal["spike"] = "spike"
-    number: int = Field(description="counts the spikes of the broadcast from 1")
+    number: int = Field(description="counts the spikes of the broadcast by this rule, from 1")
     observed: int = Field(description="count of the minute that began at `occurred_at`")
     baseline: float = Field(description="median of the minutes before")
     window_minutes: int = Field(description="number of minutes that the median covers")

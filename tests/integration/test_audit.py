@@ -181,7 +181,7 @@ async def test_the_aggregator_is_waited_for_and_agrees(settings: Settings, tmp_p
 
 
 async def test_one_unit_too_many_gained_by_a_reading_is_named(settings: Settings) -> None:
-    """A forged course of a figure: exit 1, and one line with figure, difference and partition."""
+    """A forged history of a figure: exit 1, and one line with figure, difference and partition."""
     stream = Stream(partitions=4, rules=RULES)
     reading = {"kind": "reading", "v": 1, "occurred_at": START_MS, "platform": "twitter",
                "account": "GansuTravel", "metric": "followers"}  # fmt: skip
@@ -205,7 +205,7 @@ async def test_one_unit_too_many_gained_by_a_reading_is_named(settings: Settings
 
 async def test_readings_agree_after_an_aggregator_was_killed(settings: Settings, tmp_path: Path) -> None:
     """kill -9 while readings come in, and another worker goes on: what figures gained, lost, how often they
-    were corrected and reset are those of the log."""
+    were adjusted and reset are those of the log."""
     draw = random.Random(17)
 
     def records(first: int) -> list[tuple[int, bytes]]:

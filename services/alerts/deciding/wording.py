@@ -1,4 +1,4 @@
-"""The sentence of an alert: the figure first, then when, then what drove it. Pure."""
+"""The sentence of an alert: the figure first, then when, then the top contributors. Pure."""
 
 from __future__ import annotations
 
@@ -106,22 +106,25 @@ def _top_contributors(top_contributors: tuple[Contributor, ...], metric: str) ->
 
 def spike_text(
     title: str,
+    rule: str,
+    metric: str,
     at_ms: int,
     observed: int,
     baseline: float,
     minutes: int,
     top_contributors: tuple[Contributor, ...],
 ) -> str:
-    """E.g. ... 4.7x its normal rate (412 in the minute from 09:41 UTC vs 87 typical of the ...)."""
+    """E.g. ... 4.7x its normal rate (412 likes in the minute from 09:41 UTC vs 87 typical of the ...).
+
+    The rule comes last, in brackets: several rules may report the same minute.
+    """
     typical = f"{baseline:,.1f}".removesuffix(".0")
     multiple = f"{observed / baseline:,.1f}x its normal rate" if baseline else "far above its normal rate"
     text = (
         f"Live broadcast {title}, {day(at_ms)}: {multiple} "
-        f"({observed:,} in the minute from {clock_time(at_ms)} vs {typical} typical of the "
+        f"({quantity(observed, metric)} in the minute from {clock_time(at_ms)} vs {typical} typical of the "
         f"{minutes} minutes before)"
     )
-    return (
-        f"{text}; {listing(quantity(d.count, d.name) for d in top_contributors)}"
-        if top_contributors
-        else text
-    )
+    if top_contributors:
+        text += f"; {listing(quantity(part.count, part.name) for part in top_contributors)}"
+    return f"{text} [{rule}]"

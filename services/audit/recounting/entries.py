@@ -1,7 +1,7 @@
 """The log as rows: each entry of each record becomes one row, whether it is an event or not.
 
 This is the audit's own reading of the log contract (schemas.events). It shares no code with the aggregator:
-what both say of the same bytes is compared, not assumed.
+what both make of the same bytes is compared, not assumed.
 
 A field that is added to the contract becomes a column of its name here (``_LEFT_OUT`` aside). What is counted
 by it is written in ``sql/recount.sql``.
@@ -27,8 +27,8 @@ _LEFT_OUT = {
     "actor": frozenset({"id", "name"}),
 }
 _MODELS: dict[str, type[BaseModel]] = {**MODELS, "actor": Actor}
-#: One row per log entry. ``index`` is the place in the record's array. ``problem`` says why an entry is no
-#: event; of such an entry only the address and the problem are known.
+#: One row per log entry. ``index`` is its index in the record's array. ``problem`` says why an entry is no
+#: event; such a row has only its address and the problem.
 SCHEMA = pa.schema(
     [
         pa.field("partition", pa.int32(), nullable=False),
@@ -111,7 +111,7 @@ class _Actor(msgspec.Struct):
 
 
 class _Entry(msgspec.Struct, tag_field="kind", kw_only=True):
-    """A kind has the fields that the contract gives it; what else an entry holds is passed over."""
+    """A kind has the fields that the contract gives it; other fields of an entry are ignored."""
 
     v: Literal[1] = 1
 
@@ -200,7 +200,7 @@ _ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def parse_record(value: bytes | None) -> Sequence[_Entry]:
-    """The entries of a record, in order. A record that cannot be taken apart is one entry with a problem."""
+    """The entries of a record, in order. A record that cannot be parsed is one entry with a problem."""
     try:
         return _many.decode(value or b"")
     except _ERRORS:
@@ -224,7 +224,7 @@ def _parse_piecewise(value: bytes) -> list[_Entry]:
 
 
 class Rows:
-    """Gathers records as rows, column by column, until they are taken as one Arrow batch."""
+    """Collects records as rows until they are taken as one Arrow batch."""
 
     def __init__(self) -> None:
         self._addresses: list[tuple[int, int, int, int]] = []
@@ -240,12 +240,12 @@ class Rows:
         self._addresses += [(partition, offset, index, timestamp_ms) for index in range(len(entries))]
 
     def take(self) -> pa.RecordBatch:
-        """All rows so far, in the order they came; afterwards there are none."""
+        """All rows so far, in the order in which they came; then none are left."""
         entries, addresses = self._entries, self._addresses
         self._entries, self._addresses = [], []
         actors = [getattr(entry, "actor", None) for entry in entries]
         columns: dict[str, list[Any]] = {
-            **{name: [address[place] for address in addresses] for place, name in enumerate(_ADDRESS)},
+            **{name: [address[column] for address in addresses] for column, name in enumerate(_ADDRESS)},
             **{
                 column: [getattr(entry, name, None) for entry in entries]
                 for column, name in _ATTRIBUTES.items()

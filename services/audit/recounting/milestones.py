@@ -1,7 +1,7 @@
-"""Milestones again: the figure where each was decided, the event that crossed it, and those that are missing.
+"""Milestones recounted: the figure where each was decided, the event that crossed it, and those missing.
 
-A milestone's figure is a sum over hits of its series. Accounts are summed up for the scopes platform and
-matrix; a reading counts as the change that it makes to the account's last one, so that readings add up too.
+A milestone's figure is a sum over hits of its series. The scopes platform and all_accounts are sums over
+accounts. A reading counts as the change that it makes to the account's last one, so readings add up too.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def expected_milestones(
 
 
 class MilestoneCheck:
-    """Checks published milestones, and finds where the missing ones were crossed.
+    """Checks published milestones, and finds where missing ones were crossed.
 
     ``ends`` gives, per partition, the offset after the last one of the log.
     """
@@ -169,7 +169,7 @@ class MilestoneCheck:
 
 
 def missing_milestone(found: Milestone) -> Difference:
-    """The difference of a milestone that was reached, but not published."""
+    """The difference for a milestone that was reached, but not published."""
     crossing = found.crossing
     by = f" by event {crossing.event_id} at {moment(crossing.occurred_at_ms)}" if crossing else ""
     text = f"reached{by}, recounted {found.recounted or 0:,}, but never published"

@@ -1,7 +1,7 @@
 """The alert rules, read for the recount: which thresholds a figure has, which minutes are spikes.
 
 The rule file is the published criterion of every alert (services/alerts/rules.toml documents it). It is read
-here again by code of the audit's own, leniently: the alerts service refuses a file that is wrong.
+here again by code of the audit's own, leniently: the alerts service rejects a file that is wrong.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ def rules_text(path: Path | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """Which subjects a rule is for: a list of globs for each sort of name; a list that is absent fits all."""
+    """Which subjects a rule is for: lists of globs by sort of name; without a list, all names match."""
 
     globs: Mapping[str, Sequence[str]]
 
     def matches(self, sort: str, *names: str) -> bool:
-        """Whether one of the names fits one of the globs for names of this sort."""
+        """Whether one of the names matches one of the globs for names of this sort."""
         globs = self.globs.get(sort)
         return globs is None or any(fnmatchcase(name, glob) for name in names for glob in globs)
 
@@ -110,7 +110,7 @@ class MilestoneRule:
 
 @dataclass(frozen=True, slots=True)
 class SpikeRule:
-    """When a minute of a broadcast is a spike; the first rule that fits a broadcast is its rule."""
+    """When a minute of a broadcast is a spike. Every rule that matches a broadcast counts for itself."""
 
     name: str
     metric: str
