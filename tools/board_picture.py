@@ -81,7 +81,6 @@ _FORMAT = """\
 <clipPath id="{unique_id}-clip-terminal">
 <rect width="{terminal_width}" height="{terminal_height}"/>
 </clipPath>
-{lines}
 </defs>
 {chrome}
 <g transform="translate({terminal_x}, {terminal_y})" clip-path="url(#{unique_id}-clip-terminal)">
@@ -181,6 +180,9 @@ def picture(scenario: Scenario, until_ms: int = UNTIL_MS) -> str:
     )  # fmt: skip
     console.print(_Cells(Frame(snapshot, context, LINES)))
     svg = console.export_svg(title="make demo", theme=_THEME, code_format=_FORMAT, unique_id="board")
+    svg = re.sub(
+        r' clip-path="url\(#board-line-\d+\)"', "", svg
+    )  # fitted text needs none, and the last is dangling
     return re.sub(r'(<text class="board-r[^>]*textLength=")[^"]*("[^>]*>)([^<]*)', _exact_length, svg)
 
 

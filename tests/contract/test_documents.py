@@ -83,6 +83,7 @@ def test_the_picture_of_the_board_fetches_nothing() -> None:
     fetched = re.findall(r"url\((?!#)[^)]*\)|@import|@font-face|href|<script|<image", svg)
     assert not fetched, fetched
     assert len(svg.encode()) < 300_000
+    assert set(re.findall(r"url\(#([^)]*)\)", svg)) <= set(re.findall(r' id="([^"]*)"', svg))
 
 
 def test_chinese_characters_have_two_cells_each_in_the_picture() -> None:
