@@ -79,7 +79,7 @@ class LoadDisplay:
         elif before:
             self._say(
                 f"{report.name}: going on after row {before.rows:,} (line {before.lines:,}), "
-                "where it was interrupted; --restart begins anew"
+                "where it was interrupted; --restart begins again"
             )
         if self._bar:
             if self._task is not None:
