@@ -57,6 +57,7 @@ from schemas.codec import decode_one, encode_entries
 from schemas.hashtags import AliasTable
 from schemas.totals import TotalsView
 from services.aggregate.counting.dedup import DedupWindow
+from services.aggregate.counting.entries import take_changes
 from services.aggregate.counting.partition_state import PartitionState
 
 log = []
@@ -72,7 +73,7 @@ def count(*events):
     state = PartitionState(0, DedupWindow(1000, 2))
     for offset, record in enumerate(log):  # record by record, so that the decoder learns the names
         state.apply(offset, record)
-    changes = state.take_changes()
+    changes = take_changes(state)
     view = TotalsView()
     for key, value in changes:
         view.apply(0, key, value)
