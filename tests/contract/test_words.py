@@ -52,7 +52,7 @@ TEXTS = (
     Text(
         "generation",
         "dedup segment",
-        unless=r"duplicates-by-generations|generation[ _]id",
+        unless=r"generation[ _]id",
         folders=(
             "bench/", "docs/", "schemas/", "services/aggregate/", "services/audit/", "services/runtime/",
             "tests/",
@@ -315,7 +315,6 @@ def test_what_english_and_others_need_is_allowed() -> None:
         ("letter", "dead letter, dead-letters, DeadLetter, dead_letters; 7 letters, letters and digits"),
         ("letter", "a dead\n    # letter"),
         ("refused", "Connection refused, ConnectionRefusedError"),
-        ("generation", "docs/adr/0005-duplicates-by-generations.md"),
         ("the present", "freeze the present schemas"),
     ):
         assert lines_with(rules[word], text) == []
