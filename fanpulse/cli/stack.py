@@ -132,7 +132,9 @@ def _up_here(settings: Settings, workers: int) -> None:
     console.print(_headline(settings), soft_wrap=True)
     try:
         asyncio.run(
-            until_signal(settings, workers, console_reporter(console), DownloadProgress(console), _print_ready)
+            until_signal(
+                settings, workers, console_reporter(console), DownloadProgress(console), _print_ready
+            )
         )
     except AlreadyUpError as error:
         _fail(error, Exit.ALREADY_UP)
