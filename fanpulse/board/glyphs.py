@@ -12,8 +12,8 @@ def sparkline(values: Sequence[int], width: int) -> str:
     """The newest ``width`` values, scaled to the greatest of them. A value above 0 is always visible."""
     shown = list(values)[-width:] if width > 0 else []
     most = max(shown, default=0)
-    marks = [EIGHTHS[_level(value, most, 8)] for value in shown]
-    return "".join(marks).rjust(width)
+    glyphs = [EIGHTHS[_level(value, most, 8)] for value in shown]
+    return "".join(glyphs).rjust(width)
 
 
 def bar(share: float, width: int) -> str:

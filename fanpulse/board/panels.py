@@ -75,11 +75,11 @@ def chart(
     most = round_up(max(10, *values))
     styles = [style(start) for start in starts]
     lines = []
-    for row, marks in enumerate(columns(values, height - 1, most)):
+    for row, cells in enumerate(columns(values, height - 1, most)):
         scale = wording.compact(most) if row == 0 else "0" if row == height - 2 else ""
         line = join((f"{scale:>{_AXIS - 1}} ", DIM))
-        for mark, column_style in zip(marks, styles, strict=True):
-            line.append(mark, column_style)
+        for cell, column_style in zip(cells, styles, strict=True):
+            line.append(cell, column_style)
         lines.append(fit(line, width))
     return [*lines, _time_axis(starts, width)]
 

@@ -124,15 +124,15 @@ def _progress(demo: DemoProgress, width: int) -> Text:
     return fit(join(line, (retry_text, WARN), (figures, DIM)), width)
 
 
-_MARKS = {"up": ("●", GOOD), "starting": ("◌", WARN), "down": ("✗", BAD)}
+_SYMBOLS = {"up": ("●", GOOD), "starting": ("◌", WARN), "down": ("✗", BAD)}
 
 
 def _footer(snapshot: Snapshot, context: ViewContext, width: int) -> Text:
     left = join(" ")
     for each in context.health:
-        mark, style = _MARKS.get(each.state, ("?", WARN))
+        symbol, style = _SYMBOLS.get(each.state, ("?", WARN))
         words = each.name if each.state == "up" else f"{each.name} {each.state}"
-        left.append_text(join((f"{mark} ", style), (words, "" if each.state == "up" else style), "  "))
+        left.append_text(join((f"{symbol} ", style), (words, "" if each.state == "up" else style), "  "))
     notes = []
     if width >= _ROOMY:
         notes.append(f"{snapshot.duplicates:,} duplicates")

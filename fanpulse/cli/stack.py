@@ -132,7 +132,9 @@ def _up_here(settings: Settings, workers: int) -> None:
     console.print(_headline(settings), soft_wrap=True)
     try:
         asyncio.run(
-            until_signal(settings, workers, console_reporter(console), DownloadProgress(console), _tell_ready)
+            until_signal(
+                settings, workers, console_reporter(console), DownloadProgress(console), _print_ready
+            )
         )
     except AlreadyUpError as error:
         _fail(error, Exit.ALREADY_UP)
@@ -160,8 +162,8 @@ def _up_detached(settings: Settings, workers: int) -> None:
         )
     except DetachError as error:
         _fail(error, error.code)
-    _tell_ready(status)
-    console.print("[cyan]fanpulse down[/cyan] ends it")
+    _print_ready(status)
+    console.print("stop it with [cyan]fanpulse down[/cyan]")
 
 
 def _run_detached(settings: Settings, workers: int, descriptor: int) -> None:
@@ -190,16 +192,16 @@ def _fail(error: Exception, code: int) -> NoReturn:
 
 def _headline(settings: Settings) -> str:
     name = f"[bold]{settings.namespace}[/bold]" if settings.namespace else "the stack"
-    return f"starting {name}, its state in {escape(str(settings.state_dir))}"
+    return f"starting {name}; its state is in {escape(str(settings.state_dir))}"
 
 
-def _tell_ready(status: Status) -> None:
+def _print_ready(status: Status) -> None:
     ingest = status["ingest"][0]["url"]
     console.print("[bold green]ready[/bold green]: send events to", f"{ingest}/v1/events", soft_wrap=True)
 
 
 def _table(status: Status) -> Table:
-    """One line for each process."""
+    """A table with one line per process."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("service", "pid", "address", "health"):
         table.add_column(heading, overflow="fold")

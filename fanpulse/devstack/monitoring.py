@@ -87,18 +87,36 @@ def grafana_process(
     prometheus_url: str | None,
     inherited_fds: Sequence[int],
 ) -> HttpProcess:
-    """Grafana with our dashboards. It listens on the loopback address, so whoever is on this machine can look
-    without a login. Nobody can edit, since the dashboards are generated."""
+    """Grafana with our dashboards."""
     binary, home = found
     port = Ports(state_paths.ports).choose("grafana", fixed={"grafana": stack.grafana_port})["grafana"]
     url = f"http://{HOST}:{port}"
     state_paths.grafana.mkdir(parents=True, exist_ok=True)
     command = [binary, "server"] if Path(binary).name == "grafana" else [binary]
+    variables = _grafana_variables(state_paths.grafana, port, prometheus_url or f"http://{HOST}:9090")
+    return HttpProcess(
+        "grafana",
+        "grafana",
+        [*command, "--homepath", str(home)],
+        url=url,
+        entry={"url": url},
+        log=state_paths.log("grafana"),
+        env={**os.environ, **variables},
+        cwd=state_paths.grafana,
+        inherited_fds=inherited_fds,
+        health_path="/api/health",
+        ready_path="/api/health",
+    )
+
+
+def _grafana_variables(folder: Path, port: int, prometheus_url: str) -> dict[str, str]:
+    """Grafana's configuration. It listens on the loopback address, so only users of this machine can see it,
+    without a login. Nobody can edit the dashboards, since they are generated."""
     dashboards = GRAFANA_FILES / "dashboards"
-    variables = {
-        "GF_PATHS_DATA": str(state_paths.grafana / "data"),
-        "GF_PATHS_LOGS": str(state_paths.grafana / "logs"),
-        "GF_PATHS_PLUGINS": str(state_paths.grafana / "plugins"),
+    return {
+        "GF_PATHS_DATA": str(folder / "data"),
+        "GF_PATHS_LOGS": str(folder / "logs"),
+        "GF_PATHS_PLUGINS": str(folder / "plugins"),
         "GF_PATHS_PROVISIONING": str(GRAFANA_FILES / "provisioning"),
         "GF_SERVER_HTTP_ADDR": HOST,
         "GF_SERVER_HTTP_PORT": str(port),
@@ -115,21 +133,8 @@ def grafana_process(
         "GF_NEWS_NEWS_FEED_ENABLED": "false",
         "GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH": str(dashboards / "fanpulse-live.json"),
         "DASHBOARDS_PATH": str(dashboards),
-        "PROMETHEUS_URL": prometheus_url or f"http://{HOST}:9090",
+        "PROMETHEUS_URL": prometheus_url,
     }
-    return HttpProcess(
-        "grafana",
-        "grafana",
-        [*command, "--homepath", str(home)],
-        url=url,
-        entry={"url": url},
-        log=state_paths.log("grafana"),
-        env={**os.environ, **variables},
-        cwd=state_paths.grafana,
-        inherited_fds=inherited_fds,
-        health_path="/api/health",
-        ready_path="/api/health",
-    )
 
 
 def _prometheus_folder(folder: Path, targets: Iterable[HttpProcess]) -> Path:
