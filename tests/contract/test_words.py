@@ -85,7 +85,8 @@ TEXTS = (
         "refused",
         "rejected",
         pattern=r"refus(e|es|ed|als?|ing)\b",
-        unless=r"connections? (is |are |was |were )?refused|refused connections?|ConnectionRefused|ECONNREFUSED",
+        unless=r"connections? (is |are |was |were )?refused|refused connections?"
+        r"|ConnectionRefused|ECONNREFUSED",
     ),
     Text("withheld", "suppressed", pattern=r"\bwithh[eo]ld"),
     Text("amount", "metric value", folders=("services/alerts/", "tests/unit/alerts/")),
