@@ -1,4 +1,4 @@
-"""The documents point at things that exist."""
+"""What the documents name exists: files, modules, commands and targets."""
 
 from __future__ import annotations
 
@@ -19,13 +19,25 @@ from tools import board_picture, settings_page, tidy
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md")])
+#: What the pages are searched for: in prose between backticks, or as a line of a block of code.
+LINKS = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
+FILES = re.compile(r"`([\w./-]+\.(?:py|sql|yml|yaml|toml|lock))`")
+MODULES = re.compile(r"python -m ([\w.]+)")
+COMMANDS = re.compile(r"(?:^(?: {4})?|`|&& |\$\()fanpulse ([a-z-]+)", re.MULTILINE)
+TARGETS = re.compile(r"(?:^(?: {4})?|`)make ((?:[a-z]+ ?)+)", re.MULTILINE)
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
+@pytest.mark.parametrize("pattern", [LINKS, FILES, MODULES, COMMANDS, TARGETS], ids=lambda each: each.pattern)
+def test_each_pattern_finds_something_on_the_pages(pattern: re.Pattern[str]) -> None:
+    """A pattern that finds nothing would let every page pass."""
+    assert sum(len(pattern.findall(page.read_text("utf-8"))) for page in PAGES) >= 5
+
+
 @pages
-def test_links_within_the_repository_lead_somewhere(page: Path) -> None:
+def test_links_within_the_repository_have_a_target(page: Path) -> None:
     """Every relative link of a page is a file or folder."""
-    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
+    for target in LINKS.findall(page.read_text("utf-8")):
         if "://" not in target:
             assert (page.parent / target).exists(), target
 
@@ -35,7 +47,7 @@ def test_files_that_a_page_names_exist(page: Path) -> None:
     """A path in backticks is a file of the repository; a bare name is that of one."""
     text = page.read_text("utf-8")
     known = {path.name for path in tidy.tracked()}
-    for name in re.findall(r"`([\w./-]+\.(?:py|sql|yml|yaml|toml|lock))`", text):
+    for name in FILES.findall(text):
         if "/" in name:
             assert (ROOT / name).exists() or (ROOT / "services" / "alerts" / name).exists(), name
         else:
@@ -43,9 +55,9 @@ def test_files_that_a_page_names_exist(page: Path) -> None:
 
 
 @pages
-def test_modules_that_a_page_tells_to_run_exist(page: Path) -> None:
+def test_modules_that_a_page_runs_exist(page: Path) -> None:
     """`python -m tools.tidy` can be run."""
-    for module in re.findall(r"python -m ([\w.]+)", page.read_text("utf-8")):
+    for module in MODULES.findall(page.read_text("utf-8")):
         path = ROOT / module.replace(".", "/")
         assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), module
 
@@ -55,7 +67,7 @@ def test_commands_that_a_page_shows_exist(page: Path) -> None:
     """`fanpulse load` is a command."""
     commands = {command.name or command.callback.__name__ for command in build_app().registered_commands}
     commands |= {str(group.name) for group in build_app().registered_groups}
-    for command in re.findall(r"(?:^|`|&& |\$\()fanpulse ([a-z-]+)", page.read_text("utf-8"), re.MULTILINE):
+    for command in COMMANDS.findall(page.read_text("utf-8")):
         assert command in commands, command
 
 
@@ -63,7 +75,7 @@ def test_commands_that_a_page_shows_exist(page: Path) -> None:
 def test_make_targets_that_a_page_shows_exist(page: Path) -> None:
     """`make demo` is a target."""
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    for line in re.findall(r"(?:^|`)make ((?:[a-z]+ ?)+)", page.read_text("utf-8"), re.MULTILINE):
+    for line in TARGETS.findall(page.read_text("utf-8")):
         assert set(line.split()) <= targets, line
 
 

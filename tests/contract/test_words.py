@@ -62,7 +62,7 @@ TEXTS = (
         "the present",
         "stream time",
         pattern=r"\bthe present\b",
-        unless=r"the present (schema|row|place|one|version)s?\b",
+        unless=r"the present (schema|row|place|one|version|selection|end)s?\b",
     ),
     Text("handful", "poll batch"),
     Text("read ahead", "warm-up", pattern=r"read[ _-]?ahead"),
@@ -71,20 +71,22 @@ TEXTS = (
     Text("CountsCollector", "ProgressCollector"),
     Text("remainder", "other"),
     Text("parcel", "publish request"),
-    Text("ticket", "pending acknowledgement"),
+    Text("ticket", "pending acknowledgement", folders=("services/ingest/", "tests/unit/ingest/")),
     Text("impediment", "not_ready_reason"),
     Text(
         "letter",
         "dead letter",
         pattern=r"letters?\b",
-        unless=r"dead[\s_#*-]*letters?|(case|capital|small|latin|no|of|\d+) letters?"
+        unless=r"dead[\s_#*-]*letters?|(case|capital|small|latin|composed|no|of|two|\d+) letters?"
         r"|letters?,? (and|or|of|digits?)\b",
+        folders=("CONTRIBUTING.md", "README.md", "docs/", "fanpulse/", "schemas/", "services/", "tests/"),
     ),
     Text(
         "refused",
         "rejected",
         pattern=r"refus(e|es|ed|als?|ing)\b",
-        unless=r"connections? (is |are |was |were )?refused|ConnectionRefused|ECONNREFUSED",
+        unless=r"connections? (is |are |was |were )?refused|refused connections?"
+        r"|ConnectionRefused|ECONNREFUSED",
     ),
     Text("withheld", "suppressed", pattern=r"\bwithh[eo]ld"),
     Text("amount", "metric value", folders=("services/alerts/", "tests/unit/alerts/")),

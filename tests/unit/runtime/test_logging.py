@@ -56,7 +56,7 @@ def fail_with_a_secret() -> None:
     """Logs an exception from a function that has something to hide."""
     secret = "hunter" + str(2)
     try:
-        raise ValueError(f"broken after {len(secret)} letters")
+        raise ValueError(f"broken after {len(secret)} characters")
     except ValueError:
         structlog.get_logger("ours").exception("failed")
 
@@ -69,7 +69,7 @@ def test_a_traceback_shows_no_values(
     logging.configure("info", fmt)
     fail_with_a_secret()
     error = capsys.readouterr().err
-    assert "broken after 7 letters" in error
+    assert "broken after 7 characters" in error
     assert "hunter2" not in error
 
 
