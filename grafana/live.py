@@ -124,7 +124,7 @@ def _figures() -> Row:
             "Milestones and spikes",
             "Decided since the alerts service started. Each is in engagement.alerts.v1 once.",
             "short",
-            Query(f"{known(f'sum({decided})')} unless on () sum({decided})", "alerts"),
+            Query(f"vector(NaN) unless on () sum({decided})", "alerts"),
             Query(f"sum by (kind) ({decided})", "{{kind}}"),
         ),
         widths=(4, 4, 4, 3, 3, 3, 3),

@@ -29,7 +29,7 @@ from services.ingest.metrics import IngestMetrics
 
 ACCOUNTS = (("twitter", "GansuTravel"), ("facebook", "VisitGansu"), ("instagram", "visitgansu"))
 TAGS = ("GansuHeritage", "FuxiCeremony", "多彩甘肃")
-#: Two series of each kind have names, the third is in the remainder.
+#: Two series of each kind have names, the third is in `_other`.
 TOP = 2
 
 

@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.observability.exposition import ACCOUNTS
 from tests.observability.prometheus import Prometheus
 from tests.support.processes import eventually
+from tests.support.promql import parse
 
 ROOT = Path(__file__).parents[2]
 BOARDS = {
@@ -29,9 +30,10 @@ RULES: list[dict[str, Any]] = [
     for group in yaml.safe_load(path.read_text())["groups"]
     for rule in group["rules"]
 ]
-#: Silent while nothing is wrong.
-QUIET = {"Alerts decided"}
-METRIC = re.compile(r"\b(?:[a-z_]+:)?fanpulse_[a-z_]+(?::[a-z0-9]+)?\b")
+RECORDED: dict[str, str] = {rule["record"]: rule["expr"] for rule in RULES if "record" in rule}
+PROMQL_OF_README = re.findall(r"```promql\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+#: A stat has a second query for the case that the first has no series.
+ONLY_IF_ABSENT = " unless on () "
 
 
 def fill(expr: str) -> str:
@@ -42,12 +44,36 @@ def fill(expr: str) -> str:
     return expr
 
 
-def queries() -> list[str]:
-    """All PromQL that people or machines send."""
+def shown() -> list[str]:
+    """All PromQL by which people see something: of dashboards, of alerts, and of README."""
     texts = [target["expr"] for _, panel in PANELS for target in panel["targets"]]
     texts += [each["expr"] for board in BOARDS.values() for each in board["annotations"]["list"]]
-    texts += [each["definition"] for board in BOARDS.values() for each in board["templating"]["list"][1:]]
-    return texts + [rule["expr"] for rule in RULES]
+    for board in BOARDS.values():
+        for variable in board["templating"]["list"][1:]:
+            texts += re.findall(r"^label_values\((.+), \w+\)$", variable["definition"])
+    texts += [rule["expr"] for rule in RULES if "alert" in rule]
+    for block in PROMQL_OF_README:
+        texts += [re.sub(r"(?m)^#.*$", "", part) for part in block.split("\n\n")]
+    return texts
+
+
+def queries() -> list[str]:
+    """All PromQL that people or machines send."""
+    return [*shown(), *RECORDED.values()]
+
+
+def metrics(exprs: list[str]) -> set[str]:
+    """The metrics that queries select, ALERTS of Prometheus itself aside."""
+    return {selector.metric for expr in exprs for selector in parse(expr).selectors} - {"ALERTS"}
+
+
+def seen() -> set[str]:
+    """The metrics that people see, by themselves or in what is recorded of them."""
+    found, fresh = set[str](), metrics(shown())
+    while fresh:
+        found |= fresh
+        fresh = metrics([RECORDED[name] for name in fresh if name in RECORDED]) - found
+    return found
 
 
 @pytest.mark.parametrize(
@@ -58,21 +84,24 @@ def queries() -> list[str]:
 def test_a_panel_shows_something(
     prometheus: Prometheus, panel: dict[str, Any], target: dict[str, Any]
 ) -> None:
-    """Each query of each panel gives series with figures, as of now and over a range."""
+    """Each query of each panel gives series with figures, as of now and over a range, with the labels that
+    its legend names; the query for an absent figure gives none, since nothing is absent."""
     expr = fill(target["expr"])
-    if panel["title"] in QUIET or " unless on () " in expr:
-        prometheus.query(expr)
-    else:
-        prometheus.until(
-            expr, lambda found: any(value == value for _, value in found), f"panel {panel['title']}"
-        )
+    if ONLY_IF_ABSENT in expr:
+        prometheus.until(expr, lambda found: not found, f"panel {panel['title']}")
+        return
+    prometheus.until(expr, lambda found: any(value == value for _, value in found), panel["title"])
+    # The traffic of the test is of the stream without a name.
+    named = set(re.findall(r"{{(\w+)}}", target["legendFormat"])) - {"namespace"}
+    for labels, _ in prometheus.query(expr):
+        assert named <= set(labels), labels
     if target["range"]:
-        assert isinstance(prometheus.query_range(expr), list)
+        assert prometheus.query_range(expr)
 
 
 def test_every_metric_that_is_asked_for_exists(prometheus: Prometheus) -> None:
     """A renamed metric would leave an empty panel, or an alert that never fires."""
-    wanted = {name for expr in queries() for name in METRIC.findall(expr)}
+    wanted = metrics(queries())
     assert len(wanted) > 40
 
     def missing() -> set[str]:
@@ -84,18 +113,21 @@ def test_every_metric_that_is_asked_for_exists(prometheus: Prometheus) -> None:
 
 
 def test_every_label_that_a_query_names_exists(prometheus: Prometheus) -> None:
-    """`by (platfrom)` would be an empty label and no error."""
-    known = set(prometheus.get("labels")) | {"le", "namespace"}
-    groups = re.compile(r"\b(?:by|without|on|ignoring) ?\(([^()]*)\)")
-    named = {
-        label.strip() for expr in queries() for found in groups.findall(expr) for label in found.split(",")
+    """`by (platfrom)` or `{platfrom="x"}` would be an empty label and no error."""
+    known = set(prometheus.get("labels")) | {"le", "namespace", "alertname", "alertstate"}
+    named = {label for expr in queries() for label in parse(expr).labels}
+    named |= {
+        matcher.label
+        for expr in queries()
+        for selector in parse(expr).selectors
+        for matcher in selector.matchers
     }
-    assert named - {""} - known == set()
+    assert named >= {"platform", "account", "hashtag", "window", "partition", "job"}
+    assert named - known == set()
 
 
 def test_every_exported_metric_is_shown_or_alerted_on(prometheus: Prometheus) -> None:
     """What nobody looks at need not be exported."""
-    used = {name for expr in queries() for name in METRIC.findall(expr)}
     exported = set()
     for target in prometheus.get("targets", state="active")["activeTargets"]:
         with urllib.request.urlopen(target["scrapeUrl"], timeout=10) as answer:
@@ -109,8 +141,7 @@ def test_every_exported_metric_is_shown_or_alerted_on(prometheus: Prometheus) ->
                 if not sample.name.endswith("_created")
             }
     assert exported
-    used = {re.sub(r"_bucket$", "", name) for name in used}
-    assert exported - used == set()
+    assert exported - {re.sub(r"_bucket$", "", name) for name in seen()} == set()
 
 
 def test_all_three_services_are_scraped(prometheus: Prometheus) -> None:
@@ -120,8 +151,8 @@ def test_all_three_services_are_scraped(prometheus: Prometheus) -> None:
     assert jobs == {"fanpulse-ingest", "fanpulse-aggregate", "fanpulse-alerts"}
 
 
-def test_series_with_names_and_the_remainder_add_up(prometheus: Prometheus) -> None:
-    """The sum over all accounts, the remainder included, is the sum over all hashtags: each event has one."""
+def test_series_with_names_and_the_sum_of_the_others_add_up(prometheus: Prometheus) -> None:
+    """The sum over all accounts, `_other` included, is the sum over all hashtags: each event has one."""
     difference = (
         'sum(account:fanpulse_account_events:total{action="like"}) '
         '- sum(hashtag:fanpulse_hashtag_events:total{action="like"})'
@@ -136,7 +167,18 @@ def test_series_with_names_and_the_remainder_add_up(prometheus: Prometheus) -> N
     eventually(lambda: len(names()) == len(ACCOUNTS) and "_other" in names(), 40, f"series; are {names()}")
 
 
-def test_no_alert_fires_while_nothing_is_wrong(prometheus: Prometheus) -> None:
-    """The one that may: the traffic of this test holds entries that are no events, on purpose."""
-    firing = {labels["alertname"] for labels, _ in prometheus.query('ALERTS{alertstate="firing"}')}
-    assert firing <= {"FanpulseLogUnreadable"}
+def test_no_condition_of_an_alert_holds_while_nothing_is_wrong(prometheus: Prometheus) -> None:
+    """None is firing or about to, once every target is scraped, but the one that has to: the traffic of this
+    test holds entries that are no events."""
+    prometheus.until("up == 1", lambda found: len(found) == 3, "three targets are up")
+    wanted = {"FanpulseLogUnreadable"}
+
+    def holding() -> set[str]:
+        return {labels["alertname"] for labels, _ in prometheus.query("ALERTS")}
+
+    eventually(lambda: holding() == wanted, 40, f"the only alert; are {holding()}")
+    evaluated = [rule for group in prometheus.get("rules")["groups"] for rule in group["rules"]]
+    assert {rule["name"] for rule in evaluated if rule["type"] == "alerting"} == {
+        rule["alert"] for rule in RULES if "alert" in rule
+    }
+    assert {rule["name"]: rule["lastError"] for rule in evaluated if rule.get("lastError")} == {}

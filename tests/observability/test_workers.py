@@ -225,7 +225,9 @@ def test_sums_of_an_account_neither_double_nor_dip(story: Story) -> None:
     assert set(expected) == set(ACCOUNTS)
     for account in ACCOUNTS:
         settle(story, TOTAL.replace('account!="_other"', f'account="{account}"'), expected[account])
-    for account, values in story.recorded(TOTAL).items():
+    recorded = story.recorded(TOTAL)
+    assert set(recorded) == set(ACCOUNTS)
+    for account, values in recorded.items():
         assert falls(values) == []
         never_above(story, values, account)
         assert values[-1][1] == expected[account]
@@ -255,7 +257,9 @@ def test_rolling_sums_neither_double_nor_dip(story: Story) -> None:
     expected = recount(story)
     for account in ACCOUNTS:
         settle(story, ROLLING.replace('account!="_other"', f'account="{account}"'), expected[account])
-    for account, values in story.recorded(ROLLING).items():
+    recorded = story.recorded(ROLLING)
+    assert set(recorded) == set(ACCOUNTS)
+    for account, values in recorded.items():
         never_above(story, values, account)
         shown = story.source.until(story.killed_at, account)
         not_stored = shown - story.source.until(story.killed_at - NOT_STORED_SECONDS, account)
