@@ -69,7 +69,7 @@ def build(settings: Settings) -> Aggregator:
     app.task(_watch(settings, app, HealthChecks(source, partition_manager)))
     endpoint = Endpoint(
         registry,
-        lambda: None if partition_manager.ready else "no partitions have been taken over yet",
+        lambda: None if partition_manager.ready else "no partitions have been assigned yet",
         host=settings.aggregate.metrics_host,
         port=settings.aggregate.metrics_port,
     )

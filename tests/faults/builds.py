@@ -1,6 +1,6 @@
 """Other builds of the aggregator, made by patching.
 
-Broken ones have bugs that somebody might write: each must fail the suite (test_broken_builds.py), or the
+Broken builds have bugs that somebody might write: each must fail the suite (test_broken_builds.py), or the
 suite proves nothing. ``polls_lost`` does what the libraries might do, and must pass. ``INTACT`` changes
 nothing.
 """
@@ -28,7 +28,7 @@ INTACT = "intact"
 
 
 def offset_outside() -> None:
-    """The source offset (the group's, and the position entry that recovery goes by) is committed by a
+    """The source offset (the group's, and the checkpoint that recovery goes by) is committed by a
     transaction of its own, after that of the counts: a kill in between counts the records twice."""
     stored: dict[KafkaCheckpointStore, int] = {}
 
@@ -49,8 +49,8 @@ def offset_outside() -> None:
 
 
 def no_fencing() -> None:
-    """Each process has a transactional id of its own, so that none shuts out another: a worker that wakes
-    after its session writes old entries over the new owner's."""
+    """Each process has a transactional id of its own, so that none fences another: a worker that wakes after
+    its session writes old entries over the new owner's."""
 
     def make(make_producer: Function) -> Function:
         def unshared(settings: Any, **options: Any) -> Any:
@@ -63,12 +63,12 @@ def no_fencing() -> None:
 
 
 def no_dedup() -> None:
-    """Every id is new to the one who looks for duplicates."""
+    """Every id is new to the search for duplicates."""
     wrap(PartitionState, "apply", _on_new_ids)
 
 
 def ids_forgotten() -> None:
-    """Ids met before a restart are not remembered after it; how many they were is."""
+    """After a restart the ids seen before it are gone; their number is not."""
     wrap(warm_up, "rebuild_dedup", _on_new_ids)
 
 
@@ -76,17 +76,17 @@ def at_least_once() -> None:
     """Entries are written without a transaction; the group's offset follows when they are acknowledged.
 
     A kill alone does no harm to this build, since there is a second defence: what a flush writes is one
-    batch, which the broker appends as a whole, the position in it. But nothing shuts out a woken worker.
+    batch, which the broker appends as a whole, the checkpoint in it. But nothing fences a woken worker.
     """
     apps: list[faust.App] = []
 
     def built(build: Function) -> Function:
-        def remembered(settings: Any) -> Any:
+        def kept(settings: Any) -> Any:
             aggregator = build(settings)
             apps.append(aggregator.app)
             return aggregator
 
-        return remembered
+        return kept
 
     def plain(make_producer: Function) -> Function:
         def without_transactions(settings: Any, **options: Any) -> Any:
@@ -116,8 +116,8 @@ def at_least_once() -> None:
 
 
 def at_least_once_offset_after() -> None:
-    """The same with the position in a batch of its own, after the entries: without the second defence a kill
-    in between counts twice."""
+    """The same with the checkpoint in a batch of its own, after the entries: without the second defence a
+    kill in between counts twice."""
     at_least_once()
     offset_outside()
 

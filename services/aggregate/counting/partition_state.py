@@ -41,7 +41,7 @@ class StoredMarks:
 
 
 class PartitionState:
-    """Counts, windows and remembered ids of one source partition.
+    """Counts, windows and dedup window of one source partition.
 
     ``counters``, ``windows`` and ``broadcasts`` are right whenever you read them: what is still being summed
     up is flushed into them first. What you got stays the object of this state, so it moves on with later

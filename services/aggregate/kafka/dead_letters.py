@@ -12,7 +12,7 @@ MAX_RAW_BYTES = 200_000
 
 
 def dead_letter(entry: BadEntry, partition: int, offset: int, now_seconds: float) -> bytes:
-    """The record of a refused entry; its id is its address in the log, so it is the same on every reading."""
+    """The record of a rejected entry. Its id is its address in the log: every reading gives the same one."""
     return msgspec.json.encode(
         {
             "id": f"log-{partition}-{offset}-{max(entry.index, 0)}",

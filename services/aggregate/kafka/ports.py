@@ -95,14 +95,14 @@ class PartitionListener(Protocol):
 
 
 class PartitionSource(Protocol):
-    """Reads the log as a member of the group, and tells a listener.
+    """Reads the log as a member of the group, and calls a listener.
 
     After an assignment a partition is read from its committed offset. Records of a partition come in order,
     but a rebalance or a lost poll may leave some out: the listener notices by their offsets.
     """
 
     def subscribe(self, listener: PartitionListener) -> None:
-        """Who is told. Call once, before the source starts."""
+        """Set the listener. Call once, before the source starts."""
 
     def assignment(self) -> set[int]:
         """Partitions that the group has given us."""

@@ -58,7 +58,7 @@ class FaustSource:
                 pinned.require_started(self.app.consumer)
                 await listener.on_assigned(self.assignment())
             except Exception as error:  # noqa: BLE001 # Faust would resume the stream on an empty state
-                exit_process(f"partitions could not be taken over: {error}", error)
+                exit_process(f"partitions could not be loaded: {error}", error)
 
         async def revoked(*_: Any, **__: Any) -> None:
             await or_exit(listener.on_revoked(), "partitions could not be dropped")
@@ -117,8 +117,7 @@ class FaustSource:
 def membership_problem(faust_consumer: Any) -> str | None:
     """What is wrong with the membership of a Faust consumer; None before it has been started.
 
-    "Not started yet" and "an attribute that we read has gone" are told apart: the latter raises
-    UnsupportedClientError.
+    "Not started yet" is no problem, but an attribute that has gone is: it raises UnsupportedClientError.
     """
     if faust_consumer is None:
         return None

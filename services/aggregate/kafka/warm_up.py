@@ -1,4 +1,4 @@
-"""From what is stored to the state of a partition, as it was when it was stored."""
+"""Loads the state of a partition: from its stored entries, and the tail of the log for the ids."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from services.aggregate.kafka.stored_entries import StoredEntries
 
 log = structlog.get_logger(__name__)
 
-#: Bounds of what is read ahead, since a worker among many will own only a part of it.
+#: Bounds of the warm-up, since a worker among many will own only a part of what it reads.
 MAX_WARM_UP_BYTES = 256 * 2**20
 MAX_WARM_UP_EVENTS = 4_000_000
-#: What is older is not used: a removal of an entry is told by the broker for a day (`delete.retention.ms`).
+#: What is older is not used: the broker keeps the removal of an entry for a day only (`delete.retention.ms`).
 WARM_UP_MAX_AGE_SECONDS = 3600.0
 
 
 class InconsistentStoreError(RuntimeError):
-    """What is stored does not agree with the log: a worker of another make wrote it, or the log was cut."""
+    """What is stored does not agree with the log: another build wrote it, or the log was cut."""
 
 
 @dataclass
 class WarmedUp:
     """What has been read of the store and the log before the partitions were owned.
 
-    Nothing of it changes but by what is written later, so whoever has become the owner reads on from here.
+    What is written later only adds to it, so the owner reads on from here.
     """
 
     stored: StoredEntries = field(default_factory=StoredEntries)
-    #: By partition: states without counts, which remember ids, maybe not yet up to their position.
+    #: By partition: states without counts, their dedup window rebuilt, maybe not yet up to their checkpoint.
     dedup_states: dict[int, PartitionState] = field(default_factory=dict)
 
     def keep(self, partitions: list[int]) -> None:
@@ -51,7 +51,7 @@ class WarmedUp:
 
 
 class WarmUp:
-    """Reads while the worker waits for its group to give it partitions.
+    """Reads while the worker waits for the group to assign partitions to it.
 
     After a kill -9 that takes as long as the session of the dead worker lasts, and reading all that a worker
     needs takes nearly as long.
@@ -82,8 +82,8 @@ class WarmUp:
         try:
             with _without_collector():
                 await self._read(self._warmed_up)
-        except Exception as error:  # noqa: BLE001 # it was only for speed; loading meets the same and tells of it
-            log.warning("reading ahead has ended early", error=str(error))
+        except Exception as error:  # noqa: BLE001 # it was only for speed; loading fails in the same way and says so
+            log.warning("warm-up has ended early", error=str(error))
             self._warmed_up = WarmedUp()
 
     async def _read(self, warmed_up: WarmedUp) -> None:
@@ -108,7 +108,7 @@ class StateLoader:
         self._warm_up = WarmUp(storage, dedup_window)
 
     def start_warm_up(self) -> None:
-        """Partitions will be taken over soon: begin to read."""
+        """Partitions will be assigned soon: begin to read."""
         self._warm_up.start()
 
     async def load(self, partitions: list[int]) -> dict[int, PartitionState]:
@@ -120,7 +120,7 @@ class StateLoader:
         return await load_states(self._storage, self._dedup_window, partitions, warmed_up)
 
     async def stop_warm_up(self) -> None:
-        """No partitions will be taken over any more."""
+        """No partitions will be assigned any more."""
         await self._warm_up.take()
 
 
@@ -148,7 +148,7 @@ async def load_states(
         state = states[partition]
         if state.dedup.ordinal != state.stored.ordinal:
             raise InconsistentStoreError(
-                f"partition {partition}: {state.stored.ordinal} events had been met up to offset "
+                f"partition {partition}: {state.stored.ordinal} events had been seen up to offset "
                 f"{state.offset}, but the log now gives {state.dedup.ordinal}"
             )
     return states
@@ -172,7 +172,7 @@ async def _rebuild_dedup(
     starts: dict[int, list[SegmentStart]],
     warmed_up: dict[int, PartitionState],
 ) -> None:
-    """Read the log again for the ids, from what was read ahead, else from where the generations begin."""
+    """Read the log again for the ids: from where the warm-up ended, else from where the segments begin."""
     begins = await storage.log_begins()
     ends = {partition: state.offset + 1 for partition, state in states.items()}
     read_from = {partition: found[0].offset for partition, found in starts.items()}
@@ -193,7 +193,7 @@ async def _rebuild_dedup(
 
 
 async def _events_left(storage: Storage, begins: dict[int, int], ends: dict[int, int]) -> dict[int, int]:
-    """Events in partitions of which retention has removed a part that the horizon reaches back to."""
+    """Events in partitions of which retention has removed a part that the dedup window reaches back to."""
     left = dict.fromkeys(begins, 0)
     async for batch in storage.tail(begins, {p: ends[p] for p in begins}):
         for record in batch:
@@ -203,11 +203,11 @@ async def _events_left(storage: Storage, begins: dict[int, int], ends: dict[int,
 
 @contextmanager
 def _without_collector() -> Iterator[None]:
-    """Millions of objects are made that all stay: to look for garbage among them takes as long again."""
+    """Millions of objects are made that all stay: looking for garbage among them takes as long again."""
     gc.collect()  # what is garbage now would be kept for good
     gc.disable()
     try:
         yield
     finally:
-        gc.freeze()  # nor is it looked for among them later
+        gc.freeze()  # nor are they looked at later
         gc.enable()
