@@ -77,7 +77,7 @@ async def audit(
 
 
 async def _wait_until_counted(settings: Settings, reader: LogReader, deadline: float) -> None:
-    """Return once the published checkpoints have reached the present end of the log, or at the deadline."""
+    """Return once the published checkpoints have reached the end that the log has now, or at the deadline."""
     events = await reader.spans(qualified(settings.namespace, EVENTS.name))
     totals = qualified(settings.namespace, TOTALS.name)
     read_to: dict[int, int] = {}

@@ -1,7 +1,7 @@
 """Spikes: minutes of a live broadcast that are far above the minutes before them.
 
 Every rule that matches a broadcast decides for itself: it has its own history of minutes, numbers its own
-spikes and gives them ids of its own. A rule looks at closed minutes only, strictly in order. So its spikes
+spikes and gives them ids of its own. A rule reads closed minutes only, strictly in order. So its spikes
 follow from the minutes and phases of the broadcast, not from when they arrived, how often the service looked
 or which other rules there are. Pure: figures in, spikes out.
 """

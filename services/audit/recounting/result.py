@@ -11,7 +11,7 @@ from services.audit.recounting.differences import Difference
 from services.audit.recounting.milestones import Milestone
 from services.audit.recounting.spikes import Spike
 
-ValidationResult = Literal["AGREES", "AGREES, WITH NOTES", "DIFFERS", "CANNOT BE DETERMINED"]
+Verdict = Literal["AGREES", "AGREES, WITH NOTES", "DIFFERS", "CANNOT BE DETERMINED"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class AuditResult:
     dedup_window: tuple[dict[str, int], ...] = field(default=())
 
     @property
-    def verdict(self) -> ValidationResult:
+    def verdict(self) -> Verdict:
         """One of the four verdicts."""
         if self.obstacle:
             return "CANNOT BE DETERMINED"
