@@ -9,18 +9,15 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import NamedTuple
 
+from schemas.dead_letter import WHOLE_BODY, encode_dead_letter
 from schemas.reasons import Reason, Rejection
 from schemas.structs import KINDS, Event
 from services.ingest.kafka.publisher import Publisher, PublishRequest
 from services.ingest.metrics import IngestMetrics
 from services.ingest.pipeline.admission import Admitted, RejectedEvent, admit, admit_singles, members
-from services.ingest.pipeline.dead_letters import dead_letter
 from services.ingest.pipeline.enrichment import Enrichment
 from services.ingest.pipeline.packing import RecordLimits, pack
 from services.ingest.pipeline.stream_time import StreamTime
-
-#: The index of a refusal that is about a body as a whole.
-WHOLE_BODY = -1
 
 
 @dataclass(slots=True)
@@ -144,7 +141,7 @@ class Pipeline:
     def _dead_letters(self, rejected: list[RejectedEvent], source: str) -> list[bytes]:
         now = self._wall_ms()
         return [
-            dead_letter(each.rejection, each.raw, source=source, received_at=now, index=each.index)
+            encode_dead_letter(each.rejection, each.raw, source=source, received_at=now, index=each.index)
             for each in rejected
         ]
 

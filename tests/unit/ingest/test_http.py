@@ -13,6 +13,7 @@ import httpx
 import msgspec
 import pytest
 
+from schemas.dead_letter import encode_dead_letter
 from schemas.hashtags import AliasTable
 from schemas.reasons import Reason, Rejection
 from services.ingest.http.api import build_api
@@ -29,7 +30,6 @@ from services.ingest.kafka.publisher import (
     PublishRequest,
 )
 from services.ingest.metrics import IngestMetrics
-from services.ingest.pipeline import dead_letters
 from services.ingest.pipeline.enrichment import Enrichment
 from services.ingest.pipeline.known_posts import KnownPosts
 from services.ingest.pipeline.packing import RecordLimits
@@ -454,7 +454,7 @@ async def test_an_event_larger_than_a_record_is_a_dead_letter(ingest: Ingest) ->
 async def test_a_long_dead_letter_is_cut(ingest: Ingest) -> None:
     """Its record must fit Kafka; it says how long it was."""
     rejection = Rejection("", Reason.NOT_JSON, "x")
-    made = dead_letters.dead_letter(rejection, b"\xff" * 1_000_000, source="http", received_at=NOW, index=-1)
+    made = encode_dead_letter(rejection, b"\xff" * 1_000_000, source="http", received_at=NOW, index=-1)
     dead_letter = msgspec.json.decode(made)
     assert (dead_letter["bytes"], dead_letter["truncated"]) == (1_000_000, True)
     assert "raw_text" not in dead_letter
