@@ -20,13 +20,13 @@ from services.ingest.kafka.publisher import (
     OverloadedError,
     ProducerFailedError,
     Publisher,
-    PublishRequest,
     Topics,
 )
 from services.ingest.kafka.stream_clock import ClockWriter
 from services.ingest.metrics import IngestMetrics
 from services.ingest.pipeline.known_posts import PostRecord
 from services.ingest.pipeline.packing import Fragment, RecordLimits
+from services.ingest.pipeline.publish_request import PublishRequest
 from services.ingest.pipeline.stream_time import EventStreamTime
 from services.runtime.kafka import create_topics, make_producer
 from services.runtime.metrics import NamespacedRegistry

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -27,8 +27,8 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError
 from services.ingest.kafka.batch_builder import BATCH_BYTES, Batch, BatchBuilder
 from services.ingest.kafka.byte_limiter import ByteLimiter
 from services.ingest.metrics import IngestMetrics
-from services.ingest.pipeline.known_posts import PostRecord
 from services.ingest.pipeline.packing import Fragment, RecordLimits, next_record
+from services.ingest.pipeline.publish_request import PublishRequest
 
 FLUSHES_UNDER_WAY = 2
 #: A flush of more bytes is compressed in a thread; for a smaller one the way there would take longer.
@@ -64,14 +64,6 @@ class Topics(NamedTuple):
     events: str
     posts: str
     rejected: str
-
-
-class PublishRequest(NamedTuple):
-    """What one request writes. It is acknowledged as a whole."""
-
-    fragments: Sequence[Fragment] = ()
-    posts: Sequence[PostRecord] = ()
-    dead_letters: Sequence[bytes] = ()
 
 
 class PendingAck:
@@ -184,7 +176,7 @@ class Publisher:
         """
         if self.failed.done():
             raise self.failed.result()
-        size = _size(request)
+        size = request.size
         if not self._byte_limiter.take(size):
             raise OverloadedError
         future: asyncio.Future[None] = self._loop.create_future()
@@ -197,14 +189,14 @@ class Publisher:
         if self.failed.done():
             raise self.failed.result()
         request = PublishRequest([Fragment(queue.partition, entry, 1) for queue in self._events])
-        size = _size(request)
+        size = request.size
         self._byte_limiter.force(size)
         future: asyncio.Future[None] = self._loop.create_future()
         self._enqueue(request, size, future)
         return future
 
     def _enqueue(self, request: PublishRequest, size: int, future: asyncio.Future[None]) -> None:
-        left = len(request.fragments) + len(request.posts) + len(request.dead_letters)
+        left = request.items
         self._waiting_bytes += size
         pending = PendingAck(left, future)
         # Posts go first: what is written of a post must not be missing when its event is there.
@@ -335,13 +327,3 @@ class Publisher:
                 _, future = self._deadlines.popleft()
                 if not future.done():
                     future.set_exception(AckTimeoutError())
-
-
-def _size(request: PublishRequest) -> int:
-    """Bytes that a parcel holds until it is acknowledged."""
-    size = sum(map(len, request.dead_letters))
-    for fragment in request.fragments:
-        size += len(fragment.data)
-    for key, value in request.posts:
-        size += len(key) + len(value)
-    return size
