@@ -14,9 +14,11 @@ import argparse
 import asyncio
 import json
 import os
+import random
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -55,6 +57,7 @@ def _measure(settings: Settings, seconds: float, rounds: int, beside: dict[str, 
     rows: dict[str, dict[str, list[tuple[float, float]]]] = {
         each.name: {name: [] for name in commands} for each in CONFIGURATIONS
     }
+    draw = random.Random(1)
     with ExitStack() as stack:
         running = {
             name: stack.enter_context(_service(settings, number, command, folder))
@@ -64,7 +67,8 @@ def _measure(settings: Settings, seconds: float, rounds: int, beside: dict[str, 
             post(port, posts())
         for number in range(rounds):
             for each in CONFIGURATIONS:
-                for name, (port, process) in running.items():
+                # In another order each time: what ran before, and what else the machine does, moves a rate.
+                for name, (port, process) in draw.sample(list(running.items()), len(running)):
                     before = sum(process.cpu_times()[:2])
                     figures = load(each, port, seconds, None, number + 1, DISTINCT)
                     cpu = sum(process.cpu_times()[:2]) - before
@@ -118,7 +122,7 @@ def _service(
 
 
 def table(figures: Figures) -> str:
-    """Rates and CPU of each variant, and their ratios to the baseline, for people."""
+    """For people: rates of each variant, and the ratios of rate and CPU to the baseline."""
     lines = [f"{'':30}{'500s/s':>9}{'ratio':>7}{'CPU':>7}{'singles/s':>11}{'ratio':>7}{'CPU':>7}"]
     for name in figures["500s"]:
         line = f"{name:30}"
@@ -131,8 +135,6 @@ def table(figures: Figures) -> str:
 
 def main() -> None:
     """Run it by itself."""
-    import tempfile
-
     parser = argparse.ArgumentParser(prog="bench.ingest_detours", description=__doc__)
     parser.add_argument("--seconds", type=float, default=2.0, help="length of a run")
     parser.add_argument("--rounds", type=int, default=5, help="rounds; medians are printed")

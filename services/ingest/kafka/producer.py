@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from services.runtime.kafka import BrokerUnavailableError
+from services.runtime.kafka import BrokerUnavailableError, client_options
 from services.runtime.settings import KafkaSettings, Settings, SettingsError
 
 #: Uncompressed bytes of a batch. Brokers reject batches over 1,048,588 bytes by default.
@@ -35,11 +35,9 @@ class Batch(NamedTuple):
 
 
 def librdkafka_options(kafka: KafkaSettings) -> dict[str, Any]:
-    """Connection options as librdkafka names them. Raises SettingsError."""
-    if kafka.bootstrap is None:
-        raise SettingsError("kafka.bootstrap is not set")
+    """Connection options as librdkafka names them. Raises SettingsError as for every other client."""
     options: dict[str, Any] = {
-        "bootstrap.servers": kafka.bootstrap,
+        "bootstrap.servers": client_options(kafka)["bootstrap_servers"],
         "security.protocol": kafka.security_protocol,
     }
     if kafka.security_protocol.startswith("SASL"):
