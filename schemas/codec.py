@@ -1,9 +1,9 @@
 """Bytes to events and back.
 
-Two ways, one verdict. The fast way decodes a whole body at once with the structs of ``schemas.structs``; what
-it does not accept is judged event by event, and what is still in doubt by ``schemas.validation`` with
-pydantic.
-The fast way may be stricter than the slow one, never more lenient; a property test holds both to that.
+There are two ways with one result. The fast way decodes a whole body at once with the structs of
+``schemas.structs``. What it does not accept is decoded event by event, and what is still in doubt
+is validated by ``schemas.validation`` with pydantic. The fast way may be stricter than the slow one, never more lenient;
+a property test holds both to that.
 
 No fast parser reports a key that occurs twice. The structs are therefore encoded again. That is the shortest
 JSON there is for them: if the body is no longer, no key of it was left out. If it is, the colons are counted:
@@ -30,7 +30,7 @@ _decode_many = msgspec.json.Decoder(list[_union]).decode
 _decode_raws = msgspec.json.Decoder(list[Raw]).decode
 _encode = msgspec.json.Encoder().encode
 
-#: What the decoders raise: MsgspecError, and for bad UTF-8 and deep nesting two that are none.
+#: What the decoders raise: MsgspecError, and for bad UTF-8 and deep nesting two other errors.
 _UNDECODED = (msgspec.MsgspecError, RecursionError, ValueError)
 _BLANK = b" \t\r\n"
 _BOM = b"\xef\xbb\xbf"
@@ -63,7 +63,7 @@ def decode_lines(lines: Iterable[bytes]) -> list[Event] | None:
 
 
 def decode_one(raw: bytes) -> Event | Rejection:
-    """The event in normal form, or why it is none."""
+    """The event in normal form, or why it is rejected."""
     try:
         event: Event = _decode_one(raw)
         if _keys_kept(raw, event):
@@ -94,11 +94,11 @@ def split_array(body: bytes) -> list[bytes] | Rejection:
     except RecursionError:
         return too_deep()
     except msgspec.DecodeError:
-        return _split_slowly(body)  # lone surrogates are JSON, though msgspec refuses the whole
+        return _split_slowly(body)  # lone surrogates are JSON, though msgspec rejects the whole
 
 
 def _split_slowly(body: bytes) -> list[bytes] | Rejection:
-    # Bytes that are not UTF-8 pass through the text and back; the member that has them is refused later.
+    # Bytes that are not UTF-8 pass through the text and back; the member that has them is rejected later.
     text = body.decode("utf-8", "surrogateescape")
     members: list[bytes] = []
     try:

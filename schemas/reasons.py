@@ -1,4 +1,4 @@
-"""Why an event is refused: a closed list, used in HTTP answers, dead letters and metrics."""
+"""Why an event is rejected: a closed list, used in HTTP answers, dead letters and metrics."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """Reason of a refusal. New members may be added; the meaning of one never changes."""
+    """Reason of a rejection. New members may be added; the meaning of one never changes."""
 
     NOT_JSON = "not_json"  # the bytes are not JSON
     NOT_UTF8 = "not_utf8"  # the bytes are not UTF-8, or hold lone surrogates
     NOT_AN_OBJECT = "not_an_object"  # JSON, but an event is an object
     TOO_DEEP = "too_deep"  # nested deeper than any event is
     REPEATED_KEY = "repeated_key"  # a key occurs twice, so its value is ambiguous
-    UNKNOWN_KIND = "unknown_kind"  # `kind` is none that is accepted
+    UNKNOWN_KIND = "unknown_kind"  # a `kind` that does not exist
     UNKNOWN_FIELD = "unknown_field"  # a field that the kind does not have
     MISSING_FIELD = "missing_field"  # a field that the kind needs
     WRONG_TYPE = "wrong_type"  # a text where a number is needed, and the like
@@ -32,7 +32,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """One refused event: ``field`` is a dotted path (empty: the event as a whole)."""
+    """Why one event is rejected: ``field`` is a dotted path (empty: the event as a whole)."""
 
     field: str
     reason: Reason

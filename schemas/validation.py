@@ -1,4 +1,4 @@
-"""The slow way to judge one event: pydantic decides, and every refusal gets a reason and a field.
+"""The slow way to validate one event: pydantic decides, and every rejection gets a reason and a field.
 
 ``validate`` is the authority; ``schemas.codec`` asks it about everything that its fast decoder does not
 accept.
@@ -66,7 +66,7 @@ PARSE = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_constant,
 
 
 def validate(raw: bytes) -> Event | Rejection:
-    """The event in normal form, or why it is none. Never raises on account of `raw`."""
+    """The event in normal form, or why it is rejected. Never raises on account of `raw`."""
     try:
         value = PARSE.decode(raw.decode())
     except UnicodeDecodeError as error:
@@ -79,12 +79,12 @@ def validate(raw: bytes) -> Event | Rejection:
 
 
 def rejection(field: str, reason: Reason, detail: str) -> Rejection:
-    """A refusal whose texts can be shown: of bounded length, and free of lone surrogates."""
+    """A rejection whose texts can be shown: of bounded length, and free of lone surrogates."""
     return Rejection(_shown(field, _MAX_FIELD), reason, _shown(detail, _MAX_DETAIL))
 
 
 def too_deep() -> Rejection:
-    """The refusal of what is nested too deep."""
+    """The rejection of an event that is nested too deep."""
     return rejection("", Reason.TOO_DEEP, f"nested more than {MAX_DEPTH} deep")
 
 

@@ -33,7 +33,7 @@ FLUSHES_UNDER_WAY = 2
 _LEAST_BYTES, _WORTH_BYTES = 8 * 1024, 256 * 1024
 #: The most that Kafka adds to a record, beside its key and value.
 _RECORD_OVERHEAD_BYTES = 36
-#: How often waiting requests are looked through for those that have waited too long.
+#: How often requests that have waited too long are looked for.
 SWEEP_SECONDS = 0.25
 
 _log = structlog.get_logger(__name__)
@@ -44,7 +44,7 @@ class PublishError(RuntimeError):
 
 
 class OverloadedError(PublishError):
-    """Too much waits for the broker already. Nothing of this parcel was stored."""
+    """Too much waits for the broker already. Nothing of this request was stored."""
 
 
 class AckTimeoutError(PublishError):
@@ -64,7 +64,7 @@ class Topics(NamedTuple):
 
 
 class PendingAck:
-    """How many items of a parcel are still to be acknowledged, and who waits for it."""
+    """How many items of a request are still to be acknowledged, and the future that waits for them."""
 
     __slots__ = ("future", "left")
 
@@ -102,7 +102,7 @@ class _Flush:
 
 
 class Publisher:
-    """Writes parcels through one producer. Not thread-safe; belongs to the event loop that made it."""
+    """Writes publish requests through one producer. Not thread-safe; belongs to its event loop."""
 
     def __init__(
         self,
@@ -162,7 +162,7 @@ class Publisher:
         return not self.failed.done()
 
     def submit(self, request: PublishRequest) -> asyncio.Future[None]:
-        """Take a parcel in; the future is done when all of it is acknowledged, or fails with a PublishError.
+        """Queue a request; the future is done when all of it is acknowledged, or fails with a PublishError.
 
         Raises OverloadedError if there is no room for it, ProducerFailedError if the producer has failed.
         """
@@ -191,7 +191,7 @@ class Publisher:
         left = request.items
         self._waiting_bytes += size
         pending = PendingAck(left, future)
-        # Posts go first: what is written of a post must not be missing when its event is there.
+        # Posts go first: the record of a post must not be missing when its event is there.
         for key, value in request.posts:
             self._posts.items.append(QueuedItem(pending, value, 0, key))
         for each in request.fragments:
