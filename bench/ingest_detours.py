@@ -75,7 +75,9 @@ def _measure(settings: Settings, seconds: float, rounds: int, beside: dict[str, 
                     rows[each.name][name].append(
                         (figures["requests"] / figures["seconds"], cpu / figures["requests"])
                     )
-                    print(f"  {each.name}, {name}: {rows[each.name][name][-1][0]:,.0f}/s", file=sys.stderr)
+                    rate, cost = rows[each.name][name][-1]
+                    line = f"  {each.name}, {name}: {rate:,.0f}/s, {cost * 1e6:,.0f} us of CPU"
+                    print(line, file=sys.stderr, flush=True)
     return {
         "rounds": rounds,
         "seconds": seconds,

@@ -1,9 +1,9 @@
 """Bytes to events and back.
 
 There are two ways with one result. The fast way decodes a whole body at once with the structs of
-``schemas.structs``. What it does not accept is decoded event by event, and what is still in doubt
-is validated by ``schemas.validation`` with pydantic. The fast way may be stricter than the slow one, never more lenient;
-a property test holds both to that.
+``schemas.structs``. What it does not accept is decoded event by event, and what is still in doubt is
+validated by ``schemas.validation`` with pydantic. The fast way may be stricter than the slow one, never
+more lenient; a property test holds both to that.
 
 No fast parser reports a key that occurs twice. The structs are therefore encoded again. That is the shortest
 JSON there is for them: if the body is no longer, no key of it was left out. If it is, the colons are counted:
