@@ -205,6 +205,17 @@ def _ingest(figures: Figures) -> Table:
     return Table("Ingest", columns, rows, note)
 
 
+def _ingest_detours(figures: Figures) -> Table:
+    loads = ("500s", "singles")
+    rows = [
+        (name, *(f"{figures[load][name][key]:.2f}" for load in loads for key in ("rate_ratio", "cpu_ratio")))
+        for name in figures[loads[0]]
+    ]
+    columns = ("ingest", *(f"{load}: {what}" for load in loads for what in ("rate", "CPU a request")))
+    note = f"Each as a ratio to ingest as it is; medians of {figures['rounds']} rounds."
+    return Table("What each detour of ingest earns", columns, rows, note)
+
+
 def _pair(figures: Figures, name: str, unit: str) -> str:
     return f"{figures[f'{name}_p50_{unit}']:,} / {figures[f'{name}_p99_{unit}']:,}"
 
@@ -221,6 +232,7 @@ _TABLES: dict[str, Callable[[Figures], Table]] = {
     "restart": _restart,
     "workers": _workers,
     "ingest": _ingest,
+    "ingest_detours": _ingest_detours,
 }
 
 

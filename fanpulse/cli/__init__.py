@@ -19,6 +19,7 @@ GROUPS = ("demo", "stack", "load", "totals", "watch", "audit", "dead_letters", "
 
 #: Modules that come with an extra only; if with several, the first is named.
 EXTRAS = {
+    "confluent_kafka": "ingest",
     "fastapi": "ingest",
     "httptools": "ingest",
     "starlette": "ingest",

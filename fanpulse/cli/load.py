@@ -115,15 +115,13 @@ def load(
     ] = None,
     url: Annotated[
         str | None,
-        typer.Option(help="Address of ingest; default: that of the local stack.", show_default=False),
+        typer.Option(help="Address of ingest (default: the local stack).", show_default=False),
     ] = None,
     api_key: Annotated[
         str | None,
-        typer.Option(
-            help="Key for ingest; better in FANPULSE_API_KEY, unseen by others.", show_default=False
-        ),
+        typer.Option(help="API key of ingest; FANPULSE_API_KEY hides it from others.", show_default=False),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")] = False,
 ) -> None:
     """Load recorded events from files."""
     settings = context.settings()
@@ -177,13 +175,13 @@ def _dedup_window(settings: Settings) -> int:
 
 def _say_stopping(quiet: bool) -> None:
     if not quiet:
-        stderr.print("Stopping when what is on its way has arrived; once more to stop at once.")
+        stderr.print("Stopping once the requests under way are answered; press Ctrl-C again to stop at once.")
 
 
 def _how_to_go_on(files: list[str]) -> str:
     if STANDARD_INPUT in files:
-        return "Standard input cannot be gone on with: send it again, and rows loaded before count once."
-    return "What was acknowledged is kept: run the same command again to go on from there."
+        return "Standard input cannot be resumed: send it again; rows that were loaded before count once."
+    return "What was acknowledged is kept: run the same command again to resume."
 
 
 def _failure(reason: object, code: Exit) -> typer.Exit:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 from collections import deque
 from collections.abc import Sequence
 
 import httpx
 import structlog
+from httpx_retries import RetryTransport
 
+from fanpulse.load.retries import PostRetry
 from fanpulse.simulate.noise import Item
 from fanpulse.simulate.pacing import Batch, batches
 from fanpulse.simulate.sent_counts import AnswerError, SentCounts
@@ -55,7 +56,8 @@ class Player:
         limits = httpx.Limits(max_connections=WINDOW, max_keepalive_connections=WINDOW)
         under_way: deque[asyncio.Task[None]] = deque()
         self._began = asyncio.get_running_loop().time()
-        async with httpx.AsyncClient(timeout=_TIMEOUT, limits=limits, trust_env=False) as client:
+        transport = RetryTransport(httpx.AsyncHTTPTransport(limits=limits))
+        async with httpx.AsyncClient(timeout=_TIMEOUT, transport=transport, trust_env=False) as client:
             try:
                 for batch in batches(self._items, self._speed):
                     await self._until(batch.due_ms)
@@ -89,32 +91,23 @@ class Player:
         A retry waits until the batch ``before`` has its answer. That keeps the order after a failure, so that
         stream time does not run ahead of events that are still to come.
         """
-        deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
-        pause = _FIRST_PAUSE_SECONDS
-        while True:
-            response, problem = await self._attempt(client, batch)
-            if response is not None and response.status_code not in _TRY_AGAIN:
-                break
-            if asyncio.get_running_loop().time() > deadline:
-                raise PlayError(f"ingest at {self._url} took nothing for {PATIENCE_SECONDS:.0f} s: {problem}")
-            self.trouble = problem
-            self.sent_counts.retries += 1
-            log.debug("request sent again", problem=problem, events=len(batch.items))
-            # S311: jitter, so that requests do not come back all at once.
-            await asyncio.sleep(max(pause * random.uniform(0.5, 1.0), _retry_after(response)))  # noqa: S311
-            if before is not None:
-                await asyncio.wait({before})
-            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+        response = await client.post(
+            self._url,
+            content=batch.body,
+            headers={"Content-Type": batch.content_type},
+            extensions={"retry": _Resend(self, before)},
+        )
         self.trouble = None
         self._record(batch, response)
 
-    async def _attempt(self, client: httpx.AsyncClient, batch: Batch) -> tuple[httpx.Response | None, str]:
-        headers = {"Content-Type": batch.content_type}
-        try:
-            response = await client.post(self._url, content=batch.body, headers=headers)
-        except httpx.TransportError as error:
-            return None, type(error).__name__
-        return response, f"status {response.status_code}"
+    async def wait(self, problem: str, seconds: float, before: asyncio.Task[None] | None) -> None:
+        """Wait before a request is sent again, and until the request ``before`` it is answered."""
+        self.trouble = problem
+        self.sent_counts.retries += 1
+        log.debug("request sent again", problem=problem)
+        await asyncio.sleep(seconds)
+        if before is not None:
+            await asyncio.wait({before})
 
     def _record(self, batch: Batch, response: httpx.Response) -> None:
         self.sent_counts.requests += 1
@@ -128,9 +121,26 @@ class Player:
             raise PlayError(f"ingest answered {response.status_code}, but {error}") from error
 
 
-def _retry_after(response: httpx.Response | None) -> float:
-    """Seconds that the answer asks to wait, at most the longest pause; 0 if it does not say."""
-    if response is None:
-        return 0.0
-    asked = response.headers.get("retry-after", "")
-    return min(float(asked), _LONGEST_PAUSE_SECONDS) if asked.isdigit() else 0.0
+class _Resend(PostRetry):
+    """The retries of one request."""
+
+    def __init__(self, player: Player, before: asyncio.Task[None] | None) -> None:
+        super().__init__(
+            first_seconds=_FIRST_PAUSE_SECONDS,
+            longest_seconds=_LONGEST_PAUSE_SECONDS,
+            longest_retry_after_seconds=_LONGEST_PAUSE_SECONDS,
+            statuses=_TRY_AGAIN,
+        )
+        self._player = player
+        self._before = before
+        self._deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+
+    async def asleep(self, response: httpx.Response | Exception) -> None:
+        """Wait before the next attempt. Raises PlayError when patience ends."""
+        if isinstance(response, httpx.Response):
+            problem = f"status {response.status_code}"
+        else:
+            problem = type(response).__name__
+        if asyncio.get_running_loop().time() > self._deadline:
+            raise PlayError(f"ingest took nothing for {PATIENCE_SECONDS:.0f} s: {problem}")
+        await self._player.wait(problem, self.delay(response), self._before)
