@@ -20,12 +20,12 @@ from services.ingest.kafka import publisher
 
 def no_micro_batcher() -> None:
     """Each request of one event goes to the publisher by itself."""
-    asgi.MAX_BYTES = -1  # type: ignore[misc]
+    vars(asgi)["MAX_BYTES"] = -1
 
 
 def one_flush() -> None:
     """The next flush starts only after the one before it is acknowledged."""
-    publisher.FLUSHES_UNDER_WAY = 1  # type: ignore[misc]
+    vars(publisher)["FLUSHES_UNDER_WAY"] = 1
 
 
 def fastapi_route() -> None:
@@ -57,7 +57,7 @@ def fastapi_route() -> None:
             served.append(self)
         await self._rest(scope, receive, send)
 
-    service.build_api = build_api  # type: ignore[attr-defined]
+    vars(service)["build_api"] = build_api
     asgi.IngestApp.__call__ = call  # type: ignore[method-assign]
 
 
