@@ -132,7 +132,7 @@ NAMES = (
             "generations": "segments", "met": "seen", "sequence": "ordinal", "handful": "poll batch",
             "turn": "time slice", "turns": "time slices", "bite": "batch", "give_up": "on_revoked",
             "given_up": "revoked", "take_over": "on_assigned", "taken_over": "assigned",
-            "ownership": "partition_manager", "leaving": "draining", "still": "quiesce_lock",
+             "leaving": "draining", "still": "quiesce_lock",
             "remember": "rebuild_dedup", "read_again": "prepare_replay", "tally": "pre_aggregator",
             "fold": "flush", "plan": "targets", "vocabulary": "interning", "home": "finest bucket",
             "ring": "bucket", "course": "history", "courses": "histories", "corrections":
@@ -166,7 +166,7 @@ NAMES = (
     ),
     Names(
         ("fanpulse/deadletters/", "tests/unit/deadletters/"),
-        {"box": "snapshot", "mark": "marker", "marks": "markers", "mend": "transform"},
+        {"box": "snapshot", "marks": "markers", "mend": "transform"},
     ),
     Names(
         ("services/alerts/", "tests/unit/alerts/"),

@@ -42,8 +42,8 @@ def check(settings: Settings) -> None:
     assert published == expected
 
 
-def remainder(metrics: dict[str, float]) -> dict[str, float]:
-    """What is in the remainders and not 0."""
+def others(metrics: dict[str, float]) -> dict[str, float]:
+    """The series of others that are not 0."""
     return {name: value for name, value in metrics.items() if '="_other"' in name and value}
 
 
@@ -62,8 +62,8 @@ def test_totals_and_metrics_equal_a_recount(settings: Settings, worker: Service)
         check(settings)
         expected = asyncio.run(stream.expected(settings))
         wanted = sum(n for (scope, *rest), n in expected.items() if rest[1] == "GansuTravel")
-        # An account, or a hashtag, that is new is in the remainder until it has been chosen.
-        eventually(lambda: not remainder(worker.metrics()), 10, "all accounts and hashtags chosen")
+        # An account, or a hashtag, that is new is among the others until it has been selected.
+        eventually(lambda: not others(worker.metrics()), 10, "all accounts and hashtags selected")
         metrics = worker.metrics()
         shown = sum(
             value

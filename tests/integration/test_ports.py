@@ -306,15 +306,15 @@ async def test_a_commit_that_fails_stores_nothing(backend: Backend) -> None:
     failing, following = backend.storage.open(0), backend.storage.open(0)
     await failing.fence()
     with pytest.raises(Exception, match=r"(?i)too.?large"):
-        await failing.commit([(b"a", b"1"), (b"b", TOO_LARGE)], 5, [b"letter"])
+        await failing.commit([(b"a", b"1"), (b"b", TOO_LARGE)], 5, [b"dead letter"])
     await following.fence()
     assert await entries(backend, 0) == {}
     assert await backend.storage.committed_offsets() == {}
     assert await backend.dead_letters() == []
-    await following.commit([(b"a", b"1")], 5, [b"letter"])
+    await following.commit([(b"a", b"1")], 5, [b"dead letter"])
     assert await entries(backend, 0) == {b"a": b"1"}
     assert await backend.storage.committed_offsets() == {0: 5}
-    assert await backend.dead_letters() == [b"letter"]
+    assert await backend.dead_letters() == [b"dead letter"]
     for store in (failing, following):
         await store.close()
 

@@ -241,7 +241,7 @@ def test_workers_end_with_their_supervisor(supervised: Supervised) -> None:
     eventually(lambda: gone(pids), 15, "the workers are gone")
 
 
-def test_more_workers_than_partitions_are_refused(settings: Settings, tmp_path: Path) -> None:
+def test_more_workers_than_partitions_are_rejected(settings: Settings, tmp_path: Path) -> None:
     """One line says how many may be, and the exit status is that of a wrong setting."""
     service = Service("aggregate", settings, tmp_path / "log", 0, "--workers", "5")
     with service:

@@ -1,4 +1,4 @@
-"""A vocabulary decodes what the ordinary decoder does, whatever it has learned before."""
+"""The interning decoder decodes what the ordinary decoder does, whatever it has seen before."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ FIELDS = [
     "v", "event_id", "occurred_at", "platform", "account", "action", "quantity", "post_id", "broadcast_id",
     "hashtags", "campaign", "post_format", "actor",
 ]  # fmt: skip
-# One odd field at a time: nothing else must be what an event is refused for.
+# One odd field at a time: nothing else may be the reason for a rejection.
 odd = st.tuples(good, st.sampled_from(FIELDS), st.sampled_from(ODD)).map(
     lambda drawn: drawn[0] | {drawn[1]: drawn[2]}
 )

@@ -245,7 +245,7 @@ def test_what_is_summed_up_in_small_steps_is_the_same(log: list[list[dict[str, A
 
 @given(logs, st.tuples(*[st.integers(0, 25)] * 3))
 @settings(max_examples=300)
-def test_what_was_read_ahead_is_what_would_be_read_later(
+def test_what_was_warmed_up_is_what_would_be_read_later(
     log: list[list[dict[str, Any]]], places: tuple[int, int, int]
 ) -> None:
     """Ids read up to some record, and from there on when more has been counted, are the live ones."""

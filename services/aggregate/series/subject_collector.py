@@ -57,7 +57,7 @@ class SubjectCollector(SeriesCollector):
         )
         rolling = Family(
             self._rolling_name,
-            f"Events per {scope} and action in a rolling window of event time that ends at the present.",
+            f"Events per {scope} and action in a rolling window of event time that ends at stream time.",
             "gauge",
         )
         for state in self._partition_manager.states:

@@ -82,7 +82,7 @@ def test_what_follows_a_stale_record_is_left_out() -> None:
     assert [offset for _, offset, _, _ in counted.given] == [5, 6]
 
 
-def test_other_tasks_get_a_turn_within_a_poll_batch() -> None:
+def test_other_tasks_run_within_a_poll_batch() -> None:
     """A scrape does not wait for all of it."""
     counted = Counted(stale=100, seconds=source.TIME_SLICE_SECONDS)
     time_slices: list[int] = []

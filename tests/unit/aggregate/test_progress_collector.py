@@ -52,7 +52,7 @@ def test_a_gauge_has_a_value_and_no_counters() -> None:
     assert metrics.get_sample_value("fanpulse_account_reading_gained_total", labels) is None
 
 
-def test_corrections_resets_and_late_readings_are_counted() -> None:
+def test_adjustments_resets_and_late_readings_are_counted() -> None:
     """Of every figure of the partition, also of posts, which have no series of their own."""
     metrics = exposed(
         ("reads", 9_000, 10), ("reads", 8_000, 20), ("reads", 0, 30), ("reads", 7, 29), post_id="p1"

@@ -90,7 +90,7 @@ def test_the_bounds_of_a_reset(old: int, new: int, reset: bool) -> None:
     assert entry.get("before_reset") == (old if reset else None)
 
 
-def test_a_figure_that_was_hidden_and_shows_again_is_not_gained_anew() -> None:
+def test_a_figure_that_was_hidden_and_shows_again_is_not_gained_again() -> None:
     """100,000, nothing for two looks, 100,200: that is 200 more, by two jumps that cancel out."""
     readings = read(FOLLOWERS, 100_000, 0, 0, 100_200)
     assert readings.resets == 2
@@ -105,7 +105,7 @@ def test_a_return_to_less_is_a_fall_from_before() -> None:
     assert (entry["gained"], entry["lost"], entry["falls"], entry["reset_by"]) == (0, 10, 1, 0)
 
 
-def test_a_count_that_began_anew_grows_from_there() -> None:
+def test_a_count_that_started_over_grows_from_there() -> None:
     """Only the first change after a reset can be a return; steps that lead there are growth."""
     entry = history(read(READS, 10_000, 0, 3_000, 9_000))
     assert (entry["gained"], entry["resets"], entry["reset_by"]) == (9_000, 1, -10_000)
@@ -140,7 +140,7 @@ def test_changes_are_told_once() -> None:
 
 
 def test_an_entry_of_an_older_release_is_a_baseline() -> None:
-    """It has only value and time. It is stored anew with the offset from which on the course is known."""
+    """It has only value and time. It is stored again with the offset from which on the course is known."""
     readings = Readings()
     readings.restore(FOLLOWERS, {"value": 900, "at_ms": 60_000, "offset": 41})
     readings.take(FOLLOWERS, 890, 59_999)

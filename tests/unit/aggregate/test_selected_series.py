@@ -108,7 +108,7 @@ def test_records_may_be_counted_between_the_steps() -> None:
     assert best(state, 1) == {("tag7",): Score(rounds + 1, rounds + 1)}
 
 
-def test_the_choice_is_made_by_the_sum_of_the_partitions() -> None:
+def test_series_are_selected_by_the_sum_of_the_partitions() -> None:
     """A subject that is nowhere first may be so in the sum; tracked ones take no place of others."""
     selection = Selection("hashtag", [("hashtag", "own")], 1)
     partials: list[Scores] = [

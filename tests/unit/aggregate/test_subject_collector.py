@@ -37,7 +37,7 @@ def scrape(registry: NamespacedRegistry) -> dict[str, Counter[tuple[str, ...]]]:
 
 
 def test_chosen_subjects_have_series_and_the_rest_is_exact() -> None:
-    """What is chosen is shown by name, in each window; the remainder makes every sum right, and follows a
+    """What is chosen is shown by name, in each window; the others make every sum right, and follows a
     choice that changes."""
     states = [PartitionState(number, DedupWindow(1000, 2)) for number in range(2)]
     selection = SimpleNamespace(scope="hashtag", keys=[("hashtag", "fuxiceremony")])

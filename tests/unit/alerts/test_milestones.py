@@ -152,7 +152,7 @@ def test_an_account_says_what_was_done() -> None:
     assert ALERT.validate_json(found.model_dump_json()) == found
 
 
-def test_the_matrix_says_who() -> None:
+def test_a_milestone_of_all_accounts_says_who() -> None:
     """Sums are listed by account, the three largest."""
     (found,) = Stream(rule("all_accounts", "interactions", "thresholds = [1000]")).add(
         counted(*TRAVEL, like=600),
