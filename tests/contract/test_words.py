@@ -311,7 +311,7 @@ def test_a_retired_name_would_be_found() -> None:
 
 
 def test_what_english_and_others_need_is_allowed() -> None:
-    """A dead letter, a refused connection, letters of the alphabet, and the name of a decision."""
+    """A dead letter, a refused connection, letters of the alphabet, and the generation id of a group."""
     rules = {rule.word: rule for rule in TEXTS}
     for word, text in (
         ("letter", "dead letter, dead-letters, DeadLetter, dead_letters; 7 letters, letters and digits"),
