@@ -1,7 +1,7 @@
 """Ingest under load, beside a bare producer: ``python -m bench.ingest [--json FILE]``.
 
 The real service as a process of its own, an embedded broker, and a client; all three share this machine's
-cores. Each configuration is run in turn with its peer, medians are reported.
+cores. Each configuration runs in the same round as its baseline; medians are reported.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ RUN_TIMEOUT_SECONDS = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """One kind of load and the size of the peer's records."""
+    """One kind of load and the size of the records of the baseline."""
 
     name: str
     batch: int

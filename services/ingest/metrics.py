@@ -69,7 +69,7 @@ class IngestMetrics:
         )
         self.rejected = Counter(
             "fanpulse_ingest_events_rejected",
-            "Events (or whole bodies) refused and kept as dead letters, by reason.",
+            "Events (or whole bodies) rejected and kept as dead letters, by reason.",
             ["reason"],
             registry=registry,
         )

@@ -84,7 +84,7 @@ def test_quiet_says_only_what_went_wrong() -> None:
 
 
 def test_a_load_that_goes_on_says_where() -> None:
-    """And how to begin anew."""
+    """And how to start over."""
     screen, done = Screen(), report()
     done.resumed = Checkpoint(rows=10, lines=11)
     screen.display.begin(done)

@@ -46,7 +46,7 @@ def test_an_event_without_an_id_gets_the_hash_of_its_content() -> None:
 
 
 def test_a_further_campaign_does_not_change_the_id() -> None:
-    """The id of an event that is written anew is that of one that is only completed."""
+    """The id of an event that is written again is that of one that is only completed."""
     row = {name: value for name, value in LIKE.items() if name != "event_id"}
     plain = json.loads(ObjectMapper(parse_rules()).map(line(row)).line)
     fitted = json.loads(ObjectMapper(parse_rules(sets=["campaign=c"])).map(line(row)).line)
@@ -92,10 +92,10 @@ def test_a_set_value_goes_only_where_the_kind_has_the_field() -> None:
 def test_what_is_no_event_is_passed_on_for_ingest_to_refuse(text: bytes, sets: list[str]) -> None:
     """No repair: not even a repeated key gets lost by writing the row anew."""
     found = ObjectMapper(parse_rules(sets=sets)).map(text).line
-    verdict = decode_one(found)
-    assert isinstance(verdict, Rejection)
+    result = decode_one(found)
+    assert isinstance(result, Rejection)
     if b"action" in text:
-        assert verdict.reason is Reason.REPEATED_KEY or found.count(b'"action"') == 2
+        assert result.reason is Reason.REPEATED_KEY or found.count(b'"action"') == 2
 
 
 def test_rows_of_others_are_read_like_a_table() -> None:

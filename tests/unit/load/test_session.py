@@ -101,7 +101,7 @@ def run(
 
 def test_an_interrupted_command_goes_on_in_the_file_where_it_stood(tmp_path: Path) -> None:
     """Files that were done are not sent again, the one that was interrupted goes on, and after the end of the
-    command nothing is remembered: to load once more begins anew."""
+    command nothing is remembered: to load once more starts over."""
     first, second = (
         write(tmp_path / "a.csv", "x", "bad", "y"),
         write(tmp_path / "b.csv", *"pqr", "away", *"st"),
@@ -135,7 +135,7 @@ def test_restart_forgets_what_was_done(tmp_path: Path) -> None:
 
 
 def test_rejected_rows_are_kept_in_a_file_of_errors_across_an_interruption(tmp_path: Path) -> None:
-    """Each once, with file and line; a command that begins anew begins the file anew."""
+    """Each once, with file and line; a command that starts over reads the file from its start."""
     path = write(tmp_path / "a.csv", "bad", "x", "away", "bad")
     errors = tmp_path / "errors.jsonl"
     ingest = Ingest()

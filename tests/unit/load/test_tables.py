@@ -67,9 +67,9 @@ def test_a_cell_that_cannot_be_read_goes_on_as_it_is() -> None:
     mapper = TableMapper(parse_rules("interaction", (), ["action=like"]), [*POST, "quantity"])
     found = mapper.map([*ROW, "12,400"])
     assert found.rejections[0].field == "quantity"
-    verdict = decode_one(found.line)
-    assert isinstance(verdict, Rejection)
-    assert (verdict.field, verdict.reason) == ("quantity", Reason.WRONG_TYPE)
+    result = decode_one(found.line)
+    assert isinstance(result, Rejection)
+    assert (result.field, result.reason) == ("quantity", Reason.WRONG_TYPE)
     assert b"12,400" in found.line
 
 
@@ -78,9 +78,9 @@ def test_a_rounded_id_reaches_ingest_as_a_number_so_that_it_is_refused(field: st
     """1.22158E+17 is a valid text; it must not be taken for an id."""
     columns = [*POST[:3], "action", field]
     found = TableMapper(parse_rules("interaction"), columns).map([*ROW[:3], "like", "1.22158E+17"])
-    verdict = decode_one(found.line)
-    assert isinstance(verdict, Rejection)
-    assert (verdict.field, verdict.reason) == (field, Reason.WRONG_TYPE)
+    result = decode_one(found.line)
+    assert isinstance(result, Rejection)
+    assert (result.field, result.reason) == (field, Reason.WRONG_TYPE)
     assert [rejection.field for rejection in found.rejections] == [field]
 
 
@@ -102,9 +102,9 @@ def test_an_unknown_kind_is_for_ingest_to_refuse() -> None:
     """Without --kind, a kind that does not exist is sent with the whole row: the dead letter has it."""
     found = TableMapper(parse_rules(), [*POST, "kind"]).map([*ROW, "boost"])
     assert json.loads(found.line)["post_id"] == "p1"
-    verdict = decode_one(found.line)
-    assert isinstance(verdict, Rejection)
-    assert verdict.reason is Reason.UNKNOWN_KIND
+    result = decode_one(found.line)
+    assert isinstance(result, Rejection)
+    assert result.reason is Reason.UNKNOWN_KIND
 
 
 def test_other_columns_are_ignored_and_named() -> None:
