@@ -224,6 +224,8 @@ timed as (
     select partition, record_offset, record_offset * getvariable('entries_bound') + entry_index as address,
         occurred_at_ms // width_ms * width_ms + length_ms as bound_ms
     from acted, widest
+    -- Only events that stream time has left that far behind: in most logs they are few.
+    where bound_ms <= (select max(max_stream_time_ms) from non_event)
 ),
 bounds as (
     select distinct partition, bound_ms from timed
