@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import islice
 from operator import itemgetter
 from typing import Any
 
@@ -211,16 +211,14 @@ class PreAggregator:
         groups, self._groups, self._added = self._groups, Counter(), 0
         target_list, self._found_targets = self._found_targets, []
         rolling: defaultdict[tuple[int, int], int] = defaultdict(int)
-        by_actor = self._look_up_actor_targets()
-        counted = zip(target_list, map(_second, groups), groups.values(), strict=True)
-        for targets, second, count in chain(counted, by_actor):
+        for targets, second, count in zip(target_list, map(_second, groups), groups.values(), strict=True):
             targets.count += count
             rolling[second, targets.rolling] += count
             if second > targets.newest_second:
                 targets.newest_second = second
             if targets.broadcast_id:
                 self._broadcasts.count(targets.broadcast_id, targets.action, count, second * 1000)
-        self._flush_targets({*target_list, *(targets for targets, _, _ in by_actor)})
+        self._flush_targets({*target_list, *self._count_actors(rolling)})
         self._flush_rolling(rolling)
         if len(self._targets) + len(self._actor_targets) > _MAX_TARGETS:
             self._targets.clear()
@@ -260,19 +258,28 @@ class PreAggregator:
                 self._counters.counts[number] += count
             self._windows.add(second * 1000, found)
 
-    def _look_up_actor_targets(self) -> list[tuple[UpdateTargets, int, int]]:
-        """The groups of actors since the last flush: targets, second and count."""
+    def _count_actors(self, rolling: defaultdict[tuple[int, int], int]) -> set[UpdateTargets]:
+        """Count the groups of actors since the last flush into their targets, and into ``rolling``."""
         actors, self._actors = self._actors, Counter()
-        found: list[tuple[UpdateTargets, int, int]] = []
+        found: set[UpdateTargets] = set()
         for (actor, action, second), count in actors.items():
-            if actor is not None:
-                key = (action, *astuple(actor))
-                targets = self._actor_targets.get(key)
-                if targets is None:
-                    named = [(each, names_of(key[1:])) for each, names_of in _NAMES_OF_ACTOR]
-                    targets = self._actor_targets[key] = self._make_targets(named, action, None)
-                found.append((targets, second, count))
+            if actor is None:
+                continue
+            key = (action, *astuple(actor))
+            targets = self._actor_targets.get(key)
+            if targets is None:
+                targets = self._actor_targets[key] = self._first_actor_targets(key[1:], action)
+            targets.count += count
+            if second > targets.newest_second:
+                targets.newest_second = second
+            if self._rolling[targets.rolling]:
+                rolling[second, targets.rolling] += count
+            found.add(targets)
         return found
+
+    def _first_actor_targets(self, actor: tuple[Any, ...], action: str) -> UpdateTargets:
+        named = [(each, names_of(actor)) for each, names_of in _NAMES_OF_ACTOR]
+        return self._make_targets(named, action, None)
 
     def _new_targets(self, what: What) -> UpdateTargets:
         # Targets that have texts in common share them, so that to compare them touches less memory.
