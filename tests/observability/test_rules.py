@@ -146,8 +146,8 @@ def test_an_alert_says_how_urgent_it_is_what_is_wrong_and_what_to_do(alert: dict
 def test_an_action_that_is_added_is_counted_by_the_rules_that_follow(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In Prometheus' own engine, a new interaction is in the interactions and has a net figure. An action that
-    people can take back in two ways is less both."""
+    """In Prometheus' own engine, a new interaction is in the interactions and has a net figure. What people
+    can take back in two ways is less both."""
     monkeypatch.setattr(events, "INTERACTIONS", (*events.INTERACTIONS, "bookmark"))
     added = {"unbookmark": "bookmark", "dislike": "like"}
     monkeypatch.setattr(events, "WITHDRAWALS", events.WITHDRAWALS | added)
