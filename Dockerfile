@@ -1,6 +1,6 @@
-# One image a service: docker build --build-arg EXTRA=ingest|aggregate|alerts .
-# It holds what that service needs, at the versions and hashes of requirements/<EXTRA>.txt, and nothing to
-# build with. The process is no root, writes to /var/lib/fanpulse and /tmp only, and is PID 1.
+# One image per service: docker build --build-arg EXTRA=ingest|aggregate|alerts .
+# It holds the packages that the service needs, at the versions and hashes of requirements/<EXTRA>.txt, and no build
+# tools. The process does not run as root, writes only to /var/lib/fanpulse and /tmp, and is PID 1.
 ARG PYTHON=3.13.11-slim-bookworm
 
 FROM python:${PYTHON} AS build

@@ -1,5 +1,5 @@
-# `make demo` and `make test` need Python 3.11 or newer and nothing else; each makes .venv when it is missing
-# or not current. Arguments go in ARGS: make demo ARGS="--once --report demo.json"
+# `make demo` and `make test` need Python 3.11 or newer and nothing else. Each makes .venv if it is missing or not
+# current. Pass arguments in ARGS: make demo ARGS="--once --report demo.json"
 .DEFAULT_GOAL := help
 .PHONY: help demo up down test lint types bench soak lock clean
 ARGS ?=
@@ -17,16 +17,16 @@ demo: run-env ## Play a live broadcast through the whole stack, and check every 
 up: run-env ## Start the local stack in the background
 	@$(BIN)/fanpulse up --detach $(ARGS)
 
-down: run-env ## End it
+down: run-env ## Stop the local stack
 	@$(BIN)/fanpulse down $(ARGS)
 
 test: dev-env ## Run all tests, on a real broker
 	@$(BIN)/python -m pytest $(ARGS)
 
-soak: dev-env ## Play 300 seeds of the fault suite, in an hour or less; ARGS="--seed 17" plays one
+soak: dev-env ## Play 300 seeds of the fault suite, within an hour; ARGS="--seed 17" plays one
 	@$(BIN)/python -m pytest tests/faults --seeds 300 $(ARGS)
 
-lint: dev-env ## Check style and the direction of imports
+lint: dev-env ## Check style and import contracts
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports
@@ -34,13 +34,13 @@ lint: dev-env ## Check style and the direction of imports
 types: dev-env ## Check types
 	@$(BIN)/mypy $(ARGS)
 
-bench: dev-env ## Measure throughput, each figure beside its peer
+bench: dev-env ## Measure throughput, each figure beside its baseline
 	@$(BIN)/python -m bench $(ARGS)
 
-lock: dev-env ## Write the lock files anew; ARGS=--upgrade takes the newest versions
+lock: dev-env ## Rewrite the lock files; ARGS=--upgrade takes the newest versions
 	@requirements/lock $(ARGS)
 
-clean: ## Remove .venv and caches; the data of stacks stays
+clean: ## Remove .venv and caches; keep the data of stacks
 	@rm -rf .venv dist .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -1,4 +1,4 @@
-"""Every benchmark, each beside its peer in one run: ``python -m bench [--json FILE] [--only NAME,NAME]``."""
+"""Every benchmark, each beside its baseline: ``python -m bench [--json FILE] [--only NAME,NAME]``."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from bench import aggregate, freshness, hashtags, ingest, report, restart, workers
+from bench import aggregate, freshness, hashtags, ingest, ingest_detours, report, restart, workers
 
 Figures = dict[str, Any]
 Section = Callable[[Path], Awaitable[Figures]]
 
 
 def sections(arguments: argparse.Namespace) -> dict[str, Section]:
-    """Each benchmark by name; it is given a folder of its own."""
+    """Each benchmark by name; each gets a folder of its own."""
     events, runs, streams_runs = arguments.events, arguments.runs, arguments.streams_runs
     return {
         "aggregate": lambda folder: aggregate.run(folder, events, runs, min(runs, streams_runs)),
@@ -31,6 +31,7 @@ def sections(arguments: argparse.Namespace) -> dict[str, Section]:
         "restart": lambda folder: restart.run(folder, 10 * events, sorted({20_000, events}), min(runs, 3)),
         "workers": lambda folder: workers.run(folder, 5 * events, min(runs, 3)),
         "ingest": lambda folder: ingest.run(arguments.seconds, runs),
+        "ingest_detours": lambda folder: ingest_detours.run(folder, 1.0, 2 * runs + 1),
     }
 
 
@@ -42,23 +43,28 @@ def main() -> None:
         default=1_000_000,
         help="events of the first log and distinct hashtags; other logs are multiples of it",
     )
-    parser.add_argument("--runs", type=int, default=5, help="runs of each, in turn; medians are printed")
+    parser.add_argument(
+        "--runs",
+        type=int,
+        default=5,
+        help="rounds: each implementation runs once a round; medians are printed",
+    )
     parser.add_argument(
         "--streams-runs",
         type=int,
         default=5,
-        help="at most so many of them with Kafka Streams, which is slow",
+        help="at most this many rounds include Kafka Streams, which is slow",
     )
     parser.add_argument("--seconds", type=float, default=5.0, help="length of a run of ingest")
     parser.add_argument("--probe-seconds", type=float, default=30.0, help="length of a run of freshness")
-    parser.add_argument("--only", help="names of the benchmarks to run, with commas between")
+    parser.add_argument("--only", help="names of the benchmarks to run, separated by commas")
     parser.add_argument("--json", type=Path, help="write the figures to this file, after each benchmark")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that started processes are ended
     known = sections(arguments)
     chosen = arguments.only.split(",") if arguments.only else list(known)
     if unknown := sorted(set(chosen) - known.keys()):
-        parser.error(f"no benchmark is named {unknown[0]}; there are {', '.join(known)}")
+        parser.error(f"no benchmark is named {unknown[0]}; choose from {', '.join(known)}")
     results: Figures = {"machine": machine()}
     for name in chosen:
         print(name, flush=True)
@@ -76,12 +82,12 @@ async def _section(section: Section, folder: Path) -> Figures:
 
 
 def machine() -> Figures:
-    """Where the figures come from."""
+    """The machine that the figures are from."""
     return {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.system()}
 
 
 def time_ratio(short: Figures, long: Figures) -> float:
-    """How many times as long we take for the longer log."""
+    """How many times longer we take for the longer log."""
     ratio: float = (long["events"] / long["ours_per_s"]) / (short["events"] / short["ours_per_s"])
     return round(ratio, 2)
 

@@ -1,11 +1,11 @@
-"""The aggregator beside its peers, in turn, over the same log; their counts must agree to the unit.
+"""The aggregator and its baselines read the same log, round by round; their counts must agree to the unit.
 
-The peers are a bare confluent-kafka loop, which decodes and counts and guarantees nothing, and Kafka Streams
-with exactly_once_v2, the same duplicate rule and the same windows, three times: with the aggregations of its
-own language, as its documentation writes them; with a processor that needs no repartitioning, an update of
-each store for each event; and with that processor and the counts of a record summed before they go to the
-stores, which is what makes the aggregator fast. A rate is the number of events between the
-first and the last that a contestant counts, by the time between them; CPU is the process's in that time.
+The baselines are a bare confluent-kafka loop, which decodes and counts and guarantees nothing, and Kafka
+Streams with exactly_once_v2, the same duplicate rule and the same windows, three times: with the aggregations
+of its DSL, as its documentation writes them; with a processor that needs no repartitioning and updates each
+store for each event; and with that processor and the counts of a record summed up before they go to the
+stores, which is what makes the aggregator fast. A rate is the number of events from the first to the last
+that an implementation counts, divided by the time between them; CPU is that of the process in that time.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import worker
-from bench.figures import Contest, Counts, Rolling, medians, require_equal
+from bench.figures import Counts, Rolling, RunResult, medians, require_equal
 from bench.kafka_streams import baseline as streams
 from bench.stream import ACCOUNTS, TAGS, fill
 from bench.usage import Usage
@@ -30,12 +30,12 @@ from schemas.topics import EVENTS, qualified
 from schemas.totals import TotalsView
 from services.runtime.settings import AggregateSettings, KafkaSettings, Settings
 
-POLL_SECONDS = 1.0  # between two looks at /metrics, as of Prometheus
-LAST_POLLS_SECONDS = 0.02  # before the first that finds the worker ready, and when all is nearly counted
+POLL_SECONDS = 1.0  # between two polls of /metrics, as in Prometheus
+LAST_POLLS_SECONDS = 0.02  # until the worker is ready, and when nearly all is counted
 
 
 async def run(folder: Path, events: int, runs: int, streams_runs: int) -> dict[str, Any]:
-    """Medians of each contestant over a log of ``events`` events, and our ratios to the peers."""
+    """Medians of each implementation over a log of ``events`` events, and our ratios to the baselines."""
     async with EmbeddedKafka(folder / "kafka") as kafka:
         settings = Settings(
             namespace="bench",
@@ -50,14 +50,14 @@ async def run(folder: Path, events: int, runs: int, streams_runs: int) -> dict[s
         baselines = {name: replace(baseline, options=options) for name, options in streams.WAYS.items()}
         rounds = []
         for number in range(runs):
-            round_number = {"bare_loop": await _bare_loop(settings, events)}
-            round_number["ours"] = await _aggregator(settings, events, folder)
+            results = {"bare_loop": await _bare_loop(settings, events)}
+            results["ours"] = await _aggregator(settings, events, folder)
             if number < streams_runs:
                 for name, each in baselines.items():
-                    round_number[name] = await streams.run(each, settings, events)
-            require_equal(round_number)
-            rounds.append(round_number)
-            rates = ", ".join(f"{name} {each.events_per_s:,.0f}/s" for name, each in round_number.items())
+                    results[name] = await streams.run(each, settings, events)
+            require_equal(results)
+            rounds.append(results)
+            rates = ", ".join(f"{name} {each.events_per_s:,.0f}/s" for name, each in results.items())
             print(f"  {events:,} events, run {number + 1}: {rates}", flush=True)
     return {
         "events": events,
@@ -68,12 +68,11 @@ async def run(folder: Path, events: int, runs: int, streams_runs: int) -> dict[s
     }
 
 
-def _figures(rounds: list[dict[str, Contest]]) -> dict[str, Any]:
-    """Ratios are taken within a turn, so that what slows the machine for a while slows both sides."""
-    names = dict.fromkeys(name for round_number in rounds for name in round_number)
+def _figures(rounds: list[dict[str, RunResult]]) -> dict[str, Any]:
+    """Ratios are taken within a round, so that whatever slows the machine for a while slows both sides."""
+    names = dict.fromkeys(name for results in rounds for name in results)
     implementations = {
-        name: medians([round_number[name] for round_number in rounds if name in round_number])
-        for name in names
+        name: medians([results[name] for results in rounds if name in results]) for name in names
     }
     ours = implementations["ours"]
     figures: dict[str, Any] = {
@@ -85,27 +84,25 @@ def _figures(rounds: list[dict[str, Contest]]) -> dict[str, Any]:
         figures["ratio_kafka_streams_processor"] = _ratio(rounds, "kafka_streams_processor")
         figures["ratio_kafka_streams_combined"] = _ratio(rounds, "kafka_streams_combined")
     figures |= {name: ours[name] for name in ("rss_mb", "cpu_seconds_per_million")}
-    return figures | {"contestants": implementations}
+    return figures | {"implementations": implementations}
 
 
-def _ratio(rounds: list[dict[str, Contest]], baseline: str) -> float:
-    both = [round_number for round_number in rounds if baseline in round_number]
+def _ratio(rounds: list[dict[str, RunResult]], baseline: str) -> float:
+    both = [results for results in rounds if baseline in results]
     return round(
-        statistics.median(
-            round_number["ours"].events_per_s / round_number[baseline].events_per_s for round_number in both
-        ),
+        statistics.median(results["ours"].events_per_s / results[baseline].events_per_s for results in both),
         3,
     )
 
 
-async def _bare_loop(settings: Settings, events: int) -> Contest:
+async def _bare_loop(settings: Settings, events: int) -> RunResult:
     topic = qualified(settings.namespace, EVENTS.name)
     command = [sys.executable, "-m", "bench.bare_loop", str(settings.kafka.bootstrap), topic]
     command += [str(settings.kafka.partitions), str(events)]
     return await asyncio.to_thread(_run_bare_loop, command, events)
 
 
-def _run_bare_loop(command: list[str], events: int) -> Contest:
+def _run_bare_loop(command: list[str], events: int) -> RunResult:
     process = subprocess.Popen(command, stdout=subprocess.PIPE)
     try:
         with Usage(process.pid) as usage:
@@ -119,10 +116,10 @@ def _run_bare_loop(command: list[str], events: int) -> Contest:
         what: {tuple(row[:-1]): row[-1] for row in rows} for what, rows in result["figures"].items()
     }
     cpu_per_million = result["cpu_seconds"] / events * 1e6
-    return Contest(events / result["seconds"], usage.peak_mb, cpu_per_million, counts)
+    return RunResult(events / result["seconds"], usage.peak_mb, cpu_per_million, counts)
 
 
-async def _aggregator(settings: Settings, events: int, folder: Path) -> Contest:
+async def _aggregator(settings: Settings, events: int, folder: Path) -> RunResult:
     """One run of the real service from an empty state."""
     await asyncio.to_thread(worker.forget, settings)
     with worker.running(settings, folder) as ours, Usage(ours.pid) as usage:
@@ -130,13 +127,13 @@ async def _aggregator(settings: Settings, events: int, folder: Path) -> Contest:
         await asyncio.to_thread(worker.await_seen, [ours], events)
         page = ours.page() or ""
     counts = counts_of(await worker.stored_totals(settings))
-    return Contest(counted / seconds, usage.peak_mb, cpu / counted * 1e6, counts, _rolling(page))
+    return RunResult(counted / seconds, usage.peak_mb, cpu / counted * 1e6, counts, _rolling(page))
 
 
 def _watch(ours: worker.Worker, usage: Usage, events: int) -> tuple[float, float, float]:
-    """(events counted, seconds, CPU seconds) from when the worker owns its partitions until it has met all.
+    """(events counted, seconds, CPU seconds) from when the worker owns its partitions until it has seen all.
 
-    The end is placed between two looks, by the rate before; looks are closer to each other when it is near.
+    The end is interpolated between two polls, by the rate before; polls are closer together near the end.
     """
     polls: list[tuple[float, float, float]] = []
     pause = LAST_POLLS_SECONDS
@@ -172,7 +169,7 @@ def counts_of(view: TotalsView) -> dict[str, Counts]:
 
 
 def _rolling(page: str) -> Rolling:
-    """Rolling counts on a page of metrics, summed over partitions; those of 0 left out."""
+    """Rolling counts on a page of metrics, summed over partitions, without zeros."""
     rolling: dict[tuple[str, ...], int] = {}
     found = worker.families(page)
     for scope, names in (("account", ("platform", "account")), ("hashtag", ("hashtag",))):

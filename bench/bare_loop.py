@@ -1,4 +1,4 @@
-"""The peer: a confluent-kafka loop that decodes and counts the same records, and guarantees nothing.
+"""The baseline of counting: a confluent-kafka loop that decodes and counts the same records, no more.
 
 ``python -m bench.bare_loop BOOTSTRAP TOPIC PARTITIONS EVENTS`` prints one JSON line.
 """
@@ -40,7 +40,7 @@ def main() -> None:
     decode = msgspec.json.Decoder(list[Event]).decode
     accounts: Counter[tuple[str, str, str]] = Counter()
     hashtags: Counter[tuple[str, str]] = Counter()
-    seen: set[str] = set()
+    ids: set[str] = set()
     seen, started, cpu = 0, 0.0, 0.0
     while seen < events:
         for message in consumer.consume(100, timeout=0.05):
@@ -50,9 +50,9 @@ def main() -> None:
                 if event.kind == "clock":
                     continue
                 seen += 1
-                if event.event_id in seen:
+                if event.event_id in ids:
                     continue
-                seen.add(event.event_id)
+                ids.add(event.event_id)
                 accounts[event.platform, event.account, event.action] += event.quantity
                 for tag in event.hashtags:
                     hashtags[tag, event.action] += event.quantity

@@ -1,8 +1,8 @@
-"""The peer of ingest: a confluent-kafka producer that writes the same events with the same guarantees.
+"""The baseline of ingest: a confluent-kafka producer that writes the same events with the same guarantees.
 
-``python -m bench.bare_producer BOOTSTRAP TOPIC --events N --batch M`` prints its figures as JSON. It has no
-HTTP to read, nothing to judge and nothing to complete: the events go out as they are, in records of `batch`
-events in all partitions in turn, idempotent and acknowledged by all.
+``python -m bench.bare_producer BOOTSTRAP TOPIC --events N --batch M`` prints its figures as JSON. It
+reads no HTTP, validates nothing and enriches nothing: the events go out as they are, in records of `batch`
+events, round-robin over all partitions, idempotent and acknowledged by all.
 """
 
 from __future__ import annotations

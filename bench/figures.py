@@ -1,4 +1,4 @@
-"""What a contestant reports of a run, and how contestants are held against each other."""
+"""What an implementation reports of a run, and how implementations are compared."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ Rolling = Mapping[tuple[str, ...], int]
 
 
 @dataclass(frozen=True, slots=True)
-class Contest:
-    """One run of one contestant. ``counts`` has "accounts" and "hashtags"; ``rolling`` may be missing."""
+class RunResult:
+    """One run of one implementation. ``counts`` has "accounts" and "hashtags"; ``rolling`` may be missing."""
 
     events_per_s: float
     rss_mb: float
@@ -23,8 +23,8 @@ class Contest:
     rolling: Rolling | None = None
 
 
-def require_equal(runs: Mapping[str, Contest]) -> None:
-    """End the benchmark unless all contestants have counted the same, to the unit."""
+def require_equal(runs: Mapping[str, RunResult]) -> None:
+    """End the benchmark unless all implementations counted the same, to the unit."""
     (first_name, first), *others = runs.items()
     for name, other in others:
         for what, counts in first.counts.items():
@@ -44,8 +44,8 @@ def _require_same(what: str, one: Counts, other: Counts) -> None:
         )
 
 
-def medians(runs: list[Contest]) -> dict[str, float]:
-    """Median rate, memory and CPU time of a contestant."""
+def medians(runs: list[RunResult]) -> dict[str, float]:
+    """Median rate, memory and CPU time of an implementation."""
     return {
         "events_per_s": round(statistics.median(run.events_per_s for run in runs)),
         "rss_mb": round(statistics.median(run.rss_mb for run in runs)),

@@ -2,10 +2,10 @@
 
 The real ingest and the real aggregator, under a steady load. About ten times a second an event of an account
 that nothing else touches is posted. The k-th probe is shown when the figure of that account has reached k:
-probes are told apart by order, which is exact unless two of them overtake one another on their way.
-/metrics is asked every POLL_SECONDS, or less often where the worker would spend more than POLL_SHARE of its
-time on it; the time between two looks is the resolution of that figure, and the answer's arrival counts. The
-totals topic is read by a consumer of committed records.
+probes are identified by their order, which is exact unless two of them overtake each other on the way.
+/metrics is polled every POLL_SECONDS, or less often where the worker would spend more than POLL_SHARE of its
+time on it; the time between two polls is the resolution of that figure, and the arrival of the answer counts.
+A consumer of committed records reads the totals topic.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Stream:
     connections: int
 
 
-#: Events a second in all -> what makes them up.
+#: Events a second in total -> the streams that add up to it.
 LOADS = {
     2_000: (Stream(1, 1_000, 16), Stream(10, 100, 4)),
     20_000: (Stream(100, 200, 8),),
@@ -81,7 +81,7 @@ class Probes:
 
 
 async def run(folder: Path, seconds: float, loads: list[int] | None = None) -> dict[str, Any]:
-    """p50 and p99 in ms at each load of LOADS, each held for so many seconds."""
+    """p50 and p99 in ms at each load of LOADS, each sustained for this many seconds."""
     found = {}
     async with EmbeddedKafka(folder / "kafka") as kafka:
         for rate in loads or list(LOADS):
@@ -129,7 +129,7 @@ _SHARES = {"p50": 0.5, "p99": 0.99}
 
 
 def _send(port: int, probes: Probes, seconds: float) -> None:
-    """Post a probe at fixed times; one at a time, so one that takes long delays the next."""
+    """Post probes at fixed times, one at a time: a slow one delays the next."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     start = time.perf_counter()
     for number in range(int(seconds / PROBE_SECONDS)):
@@ -161,7 +161,7 @@ def _await_shown(probes: Probes) -> None:
 
 @contextlib.contextmanager
 def _watching(settings: Settings, ours: worker.Worker, probes: Probes) -> Iterator[None]:
-    """Look at /metrics and the totals topic until the end of the block, each in a thread."""
+    """Poll /metrics and read the totals topic until the end of the block, each in a thread."""
     stop, ready = threading.Event(), threading.Event()
     threads = [
         threading.Thread(target=_watch_metrics, args=(ours, probes, stop)),
@@ -180,7 +180,7 @@ def _watching(settings: Settings, ours: worker.Worker, probes: Probes) -> Iterat
 
 
 def _watch_metrics(ours: worker.Worker, probes: Probes, stop: threading.Event) -> None:
-    cost = float("inf")  # of a look: the shortest, since others wait for the worker to be free
+    cost = float("inf")  # of a poll: the shortest, since longer ones waited for a busy worker
     while not stop.is_set():
         began = time.perf_counter()
         page = ours.page() or ""
@@ -219,9 +219,9 @@ def _watch_totals(settings: Settings, probes: Probes, stop: threading.Event, rea
 
 @contextlib.contextmanager
 def _load(port: int, streams: tuple[Stream, ...], seconds: float) -> Iterator[Any]:
-    """Load from processes of their own, which have made all their requests before it begins.
+    """Load from separate processes, which prepare all their requests before it begins.
 
-    Gives a queue with the number of events that each of them had acknowledged.
+    Yields a queue with the number of acknowledged events of each.
     """
     go, sent = SPAWN.Event(), SPAWN.Queue()
     barrier = [SPAWN.Event() for _ in streams]

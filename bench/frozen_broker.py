@@ -1,4 +1,4 @@
-"""Ingest while the broker stands still and clients push on: the memory it takes, and what they are told."""
+"""Ingest while the broker is stopped and clients keep posting: the memory it takes, and how it answers."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Any
 
 import psutil
 
-#: In the first seconds clients wait for acknowledgements, then what may wait is used up and they are refused.
+#: In the first seconds clients wait for acknowledgements; then the byte limit is reached and they get 503.
 SECONDS = 15.0
 CONNECTIONS, BATCH = 256, 500
-#: Of the service under test, so that clients push again soon after they were not acknowledged.
+#: Setting of the service under test, so that clients post again soon after a missing acknowledgement.
 ACK_TIMEOUT_SECONDS = 2
 _SAMPLE_SECONDS = 0.05
 _DRAIN_SECONDS = 60.0
@@ -24,9 +24,9 @@ _TIMEOUT_SECONDS = 120.0
 
 
 def measure(port: int, process: psutil.Process, broker: int) -> dict[str, Any]:
-    """Stop the broker (its process id), push, let it go on; the service then writes what it still held.
+    """Stop the broker (its process id), post, resume the broker; the service then writes what was pending.
 
-    Peak memory of the service in MB, the answers by what they say, and the seconds until nothing waits.
+    Returns peak memory of the service in MB, the answers by status, and the seconds until nothing is pending.
     """
     command = [sys.executable, "-m", "bench.http_load", str(port), "--batch", str(BATCH)]
     command += ["--connections", str(CONNECTIONS), "--seconds", str(SECONDS)]
@@ -41,7 +41,7 @@ def measure(port: int, process: psutil.Process, broker: int) -> dict[str, Any]:
         raise SystemExit(f"the client ended with {client.returncode}")
     drained = _drain(port)
     if unexpected := figures["statuses"].keys() - {"202", "503"}:
-        raise SystemExit(f"answers while the broker stood still: {sorted(unexpected)}")
+        raise SystemExit(f"answers while the broker was stopped: {sorted(unexpected)}")
     return {
         "seconds": SECONDS,
         "connections": CONNECTIONS,
@@ -67,13 +67,13 @@ def _peak_bytes(process: psutil.Process, client: subprocess.Popen[str]) -> int:
 
 
 def _drain(port: int) -> float:
-    """Seconds until the service holds nothing that is not acknowledged."""
+    """Seconds until every pending event is acknowledged."""
     started = time.monotonic()
     while time.monotonic() - started < _DRAIN_SECONDS:
         if _pending(port) == 0:
             return time.monotonic() - started
         time.sleep(0.1)
-    raise SystemExit("what waited was not written once the broker went on")
+    raise SystemExit("pending events were not written after the broker resumed")
 
 
 def _pending(port: int) -> float:
@@ -81,4 +81,4 @@ def _pending(port: int) -> float:
         for line in answer.read().decode().splitlines():
             if line.startswith("fanpulse_ingest_pending_bytes"):
                 return float(line.rpartition(" ")[2])
-    raise SystemExit("the service does not tell what waits")
+    raise SystemExit("the service has no metric of pending bytes")

@@ -1,4 +1,4 @@
-"""Many names: as many distinct hashtags as events were asked for, and a tenth as many accounts.
+"""Many names: as many distinct hashtags as `--events` says, and a tenth as many accounts.
 
 The real aggregator counts them while /metrics is scraped; then the totals topic must hold every key with
 exactly the count that the generator kept for itself.
@@ -24,7 +24,7 @@ from fanpulse.devstack.kafka import EmbeddedKafka
 from services.runtime.kafka import create_topics
 from services.runtime.settings import KafkaSettings, Settings
 
-SCRAPE_SECONDS = 0.5  # Prometheus asks far less often; this gives enough answers to take a p99 of
+SCRAPE_SECONDS = 0.5  # Prometheus scrapes far less often; this gives enough answers for a p99
 AFTER_SCRAPES = 20
 POPULAR = 1_000
 
@@ -42,17 +42,17 @@ class Generated:
     )
 
     def records(self) -> Iterator[Placed]:
-        """Two events for each hashtag in all: with it, and with one of the popular ones."""
+        """Two events per hashtag in total, each with that hashtag and a popular one."""
         draw = random.Random(5)
-        total, round_number = 2 * self.hashtags, 0
+        total, made = 2 * self.hashtags, 0
         while self.events < total:
             count = min(EVENTS_PER_RECORD, total - self.events)
-            now = START_MS + round_number * 5
+            now = START_MS + made * 5
             rows = [self._event(draw, self.events + index, now) for index in range(count)]
-            yield round_number % self.partitions, b"[%b]" % b",".join(rows)
+            yield made % self.partitions, b"[%b]" % b",".join(rows)
             self.events += count
-            round_number += 1
-            if round_number % (self.partitions * 50) == 0:
+            made += 1
+            if made % (self.partitions * 50) == 0:
                 yield from clocks(now, self.partitions)
 
     def _event(self, draw: random.Random, number: int, now: int) -> bytes:
@@ -117,7 +117,7 @@ def _measure(ours: worker.Worker, events: int) -> dict[str, Any]:
 
 
 class Scrapes:
-    """Asks for /metrics at fixed times in a thread of its own, and keeps how long each answer took."""
+    """Scrapes /metrics at fixed times in a thread of its own, and keeps how long each scrape took."""
 
     def __init__(self, ours: worker.Worker) -> None:
         self._ours = ours

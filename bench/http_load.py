@@ -1,4 +1,4 @@
-"""An HTTP client that does nothing but post: ``python -m bench.http_load PORT ...`` prints figures as JSON.
+"""An HTTP client that only posts: ``python -m bench.http_load PORT ...`` prints figures as JSON.
 
 One process, one thread, kept-alive connections to 127.0.0.1, each with one request under way, bounded in
 time. With ``--rate`` requests are due at fixed times, and latency is taken from the time when one was due,
@@ -51,7 +51,7 @@ def bodies(batch: int, distinct: int, seed: int) -> list[bytes]:
 
 
 def run(port: int, requests: list[bytes], *, connections: int, seconds: float, rate: float | None) -> Load:
-    """Post the bodies in turn, over and over, for so many seconds."""
+    """Post the bodies one after the other, over and over, for this many seconds."""
     load = Load()
     selector = selectors.DefaultSelector()
     supply = _supply(requests)
@@ -136,8 +136,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--rate", type=float, help="requests a second; without it as fast as answers come")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--distinct", type=int, default=100_000, help="distinct events")
     arguments = parser.parse_args()
-    distinct = max(1, 100_000 // arguments.batch)
+    distinct = max(1, arguments.distinct // arguments.batch)
     requests = bodies(arguments.batch, distinct, arguments.seed)
     started = time.perf_counter()
     cpu = time.process_time()

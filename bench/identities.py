@@ -1,8 +1,8 @@
 """How event ids are remembered: sets of Python strings, as the aggregator does, beside a compact form.
 
-``python -m bench.identities`` prints time and memory per id of both, over the ids of a whole horizon of one
-partition (three generations of 250,000), in records of 500. The compact form keeps 16 bytes of digest an id
-in tables of a fixed size: two keyed 64-bit hashes (Python's own, SipHash under a key drawn for the process).
+``python -m bench.identities`` prints time and memory per id of both, over the ids of a whole dedup window of
+one partition (three segments of 250,000), in records of 500. The compact form keeps a digest of 16 bytes per
+id in tables of a fixed size: two keyed 64-bit hashes (Python's own, SipHash with the key of the process).
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from services.aggregate.counting.dedup import Deduplicator, DedupWindow
 
 SEGMENT_EVENTS, SEGMENTS, RECORD = 250_000, 2, 500
 
-Digests = npt.NDArray[np.uint64]  # shape (n, 2); the first is never 0
+Digests = npt.NDArray[np.uint64]  # shape (n, 2); the first column is never 0
 
-#: Ids of a bucket lie together in one line of the processor's cache, so to look there costs one miss.
+#: The ids of a bucket share one cache line of the processor, so a lookup costs one miss.
 BUCKET = 4
 #: Up to this many ids are cheaper one by one than in arrays.
 _FEW = 12
@@ -39,11 +39,11 @@ def digests(ids: Sequence[str]) -> Digests:
 
 
 class IdSet:
-    """Up to ``most`` ids. Buckets of four places; one that is full goes on in the next."""
+    """Up to ``most`` ids. Buckets of four slots; a full bucket continues in the next."""
 
     def __init__(self, most: int) -> None:
         self._buckets = 1 << max(3, (most * 2 // BUCKET - 1).bit_length())
-        # Zero is an empty place. Memory is taken by the system as places are first written.
+        # Zero is an empty slot. The system allocates memory when slots are first written.
         self._first = np.zeros((self._buckets, BUCKET), np.uint64)
         self._second = np.zeros((self._buckets, BUCKET), np.uint64)
         self._flat = self._first.data.cast("B").cast("Q")
@@ -64,13 +64,13 @@ class IdSet:
         found = np.zeros(len(wanted), bool)
         if same.any():
             found = (same & (self._second[at] == wanted[:, 1:])).any(axis=1)
-        # A full bucket may go on in the next.
+        # A full bucket may continue in the next.
         for index in np.flatnonzero((rows[:, -1] != 0) & ~found).tolist():
             found[index] = self._has(*wanted[index].tolist())
         return found
 
     def add(self, fresh: Digests) -> None:
-        """Put ids into the set that are not in it, all different."""
+        """Add ids, all different, none of them in the set."""
         self._size += len(fresh)
         if len(fresh) <= _FEW:
             for a, b in fresh.tolist():
@@ -82,21 +82,21 @@ class IdSet:
         free = np.flatnonzero(taken < BUCKET)
         self._first[at[free], index[free]] = fresh[free, 0]
         self._second[at[free], index[free]] = fresh[free, 1]
-        # Of two that chose the same place the last is there now.
+        # If two ids chose the same slot, the last one has it now.
         lost = (self._first[at, index] != fresh[:, 0]) | (self._second[at, index] != fresh[:, 1])
         for a, b in fresh[lost].tolist():
             self._put(a, b)
 
     def _has(self, first: int, second: int) -> bool:
-        return self._place(first, second) is None
+        return self._empty_slot(first, second) is None
 
     def _put(self, first: int, second: int) -> None:
-        index = self._place(first, second)
+        index = self._empty_slot(first, second)
         if index is not None:
             self._flat[index], self._flat_second[index] = first, second
 
-    def _place(self, first: int, second: int) -> int | None:
-        """The empty place where an id belongs; None if it is there already."""
+    def _empty_slot(self, first: int, second: int) -> int | None:
+        """The empty slot where an id belongs; None if the id is in the set already."""
         firsts, seconds, size = self._flat, self._flat_second, len(self._flat)
         index = (first & self._mask) * BUCKET
         while (seen := firsts[index]) != 0:
@@ -134,7 +134,7 @@ def _compact(records: list[list[str]]) -> object:
 
 
 def _measure(form: str) -> dict[str, float]:
-    """Of a process that does nothing else. Records are dropped once they are taken, as the log's are."""
+    """Figures of a process that does nothing else. Records are dropped once read, like those of the log."""
     empty = psutil.Process().memory_info().rss
     records = _records()
     count = sum(map(len, records))

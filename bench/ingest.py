@@ -72,7 +72,7 @@ async def run(seconds: float, runs: int) -> dict[str, Any]:
 def _frozen(settings: Settings, broker: int) -> dict[str, Any]:
     patience = str(frozen_broker.ACK_TIMEOUT_SECONDS)
     with service(settings, FANPULSE_INGEST_ACK_TIMEOUT_SECONDS=patience) as (port, process):
-        _post(port, posts())
+        post(port, posts())
         return frozen_broker.measure(port, process, broker)
 
 
@@ -80,7 +80,7 @@ def _measure(settings: Settings, seconds: float, runs: int) -> dict[str, Any]:
     rows: dict[str, list[dict[str, float]]] = {each.name: [] for each in CONFIGURATIONS}
     with service(settings) as (port, process):
         idle_mb = process.memory_info().rss / 2**20
-        _post(port, posts())
+        post(port, posts())
         for number in range(runs):
             for each in CONFIGURATIONS:
                 rows[each.name].append(_round(settings, each, port, process, seconds, number))
@@ -100,10 +100,10 @@ def _round(
     """The bare producer, ingest at full load, and ingest at half of that."""
     bare = _bare(settings, each, seconds)
     before = sum(process.cpu_times()[:2])
-    full = _load(each, port, seconds, None, 2 * number + 1)
+    full = load(each, port, seconds, None, 2 * number + 1)
     cpu = sum(process.cpu_times()[:2]) - before
     rate = full["requests"] / full["seconds"]
-    half = _load(each, port, seconds, rate / 2, 2 * number + 2)
+    half = load(each, port, seconds, rate / 2, 2 * number + 2)
     row = {
         "events_per_s": rate * each.batch,
         "requests_per_s": rate,
@@ -125,9 +125,13 @@ def _round(
     return row
 
 
-def _load(each: Configuration, port: int, seconds: float, rate: float | None, seed: int) -> dict[str, Any]:
+def load(
+    each: Configuration, port: int, seconds: float, rate: float | None, seed: int, distinct: int = 100_000
+) -> dict[str, Any]:
+    """Post to a running service; the client's figures. Exits if anything was not accepted."""
     command = [sys.executable, "-m", "bench.http_load", str(port), "--batch", str(each.batch)]
     command += ["--connections", str(each.connections), "--seconds", str(seconds), "--seed", str(seed)]
+    command += ["--distinct", str(distinct)]
     figures = _figures([*command, *(["--rate", str(rate)] if rate else [])])
     if set(figures["statuses"]) != {"202"}:
         raise SystemExit(f"not everything was accepted: {figures['statuses']}")
@@ -162,14 +166,15 @@ def service(settings: Settings, **variables: str) -> Iterator[tuple[int, psutil.
     with (settings.state_dir / "ingest.log").open("ab") as log:
         process = subprocess.Popen([sys.executable, "-m", "fanpulse", "ingest"], env=environment, stderr=log)
     try:
-        _await_ready(port, process)
+        await_ready(port, process)
         yield port, psutil.Process(process.pid)
     finally:
         process.terminate()
         process.wait(30)
 
 
-def _await_ready(port: int, process: subprocess.Popen[bytes]) -> None:
+def await_ready(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Return when the service takes events in; exits if it does not."""
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(urllib.error.URLError, OSError):
@@ -179,7 +184,8 @@ def _await_ready(port: int, process: subprocess.Popen[bytes]) -> None:
     raise SystemExit("ingest did not become ready")
 
 
-def _post(port: int, events: list[dict[str, Any]]) -> None:
+def post(port: int, events: list[dict[str, Any]]) -> None:
+    """Post events once; exits if they are not accepted."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     connection.request("POST", "/v1/events", json.dumps(events), {"content-type": "application/json"})
     if connection.getresponse().status != 202:

@@ -1,6 +1,6 @@
 """How large the records are that ingest writes under full load: ``python -m bench.record_size``.
 
-What `bench.stream` takes as EVENTS_PER_RECORD.
+`bench.stream` takes its EVENTS_PER_RECORD from here.
 """
 
 from __future__ import annotations

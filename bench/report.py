@@ -30,7 +30,7 @@ SIGNALS = {"sigkill": "kill -9", "sigterm": "SIGTERM"}
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table: what it is of, its columns, its rows of text, and a line below."""
+    """A table: its title, its columns, its rows of text, and a line below it."""
 
     title: str
     columns: tuple[str, ...]
@@ -39,7 +39,7 @@ class Table:
 
 
 def tables(results: Figures) -> Iterator[Table]:
-    """A table for each benchmark that was run, in a fixed order."""
+    """A table for each benchmark that ran, in a fixed order."""
     for name, make in _TABLES.items():
         if name in results:
             yield make(results[name])
@@ -83,7 +83,7 @@ def _row(cells: tuple[str, ...]) -> str:
 
 def _aggregate(figures: Figures) -> Table:
     rows = []
-    implementations = figures["contestants"]
+    implementations = figures["implementations"]
     for name in (name for name in IMPLEMENTATIONS if name in implementations):
         each = implementations[name]
         ratio = each["events_per_s"] / implementations["ours"]["events_per_s"]
@@ -138,16 +138,16 @@ def _freshness(figures: Figures) -> Table:
         if name.startswith("at_")
     ]
     shown = ("on /metrics, ms", "in the totals topic, ms")
-    columns = ("events/s", "202 answered, ms", *shown, "between looks, ms", "probes")
+    columns = ("events/s", "202 answered, ms", *shown, "between polls, ms", "probes")
     note = (
-        "p50 / p99 from POST; the time between two looks at /metrics is the resolution of its column. Goals "
+        "p50 / p99 from POST; the time between two polls of /metrics is the resolution of that column. Goals "
         "for p99: 300 ms and 1,500 ms."
     )
     return Table("Freshness", columns, rows, note)
 
 
 def _rate(wanted: int, reached: int) -> str:
-    """The load, and what became of it if the machine could not hold it."""
+    """The load, and the rate that was reached if the machine could not sustain the load."""
     return f"{wanted:,}" if reached > 0.98 * wanted else f"{reached:,} of {wanted:,}"
 
 
@@ -205,6 +205,17 @@ def _ingest(figures: Figures) -> Table:
     return Table("Ingest", columns, rows, note)
 
 
+def _ingest_detours(figures: Figures) -> Table:
+    loads = ("500s", "singles")
+    rows = [
+        (name, *(f"{figures[load][name][key]:.2f}" for load in loads for key in ("rate_ratio", "cpu_ratio")))
+        for name in figures[loads[0]]
+    ]
+    columns = ("ingest", *(f"{load}: {what}" for load in loads for what in ("rate", "CPU a request")))
+    note = f"Each as a ratio to ingest as it is; medians of {figures['rounds']} rounds."
+    return Table("What each detour of ingest earns", columns, rows, note)
+
+
 def _pair(figures: Figures, name: str, unit: str) -> str:
     return f"{figures[f'{name}_p50_{unit}']:,} / {figures[f'{name}_p99_{unit}']:,}"
 
@@ -221,13 +232,14 @@ _TABLES: dict[str, Callable[[Figures], Table]] = {
     "restart": _restart,
     "workers": _workers,
     "ingest": _ingest,
+    "ingest_detours": _ingest_detours,
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.report", description="Tables of benchmark figures.")
     parser.add_argument("figures", type=Path, help="what `python -m bench --json FILE` wrote")
-    parser.add_argument("--into", type=Path, help="page to put the tables into, between its markers")
+    parser.add_argument("--into", type=Path, help="the page whose markers enclose the tables")
     arguments = parser.parse_args()
     text = markdown(json.loads(arguments.figures.read_text()))
     if arguments.into:

@@ -1,4 +1,4 @@
-"""How long a restart takes, from the start of the process until it has all its state and no record waits.
+"""How long a restart takes, from the start of the process until all state is loaded and the lag is 0.
 
 A log is counted to its end; then the process is ended by SIGKILL, or by SIGTERM, and started again. After a
 SIGKILL the group waits for the dead member's session to end before it gives its partitions to the new one;
@@ -69,7 +69,7 @@ def _until_complete(ours: worker.Worker, events: int) -> float:
 
 
 def _await_stored(ours: worker.Worker) -> None:
-    """Wait until two looks at the number of stored entries, more than a flush apart, agree."""
+    """Wait until two readings of the number of stored entries, more than a flush apart, agree."""
     stored = -1.0
     while True:
         now = worker.total(ours.page() or "", "fanpulse_stored_entries_total")

@@ -19,7 +19,7 @@ START_MS = 1_782_120_600_000
 # and half of the events in records of 870 and more (`python -m bench.record_size`, two cores, two runs).
 EVENTS_PER_RECORD = 500
 POSTS = 400
-POOL = 99_991  # draws that are made once and then repeated; a prime, so that pools do not fall in step
+POOL = 99_991  # draws made once and then repeated; a prime, so that the pools never align
 ACCOUNTS = [
     ("twitter", "GansuTravel"), ("twitter", "GansuHeritage"), ("facebook", "VisitGansu"),
     ("facebook", "GansuCulture"), ("instagram", "visitgansu"), ("instagram", "gansu.heritage"),
@@ -51,33 +51,33 @@ class Size:
 def records(events: int, partitions: int, posts: int = POSTS, seed: int = 1) -> Iterator[Placed]:
     """``events`` interactions in all, 2 % of them duplicates, with a clock record a second.
 
-    Of more than POSTS posts each gets its turn in every tenth event, so that none stays without one.
+    With more than POSTS posts, every tenth event goes to the next post, so that each post gets events.
     """
     draw = random.Random(seed)
     rows = _rows(draw, posts)
     last: dict[int, list[bytes]] = {}
-    made, round_number = 0, 0
+    made, written = 0, 0
     while made < events:
-        partition, now = round_number % partitions, START_MS + round_number * 5
+        partition, now = written % partitions, START_MS + written * 5
         count = min(EVENTS_PER_RECORD, events - made)
         some = [
             template % (number, now - before, action, actor, country)
             for number, (template, before, action, actor, country) in enumerate(islice(rows, count), made)
         ]
-        for index in range(0, count, 50):  # ids met before, in this partition
+        for index in range(0, count, 50):  # ids seen before, in this partition
             if partition in last:
                 some[index] = draw.choice(last[partition])
         last[partition] = some
         yield partition, b"[%b]" % b",".join(some)
         made += count
-        round_number += 1
-        if round_number % (partitions * 50) == 0:
+        written += 1
+        if written % (partitions * 50) == 0:
             yield from clocks(now, partitions)
     yield from clocks(stream_time_at_end(events), partitions)
 
 
 def stream_time_at_end(events: int) -> int:
-    """What the clock records at the end of a log of so many events say, in ms."""
+    """Stream time in ms of the clock records at the end of a log of this many events."""
     return START_MS + -(-events // EVENTS_PER_RECORD) * 5
 
 

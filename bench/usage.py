@@ -50,6 +50,6 @@ class Usage:
 
 
 def quantile(values: list[float], share: float) -> float:
-    """The value that a share of all do not exceed; 0 of none."""
+    """The value that this share of all values do not exceed; 0 for an empty list."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0.0

@@ -1,4 +1,4 @@
-"""The real aggregator as a process: started, looked at over its own endpoints, ended."""
+"""The real aggregator as a process: start it, read its endpoints, end it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Worker:
 
     def page(self) -> str | None:
         """/metrics; None while nothing listens. Ends the benchmark if the process has ended."""
-        self._require_life()
+        self._require_alive()
         try:
             with urllib.request.urlopen(f"{self.url}/metrics", timeout=30) as answer:  # noqa: S310
                 text: str = answer.read().decode()
@@ -53,14 +53,14 @@ class Worker:
             return None
         return text
 
-    def _require_life(self) -> None:
+    def _require_alive(self) -> None:
         if self.process.poll() is not None:
             last = self.log.read_text(errors="replace").splitlines()[-3:]
             raise SystemExit("the aggregator has ended:\n" + "\n".join(last))
 
     def ready(self) -> bool:
         """Whether it owns its partitions and has loaded them. Ends the benchmark if the process has ended."""
-        self._require_life()
+        self._require_alive()
         try:
             urllib.request.urlopen(f"{self.url}/readyz", timeout=30).close()  # noqa: S310
         except (urllib.error.HTTPError, OSError):
@@ -68,7 +68,7 @@ class Worker:
         return True
 
     def seen(self) -> float | None:
-        """Events met so far, duplicates included; None while the worker is not ready."""
+        """Events seen so far, duplicates included; None while the worker is not ready."""
         page = self.page() if self.ready() else None
         return None if page is None else seen(page)
 
@@ -82,12 +82,12 @@ class Worker:
 
 
 def seen(page: str) -> float:
-    """Events that a page of metrics says were met, duplicates included."""
+    """Events seen according to a page of metrics, duplicates included."""
     return total(page, "fanpulse_events_counted_total") + total(page, "fanpulse_duplicate_events_total")
 
 
 def total(page: str, *names: str, having: str = "") -> float:
-    """Sum of the samples whose line begins with a name and has a text in it; 0 without any."""
+    """Sum of the samples whose line begins with a name and contains a text; 0 if there are none."""
     starts = tuple(f"{name}{{" for name in names)
     lines = (line for line in page.splitlines() if line.startswith(starts) and having in line)
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
@@ -125,7 +125,7 @@ def running(settings: Settings, folder: Path, name: str = "aggregate") -> Iterat
 
 
 def await_seen(workers: list[Worker], events: int, pause_seconds: float = 0.2) -> None:
-    """Wait until all events have been met by the workers together, and no record waits."""
+    """Wait until the workers together have seen all events and no record waits."""
     end = time.perf_counter() + TIMEOUT_SECONDS
     while time.perf_counter() < end:
         pages = [worker.page() for worker in workers if worker.ready()]
@@ -153,7 +153,7 @@ def forget(settings: Settings) -> None:
 
 
 def _delete_group(admin: AdminClient, group: str) -> bool:
-    """Whether there was one: it may still have members, or be made again by the end of a transaction."""
+    """Whether the group existed. It may still have members, or the end of a transaction may make it again."""
     try:
         admin.delete_consumer_groups([group])[group].result()
     except KafkaException as error:

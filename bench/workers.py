@@ -1,6 +1,6 @@
 """Two workers against one on the same log: events a second while all of them own partitions.
 
-What is counted before the group has settled is left out of the rate, and the log must be long enough to leave
+The rate leaves out what is counted before the group has settled, so the log must be long enough to leave
 a good part of it.
 """
 
@@ -20,7 +20,7 @@ from fanpulse.devstack.kafka import EmbeddedKafka
 from services.runtime.settings import KafkaSettings, Settings
 
 POLL_SECONDS = 0.25
-LEAST_SHARE = 0.3  # of the log that has to be left when the group has settled
+LEAST_SHARE = 0.3  # of the log must be left when the group has settled
 
 
 async def run(folder: Path, events: int, runs: int) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def _rate(settings: Settings, folder: Path, events: int, count: int) -> tuple[fl
 
 
 def _settled(workers: list[worker.Worker], partitions: int) -> tuple[float, float]:
-    """(time, events met) when every worker owns its share of the partitions."""
+    """(time, events seen) when every worker owns its share of the partitions."""
     share = partitions // len(workers)
     end = time.perf_counter() + worker.TIMEOUT_SECONDS
     while time.perf_counter() < end:

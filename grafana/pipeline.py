@@ -270,8 +270,10 @@ def _alerts() -> list[Row]:
                 "In the last five minutes, by channel. Suppressed: a higher milestone was sent instead.",
                 "short",
                 Query(_increase("fanpulse_alerts_delivered_total", "channel"), "{{channel}}"),
-                Query(_increase("fanpulse_alerts_withheld_total", "channel"), "{{channel}} suppressed"),
-                Query(_increase("fanpulse_alerts_delivery_retries_total", "channel"), "{{channel}} retried"),
+                Query(_increase("fanpulse_alerts_suppressed_total", "channel"), "{{channel}} suppressed"),
+                Query(
+                    _increase("fanpulse_alerts_delivery_retries_total", "channel"), "{{channel}} tried again"
+                ),
                 Query(
                     _increase("fanpulse_alerts_delivery_failures_total", "channel"), "{{channel}} given up"
                 ),
@@ -302,7 +304,7 @@ def _alerts() -> list[Row]:
                 "Alerts known",
                 "Alerts decided since the stream began. None is decided again.",
                 "short",
-                Query(f"max({of_stream('fanpulse_alerts_ledger_size')})", "alerts"),
+                Query(f"max({of_stream('fanpulse_alerts_alert_log_size')})", "alerts"),
             ),
         ),
     ]

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from schemas.dimensions import ALERT_SCOPES
+
+if TYPE_CHECKING:
+    AlertScope = str
+else:
+    AlertScope = Literal[ALERT_SCOPES]  # one member for each scope of the table
 
 
 class AsOf(BaseModel):
@@ -18,7 +25,7 @@ class AsOf(BaseModel):
 
 
 class Contributor(BaseModel):
-    """One part of what made the figure: e.g. action repost, 1,204 of 10,003."""
+    """One of the parts that add up to the figure: e.g. action repost, 1,204 of 10,003."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -27,14 +34,14 @@ class Contributor(BaseModel):
 
 
 class Alert(BaseModel):
-    """What milestones and spikes have in common."""
+    """The fields that milestones and spikes share."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    id: str = Field(description="hash of what makes it this alert; the key of the record")
+    id: str = Field(description="hash of what identifies the alert; the key of the record")
     v: Literal[1] = 1
     rule: str = Field(description="name of the rule")
-    scope: Literal["all_accounts", "platform", "account", "post", "hashtag", "campaign", "broadcast"]
+    scope: AlertScope
     subject: tuple[str, ...] = Field(description="names within the scope, e.g. (platform, account)")
     metric: str = Field(description="an action, `interactions`, or `reading:<metric>`")
     occurred_at: int = Field(description="event time in epoch milliseconds")
@@ -57,18 +64,18 @@ class Milestone(Alert):
     superseded_by: str | None = Field(
         None,
         description="id of the highest milestone of the series crossed at the same time; null if this is it. "
-        "Only that one is delivered, the others are there for the record",
+        "Only that one is delivered; the others are kept for the record",
     )
 
 
 class Spike(Alert):
-    """A live broadcast's closed minute was far above the median of the minutes before it."""
+    """A closed minute of a live broadcast was far above the median of the minutes before it."""
 
     kind: Literal["spike"] = "spike"
-    number: int = Field(description="counts the spikes of the broadcast from 1")
+    number: int = Field(description="counts the spikes of the broadcast by this rule, from 1")
     observed: int = Field(description="count of the minute that began at `occurred_at`")
     baseline: float = Field(description="median of the minutes before")
-    window_minutes: int = Field(description="how many minutes the median is of")
+    window_minutes: int = Field(description="number of minutes that the median covers")
     factor: float | None = Field(description="observed / baseline; null if the baseline is 0")
 
 
@@ -77,7 +84,7 @@ ALERT: TypeAdapter[Milestone | Spike] = TypeAdapter(AlertRecord)
 
 
 def alert_id(*parts: str | int) -> str:
-    """Id of an alert: the first 128 bits, in hex, of SHA-256 over its length-prefixed parts."""
+    """The id of an alert: the first 128 bits, in hex, of SHA-256 over its length-prefixed parts."""
     digest = hashlib.sha256()
     for part in map(str, parts):
         data = part.encode()

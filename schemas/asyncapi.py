@@ -1,4 +1,4 @@
-"""One AsyncAPI 3 document of all topics: what they hold, how they are kept, who writes and reads."""
+"""One AsyncAPI 3 document of all topics: their records and retention, their writers and readers."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ LOG_KINDS = ("interaction", "post", "reading", "broadcast", "clock")
 
 
 def asyncapi_document() -> Document:
-    """The document. Its payloads refer to the JSON Schemas that schemas.export writes beside it."""
+    """The document. Its payloads refer to the JSON Schemas that schemas.export writes next to it."""
     return {
         "asyncapi": "3.0.0",
         "info": {
             "title": "fanpulse",
             "version": f"{VERSION}.0.0",
             "description": (
-                "The topics of fanpulse. Records are UTF-8 JSON. Readers ignore fields they do not know, and "
-                "take an absent field and null for the same. With a namespace set, topics, groups and "
-                "transactional ids are prefixed with it and a dot."
+                "The topics of fanpulse. Records are UTF-8 JSON. Readers ignore unknown fields, and treat an "
+                "absent field like null. With a namespace set, the names of topics, groups and transactional "
+                "ids begin with it and a dot."
             ),
             "license": {"name": "Apache-2.0"},
         },
@@ -46,7 +46,7 @@ def asyncapi_document() -> Document:
 
 
 def schema_file(view: str, kind: str) -> str:
-    """Where the schema of a kind is, relative to the document."""
+    """The path of a kind's schema, relative to the document."""
     return f"json/{view}/{kind}.v{VERSION}.json"
 
 
@@ -57,7 +57,7 @@ def _identifier(topic: Topic) -> str:
 
 def _channel(topic: Topic) -> Document:
     partitions = {"partitions": topic.partitions} if topic.partitions else {}
-    as_setting = "" if topic.partitions else " As many partitions as the setting kafka.partitions says."
+    as_setting = "" if topic.partitions else " The setting kafka.partitions is the number of partitions."
     return {
         "address": topic.name,
         "title": topic.holds,
@@ -108,7 +108,7 @@ def _messages() -> Document:
     messages = {
         "entries": _entries(),
         "dead-letter": _message("dead letter", "rejected", "dead_letter"),
-        "redriven": _message("mark of a redriven dead letter", "rejected", "redriven"),
+        "redriven": _message("redrive marker of a dead letter", "rejected", "redriven"),
         "known-post": _message("known post", "posts", "known_post", post_key),
     }
     for scope, key in zip(SCOPES, key_schema()["oneOf"], strict=True):
@@ -134,12 +134,12 @@ def _selection_messages() -> Document:
     }
     return {
         "candidates": _message("candidates of a partition", "selection", "candidates", keys["candidates"]),
-        "selected": _message("choice of series", "selection", "selected", keys["selected"]),
+        "selected": _message("selected series", "selection", "selected", keys["selected"]),
     }
 
 
 def _entries() -> Document:
-    """A record of the events topic: several entries, or one."""
+    """A record of the events topic: an array of entries, or one entry."""
     one_of = {"oneOf": [{"$ref": schema_file("log", kind)} for kind in LOG_KINDS]}
     return {
         "name": "entries",

@@ -1,13 +1,13 @@
 """Bytes to events and back.
 
-Two ways, one verdict. The fast way decodes a whole body at once with the structs of ``schemas.structs``; what
-it does not accept is judged event by event, and what is still in doubt by ``schemas.validation`` with
-pydantic.
-The fast way may be stricter than the slow one, never more lenient; a property test holds both to that.
+Two ways, one result. The fast way decodes a whole body at once with the structs of ``schemas.structs``. If it
+does not accept the body, it decodes event by event; ``schemas.validation`` then decides with pydantic about
+every event that is still not accepted. The fast way may be stricter than the slow one but never more lenient;
+a property test checks that.
 
-No fast parser reports a key that occurs twice. The structs are therefore encoded again. That is the shortest
-JSON there is for them: if the body is no longer, no key of it was left out. If it is, the colons are counted:
-every colon of JSON parts a key from its value or stands in a text, so if none got lost, no key did. (A text
+No fast parser reports a key that occurs twice. So the structs are encoded again, which gives the shortest
+JSON for them: if the body has the same length, no key was lost. If the body is longer, the colons are
+counted: each colon in JSON follows a key or is part of a text, so if no colon was lost, no key was. (A text
 may hide a colon in an escape; a longer body with that escape goes the slow way.)
 """
 
@@ -30,14 +30,14 @@ _decode_many = msgspec.json.Decoder(list[_union]).decode
 _decode_raws = msgspec.json.Decoder(list[Raw]).decode
 _encode = msgspec.json.Encoder().encode
 
-#: What the decoders raise: MsgspecError, and for bad UTF-8 and deep nesting two that are none.
+#: The errors of the decoders: MsgspecError, and two others for bad UTF-8 and deep nesting.
 _UNDECODED = (msgspec.MsgspecError, RecursionError, ValueError)
 _BLANK = b" \t\r\n"
 _BOM = b"\xef\xbb\xbf"
 
 
 def decode_batch(body: bytes) -> list[Event] | None:
-    """The events, in normal form, of a JSON array of good events; None if it is anything else."""
+    """The events, in normal form, of a JSON array of valid events; None if the body is anything else."""
     try:
         events: list[Event] = _decode_many(body)
         if not _keys_kept(body, events):
@@ -50,7 +50,7 @@ def decode_batch(body: bytes) -> list[Event] | None:
 
 
 def decode_lines(lines: Iterable[bytes]) -> list[Event] | None:
-    """The events, in normal form, of lines that hold a good event each; None if one does not."""
+    """The events, in normal form, of lines with a valid event each; None if a line has none."""
     try:
         events = [_decode_one(line) for line in lines]
         if not all(map(_keys_kept, lines, events)):
@@ -63,7 +63,7 @@ def decode_lines(lines: Iterable[bytes]) -> list[Event] | None:
 
 
 def decode_one(raw: bytes) -> Event | Rejection:
-    """The event in normal form, or why it is none."""
+    """The event in normal form, or why it is rejected."""
     try:
         event: Event = _decode_one(raw)
         if _keys_kept(raw, event):
@@ -83,22 +83,22 @@ def _keys_kept(raw: bytes, decoded: Any) -> bool:
 
 
 def is_array(body: bytes) -> bool:
-    """Whether a JSON body is an array, if it is JSON at all."""
+    """Whether a body is an array, provided that it is JSON."""
     return body[:1] == b"[" or body.lstrip(_BLANK)[:1] == b"["
 
 
 def split_array(body: bytes) -> list[bytes] | Rejection:
-    """The members of a JSON array, each as it was sent, or why the body is no such array."""
+    """The members of a JSON array, each as it was sent, or why the body is not an array."""
     try:
         return [bytes(raw) for raw in _decode_raws(body)]
     except RecursionError:
         return too_deep()
     except msgspec.DecodeError:
-        return _split_slowly(body)  # lone surrogates are JSON, though msgspec refuses the whole
+        return _split_slowly(body)  # lone surrogates are JSON, but msgspec rejects the whole body
 
 
 def _split_slowly(body: bytes) -> list[bytes] | Rejection:
-    # Bytes that are not UTF-8 pass through the text and back; the member that has them is refused later.
+    # Bytes that are not UTF-8 survive decoding and encoding; their member is rejected later.
     text = body.decode("utf-8", "surrogateescape")
     members: list[bytes] = []
     try:
@@ -131,17 +131,17 @@ def _blank_end(text: str, at: int) -> int:
 
 
 def split_lines(body: bytes) -> list[bytes]:
-    """The lines of NDJSON that are not blank."""
+    """The non-blank lines of NDJSON."""
     return [line for line in body.split(b"\n") if line and not line.isspace()]
 
 
 def without_bom(body: bytes) -> bytes:
-    """The body without a UTF-8 byte order mark, which some tools write first."""
+    """The body without the UTF-8 byte order mark that some tools write first."""
     return body[3:] if body.startswith(_BOM) else body
 
 
 def encode(entry: Event) -> bytes:
-    """An event in normal form as the log holds it: compact JSON."""
+    """An event in normal form, encoded for the log: compact JSON."""
     return _encode(entry)
 
 
@@ -151,7 +151,7 @@ def encode_entries(entries: list[Event]) -> bytes:
 
 
 def encode_clock(clock: Clock) -> bytes:
-    """A clock record as the log holds it."""
+    """A clock record, encoded for the log."""
     return clock.model_dump_json().encode()
 
 

@@ -1,18 +1,17 @@
-"""Whether a changed schema still accepts all that was valid before: the rule of a version.
+"""Checks that a changed schema still accepts every document that was valid before.
 
-Within a version, every document that was valid stays valid, since clients go on sending it and Kafka goes
-on holding it. So within a version nobody may
+Within a version every valid document stays valid, since clients still send it and Kafka still holds it. So
+within a version you must not
 
 - remove a field, or forbid further fields where they were allowed,
 - require a field that was optional, or add a required one,
 - change a type, or take one of several away,
 - narrow a list of values, a range, a length, a pattern, or demand uniqueness.
 
-Whoever must, writes a new version beside the old one. Adding an optional field or a value, and widening a
-limit, is fine: readers are updated before writers.
+If you have to, write a new version next to the old one. You may add an optional field or a value, or widen a
+limit: readers are updated before writers.
 
-The check knows the keywords that schemas.json_schema and schemas.totals_schema use, and refuses others
-rather than pass them unread.
+The check knows the keywords that our schemas use. Any other keyword is an error, so that none is ignored.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ class UnknownKeywordError(ValueError):
 
 
 def incompatible_changes(old: Document, new: Document) -> list[str]:
-    """What `new` refuses though `old` accepted it, one line per change; empty if nothing.
+    """The changes by which `new` rejects what `old` accepts, one line each; empty if there are none.
 
     Raises UnknownKeywordError.
     """
@@ -110,19 +109,19 @@ def _fields(old: Document, new: Document, path: str) -> Iterator[str]:
     before, after = old.get("properties", {}), new.get("properties", {})
     others = new.get("additionalProperties", True)
     for name, schema in before.items():
-        place = f"{path}.{name}" if path else name
+        field_path = f"{path}.{name}" if path else name
         if name in after:
-            yield from _compare(schema, after[name], place)
+            yield from _compare(schema, after[name], field_path)
         elif others is False:
-            yield f"{place}: field removed"
+            yield f"{field_path}: field removed"
         elif others is not True:
-            yield from _compare(schema, others, place)
+            yield from _compare(schema, others, field_path)
     for name in new.get("required", []):
         if name not in old.get("required", []):
             yield f"{f'{path}.{name}' if path else name}: required now"
     was = old.get("additionalProperties", True)
     if was is not False and others is False:
-        yield f"{path or 'the event'}: further fields are refused now"
+        yield f"{path or 'the event'}: further fields are rejected now"
     elif was is not False and others is not True:
         yield from _compare({} if was is True else was, others, f"{path}.*")
     if "propertyNames" in new:

@@ -1,7 +1,7 @@
-"""The contract: every event that ingest accepts, and every event that the log holds.
+"""The contract: every event that ingest accepts, and every event in the log.
 
-A client sends these as JSON; ingest completes and normalises them and writes the same models, with times
-as integer milliseconds, to engagement.events.v1. A record of that topic is a JSON array of events (or one
+A client sends these as JSON. Ingest completes and normalises them and writes the same models, with times as
+integer milliseconds, to engagement.events.v1. A record of that topic is a JSON array of events (or one
 event), so the address of an event is (partition, offset, index).
 """
 
@@ -37,36 +37,36 @@ Phase = Literal["scheduled", "preheat", "started", "ended"]
 
 ACTIONS: tuple[str, ...] = get_args(Action)
 METRICS: tuple[str, ...] = get_args(Metric)
-#: A withdrawal lowers the net figure of the action it takes back; both gross counters only rise.
+#: A withdrawal lowers the net figure of the action that it takes back. Both gross counters only rise.
 WITHDRAWALS: dict[str, str] = {
     "unlike": "like",
     "unrepost": "repost",
     "unfollow": "follow",
     "delete_comment": "comment",
 }
-#: Reads are a thousand times as many as all the others, and a follow is about the account and no post.
+#: Reads are a thousand times as many as all others, and a follow concerns the account, not a post.
 _NO_INTERACTIONS = ("read", "follow")
 #: What a person did to make a post known or answer it: the sum called `interactions` in rules and boards.
-#: That is every action but withdrawals and those above, so no new one is left out by an oversight.
+#: Every action but withdrawals and those above, so a new action cannot be forgotten here.
 INTERACTIONS: tuple[str, ...] = tuple(
     action for action in ACTIONS if action not in WITHDRAWALS and action not in _NO_INTERACTIONS
 )
-#: Metrics of readings that tell how many there are at the moment: their differences say nothing.
+#: Metrics of readings that are a current number: their differences have no meaning.
 GAUGES: tuple[str, ...] = ("viewers",)
-#: Metrics that count what nobody can take back: a fall is a correction by the platform. Of the others
-#: (followers, likes, comments, reposts) it may be people who changed their mind.
+#: Metrics that people cannot take back: a fall is a downward adjustment by the platform. In the others
+#: (followers, likes, comments, reposts) people may have changed their minds.
 IRREVOCABLE: tuple[str, ...] = ("reads",)
 #: The action under which a `post` event is counted.
 POST_ACTION = "post"
 
 
 class Event(BaseModel):
-    """What every event has."""
+    """The fields of every event."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     v: Annotated[Literal[1], Field(description="version of this contract")] = 1
-    event_id: Text = Field(description="unique per event; a repeated id within the horizon counts once")
+    event_id: Text = Field(description="unique per event; a repeated id in the dedup window counts once")
     occurred_at: Time = Field(
         description="when it happened: RFC 3339 or epoch milliseconds; in the log, the latter"
     )
@@ -75,7 +75,7 @@ class Event(BaseModel):
 
 
 class Actor(BaseModel):
-    """Who acted. In the log `id` is a pseudonym, and `name` is kept for actors of the VIP list only."""
+    """Who acted. In the log `id` is a pseudonym, and only actors on the VIP list keep their `name`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -86,7 +86,7 @@ class Actor(BaseModel):
 
 
 class Interaction(Event):
-    """One actor did one thing (or, with a quantity, several did)."""
+    """One action of one actor (or, with a quantity, of several actors)."""
 
     kind: Literal["interaction"]
     action: Action
@@ -114,7 +114,7 @@ class Post(Event):
 
 
 class Reading(Event):
-    """A cumulative figure as the platform reports it: of the account, or of a post or broadcast if named."""
+    """A figure as the platform reports it: of the account, or of the post or broadcast if it is named."""
 
     kind: Literal["reading"]
     metric: Metric
@@ -135,7 +135,7 @@ class Broadcast(Event):
 
 
 class Clock(BaseModel):
-    """The present, written by ingest to every partition; clients cannot send it."""
+    """A clock record: stream time, which ingest writes to every partition. Clients cannot send it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

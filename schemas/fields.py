@@ -1,7 +1,7 @@
-"""The field types that events are made of: limits, and the one normal form of each.
+"""The field types of events: their limits, and the normal form of each.
 
-Each type is an ``Annotated`` whose limits (lengths, ranges) and normaliser (``AfterValidator``) are read
-twice: by pydantic, and by ``schemas.codec`` when it derives the fast decoder.
+Each type is an ``Annotated`` with limits (lengths, ranges) and a normaliser (``AfterValidator``). Two readers
+use them: pydantic, and ``schemas.structs``, which derives the fast decoder.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from schemas.hashtags import HashtagError, canonical
 from schemas.reasons import Reason
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-EARLIEST_MS = 946_684_800_000  # 2000-01-01: smaller numbers are seconds, sent by mistake
+EARLIEST_MS = 946_684_800_000  # 2000-01-01: smaller numbers are usually seconds, sent by mistake
 LATEST_MS = 4_102_444_800_000  # 2100-01-01
 MAX_HASHTAGS = 50
 MAX_QUANTITY = 1_000_000_000
@@ -31,12 +31,12 @@ _RFC3339 = re.compile(
 
 def reject(reason: Reason, detail: str) -> PydanticCustomError:
     """An error that pydantic reports with our reason as its type."""
-    # Braces are pydantic's template signs; the detail may quote what a client sent.
+    # pydantic's templates give braces a meaning, and the detail may quote what a client sent.
     return PydanticCustomError(reason.value, "{detail}", {"detail": detail})
 
 
 def parse_time(value: int | str) -> int:
-    """Epoch milliseconds of an RFC 3339 time or of epoch milliseconds.
+    """The epoch milliseconds of a time given as RFC 3339 text or as epoch milliseconds.
 
     Fractions finer than a millisecond are cut. A leap second counts as the second after it.
     """
@@ -45,7 +45,7 @@ def parse_time(value: int | str) -> int:
         if not match:
             raise reject(Reason.BAD_TIME, "not an RFC 3339 time with an offset, such as 2026-06-22T09:30:00Z")
         leap = match[1] == "60"
-        # fromisoformat takes 3 or 6 digits of fraction on 3.11 as on later versions once padded.
+        # Padded to 6 digits, since Python versions differ in the fractions that fromisoformat accepts.
         text = value[:17] + ("59" if leap else match[1])
         fraction = (match[2] or ".0")[1:7].ljust(6, "0")
         offset = value[19 + len(match[2] or "") :].upper().replace("Z", "+00:00")
@@ -62,7 +62,7 @@ def parse_time(value: int | str) -> int:
 
 
 def clean_text(value: str) -> str:
-    """NFC; control characters and other unprintable ones are refused, as is white space at the ends."""
+    """The text in NFC. Unprintable characters, and white space at either end, are errors."""
     if not value.isascii():
         value = unicodedata.normalize("NFC", value)
     if not value.isprintable() or value != value.strip():
@@ -71,7 +71,7 @@ def clean_text(value: str) -> str:
 
 
 def clean_name(value: str) -> str:
-    """A name for people (it may hold emoji joiners): NFC, without control characters."""
+    """A name for people, in NFC. It may contain emoji joiners, but no control characters."""
     value = unicodedata.normalize("NFC", value)
     if any(unicodedata.category(char) in ("Cc", "Cs") for char in value):
         raise reject(Reason.BAD_CHARACTERS, "has control characters")
@@ -90,14 +90,14 @@ def clean_account(value: str) -> str:
 
 def clean_platform(value: str) -> str:
     """A platform in lower case: letters, digits, dot, dash and underscore."""
-    ascii_only, value = value.isascii(), value.lower()  # asked before: the Kelvin sign becomes a k
+    ascii_only, value = value.isascii(), value.lower()  # in this order: the Kelvin sign becomes a k
     if not ascii_only or not value.replace("_", "a").replace("-", "a").replace(".", "a").isalnum():
         raise reject(Reason.BAD_VALUE, "a platform is letters, digits, '.', '-' and '_', such as twitter")
     return value
 
 
 def clean_country(value: str) -> str:
-    """An ISO 3166-1 alpha-2 code in upper case; the form is checked, not the list."""
+    """An ISO 3166-1 alpha-2 code in upper case. Only its form is checked."""
     ascii_only, value = value.isascii(), value.upper()
     if not (ascii_only and value.isalpha()):
         raise reject(Reason.BAD_VALUE, "a country is its ISO 3166-1 code of two letters, such as CN")
@@ -105,7 +105,7 @@ def clean_country(value: str) -> str:
 
 
 def clean_language(value: str) -> str:
-    """A BCP 47 tag in lower case, such as en or zh-hans; the form is checked, not the list."""
+    """A BCP 47 tag in lower case, such as en or zh-hans. Only its form is checked."""
     value = value.lower()
     if not value.isascii() or not value.replace("-", "").isalnum():
         raise reject(Reason.BAD_VALUE, "a language is a BCP 47 tag, such as en or zh-Hans")

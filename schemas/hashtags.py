@@ -1,4 +1,4 @@
-"""How hashtags are compared: one canonical form, and alias groups that make language pairs one hashtag."""
+"""The canonical form of hashtags, and alias groups that make a language pair one hashtag."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ MAX_LENGTH = 140
 
 
 class HashtagError(ValueError):
-    """The text is no hashtag."""
+    """The text is not a hashtag."""
 
 
 class AliasError(ValueError):
-    """Two alias groups claim the same hashtag."""
+    """Two alias groups contain the same hashtag."""
 
 
 def canonical(text: str) -> str:
     """The form under which a hashtag is counted: NFC, casefolded, without its leading # or ＃.
 
-    Raises HashtagError if nothing is left, if white space or a control character is in it, or if it is
-    longer than MAX_LENGTH characters.
+    Raises HashtagError if nothing is left, if the hashtag contains white space or a control character, or if
+    it is longer than MAX_LENGTH characters.
     """
     bare = text.strip().lstrip(SIGNS)
     if not (bare.isascii() and bare.islower()):
-        # Casefolding can leave composed characters decomposed, hence NFC on both sides (Unicode 3.13, D146).
+        # Casefolding can decompose characters, so NFC comes before and after it (Unicode 3.13, D146).
         bare = unicodedata.normalize("NFC", unicodedata.normalize("NFC", bare).casefold())
     if not bare:
         raise HashtagError("a hashtag needs at least one character after #")
@@ -37,9 +37,9 @@ def canonical(text: str) -> str:
 
 
 class AliasTable:
-    """Alias groups: several hashtags that count as one, shown under a display name.
+    """Alias groups: several hashtags that count as one, under a display name.
 
-    ``groups`` maps a display name to its members; the display name is a member too.
+    ``groups`` maps a display name to its members. The display name itself is a member too.
     """
 
     def __init__(self, groups: Mapping[str, Iterable[str]] | None = None) -> None:
@@ -54,7 +54,7 @@ class AliasTable:
                     raise AliasError(f"#{tag} is in two alias groups: {self._canonical[tag]} and {head}")
 
     def resolve(self, tag: str) -> str:
-        """The canonical hashtag that a canonical hashtag counts as."""
+        """The canonical hashtag under which a canonical hashtag is counted."""
         return self._canonical.get(tag, tag)
 
     def resolve_all(self, tags: Iterable[str]) -> tuple[str, ...]:

@@ -1,9 +1,9 @@
 """JSON Schemas (draft 7) derived from the models, one per kind and version.
 
-Two views of each event: ``submission`` is what a client may send, ``log`` is what engagement.events.v1 holds
-after ingest has normalised it (integer times, canonical hashtags, no nulls, no unknown fields). A schema
-says all that a schema language can say; the models say more (Unicode normal forms, real calendar days), so
-a document that a schema refuses is refused by ingest, but not the other way round.
+Each event has two views: ``submission`` is what a client may send, ``log`` is what engagement.events.v1 holds
+after ingest has normalised it (integer times, canonical hashtags, no nulls, no unknown fields). A schema says
+what JSON Schema can express. The models say more (Unicode normal forms, real calendar days), so ingest
+rejects every document that the schema rejects, and some more.
 
 Draft 7 is the newest draft that AsyncAPI 3 tools read; nothing newer is needed.
 """
@@ -35,7 +35,7 @@ _INTEGER_TIME: Document = {
     "maximum": fields.LATEST_MS - 1,
 }
 
-#: What each normaliser of schemas.fields demands of its input, and what it makes of it.
+#: What each normaliser of schemas.fields requires (submission) and guarantees (log).
 _DEMANDS: dict[View, dict[Callable[..., Any], Document]] = {
     "submission": {
         fields.parse_time: {
@@ -68,7 +68,7 @@ _DEMANDS: dict[View, dict[Callable[..., Any], Document]] = {
 
 
 class _Generator(GenerateJsonSchema):
-    """Pydantic's generator, which in addition knows what the normalisers of schemas.fields demand."""
+    """Pydantic's generator, extended by what the normalisers of schemas.fields require."""
 
     view: View
 
@@ -80,7 +80,7 @@ class _Generator(GenerateJsonSchema):
         return demand if "anyOf" in inner else inner | demand
 
     def field_title_should_be_set(self, schema: Any) -> bool:
-        return False  # "Event Id" beside event_id tells nobody anything
+        return False  # a title "Event Id" adds nothing to event_id
 
 
 class _SubmissionGenerator(_Generator):
@@ -92,7 +92,7 @@ class _LogGenerator(_Generator):
 
 
 def event_schema(kind: str, view: View) -> Document:
-    """The schema of one kind of event; kind ``clock`` exists in the log only."""
+    """The schema of one kind of event. Kind ``clock`` exists in the log only."""
     model: type[BaseModel] = Clock if kind == "clock" else MODELS[kind]
     document = _document(model, _LogGenerator if view == "log" else _SubmissionGenerator)
     if view == "log":
@@ -124,7 +124,7 @@ def _document(model: type[BaseModel], generator: type[GenerateJsonSchema]) -> Do
 
 
 def _rewrite(node: Any, change: Callable[[Document], Document]) -> Any:
-    """A copy of a schema with every object passed through `change`, outer ones first."""
+    """A copy of a schema with `change` applied to every object, outer ones first."""
     if isinstance(node, list):
         return [_rewrite(member, change) for member in node]
     if not isinstance(node, dict):
@@ -133,12 +133,12 @@ def _rewrite(node: Any, change: Callable[[Document], Document]) -> Any:
 
 
 def _without_null_default(node: Document) -> Document:
-    """Absent and null mean the same; saying `default: null` at every optional field says nothing."""
+    """Absent and null mean the same, so `default: null` at every optional field adds nothing."""
     return {key: value for key, value in node.items() if not (key == "default" and value is None)}
 
 
 def _without_nulls(document: Document) -> Document:
-    """The log leaves optional fields out where a client may also send null."""
+    """The log omits an optional field where a client may also send null."""
 
     def change(node: Document) -> Document:
         kept = [option for option in node.get("anyOf", []) if option != {"type": "null"}]

@@ -1,4 +1,4 @@
-"""Why an event is refused: a closed list, used in HTTP answers, dead letters and metrics."""
+"""Why an event is rejected: a closed list, used in HTTP answers, dead letters and metrics."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """Reason of a refusal. New members may be added; the meaning of one never changes."""
+    """The reason of a rejection. New members may be added; the meaning of a member never changes."""
 
     NOT_JSON = "not_json"  # the bytes are not JSON
     NOT_UTF8 = "not_utf8"  # the bytes are not UTF-8, or hold lone surrogates
-    NOT_AN_OBJECT = "not_an_object"  # JSON, but an event is an object
-    TOO_DEEP = "too_deep"  # nested deeper than any event is
+    NOT_AN_OBJECT = "not_an_object"  # JSON, but not an object, as an event must be
+    TOO_DEEP = "too_deep"  # nested deeper than any event
     REPEATED_KEY = "repeated_key"  # a key occurs twice, so its value is ambiguous
-    UNKNOWN_KIND = "unknown_kind"  # `kind` is none that is accepted
+    UNKNOWN_KIND = "unknown_kind"  # `kind` is not an accepted kind
     UNKNOWN_FIELD = "unknown_field"  # a field that the kind does not have
     MISSING_FIELD = "missing_field"  # a field that the kind needs
-    WRONG_TYPE = "wrong_type"  # a text where a number is needed, and the like
-    BAD_VALUE = "bad_value"  # not one of the listed values, or not of the right form
+    WRONG_TYPE = "wrong_type"  # for example a text where a number is needed
+    BAD_VALUE = "bad_value"  # not one of the listed values, or in the wrong form
     OUT_OF_RANGE = "out_of_range"  # a number that is too small or too large
     TOO_SHORT = "too_short"  # an empty text
     TOO_LONG = "too_long"  # a text or list over its limit
     BAD_TIME = "bad_time"  # neither RFC 3339 with an offset nor epoch milliseconds since 2000
     AHEAD_OF_CLOCK = "ahead_of_clock"  # further in the future than allowed
     BAD_CHARACTERS = "bad_characters"  # control characters in a name or id
-    BAD_HASHTAG = "bad_hashtag"  # no hashtag: empty, too long, or with white space
+    BAD_HASHTAG = "bad_hashtag"  # not a hashtag: empty, too long, or with white space
     UNSUPPORTED_VERSION = "unsupported_version"  # written for another version of the contract
     TOO_LARGE = "too_large"  # one event over the size that a record may have
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """One refused event: ``field`` is a dotted path (empty: the event as a whole)."""
+    """One rejected event. ``field`` is a dotted path, or empty for the event as a whole."""
 
     field: str
     reason: Reason

@@ -1,16 +1,19 @@
-"""JSON Schemas of dead letters and their marks (engagement.rejected.v1), of known posts, and of the choice of
+"""JSON Schemas of dead letters and redrive markers (engagement.rejected.v1), of known posts, and of selected
 series (engagement.selection.v1).
 
-Like totals they are written without models, for speed; the contract tests hold the writers to them.
+The first two are generated from the structs that write them. The others, like totals, are written without
+models, for speed; the contract tests hold the writers to the schemas.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
+from schemas.dead_letter import DeadLetter, RedriveMarker
 from schemas.events import VERSION
 from schemas.json_schema import DRAFT, event_schema
-from schemas.reasons import Reason
 
 Document = dict[str, Any]
 
@@ -27,57 +30,33 @@ _POST_FIELDS = (
 
 
 def dead_letter_schema() -> Document:
-    """What was refused, byte for byte, and why; by ingest, or by the aggregator for an entry of the log."""
-    return {
-        "$schema": DRAFT,
-        "title": f"dead letter, version {VERSION}, as kept in engagement.rejected.v1",
-        "description": "What was refused, byte for byte, and why.",
-        "type": "object",
-        "properties": {
-            "id": {"type": "string", "minLength": 1, "description": "names the letter, e.g. to redrive it"},
-            "v": {"const": VERSION, "description": "version of this contract"},
-            "reason": {"enum": [reason.value for reason in Reason], "description": "see schemas.reasons"},
-            "field": {"type": "string", "description": "dotted path; empty: the event as a whole"},
-            "detail": {"type": "string", "description": "a sentence for people"},
-            "source": {
-                "type": "string",
-                "minLength": 1,
-                "description": "where it came from; `log` for an entry of engagement.events.v1",
-            },
-            "received_at": {
-                "type": "integer",
-                "minimum": 0,
-                "description": "wall clock in epoch milliseconds",
-            },
-            "index": {
-                "type": "integer",
-                "minimum": -1,
-                "description": "place in the request or record; -1: the body as a whole",
-            },
-            "bytes": {"type": "integer", "minimum": 0, "description": "size of what was refused"},
-            "raw": {"type": "string", "description": "the bytes in base64, the first of them if truncated"},
-            "raw_text": {"type": "string", "description": "the same as text, if it is short and UTF-8"},
-            "truncated": {"type": "boolean", "description": "whether raw is only the beginning"},
-            "partition": {"type": "integer", "minimum": 0, "description": "of the entry of the log"},
-            "offset": {"type": "integer", "minimum": 0, "description": "of the entry of the log"},
-        },
-        "required": ["detail", "field", "id", "index", "raw", "reason", "received_at", "source"],
-    }
+    """What was rejected, byte for byte, and why; by ingest, or by the aggregator for an entry of the log."""
+    return _struct_schema("dead letter", DeadLetter, "What was rejected, byte for byte, and why.")
 
 
 def redriven_schema() -> Document:
-    """The mark beside dead letters: the event of one was sent again, so it is not offered any more."""
+    """The redrive marker beside a dead letter: its event was sent again, so it is no longer offered."""
+    return _struct_schema(
+        "redrive marker",
+        RedriveMarker,
+        "The event of a dead letter was sent again. If it was rejected again, it has a new dead letter.",
+    )
+
+
+def _struct_schema(title: str, struct: type[msgspec.Struct], description: str) -> Document:
+    """The JSON Schema of a struct of schemas.dead_letter."""
+    schema = msgspec.json.schema(struct)["$defs"][struct.__name__]
+    properties = {
+        name: {keyword: value for keyword, value in member.items() if keyword != "contentEncoding"}
+        for name, member in schema["properties"].items()
+    }
     return {
         "$schema": DRAFT,
-        "title": f"mark of a redriven dead letter, version {VERSION}, as kept in engagement.rejected.v1",
-        "description": "The event of a dead letter was sent again. Refused again, it has a new letter.",
+        "title": f"{title}, version {VERSION}, as kept in engagement.rejected.v1",
+        "description": description,
         "type": "object",
-        "properties": {
-            "redriven": {"type": "string", "minLength": 1, "description": "id of the letter"},
-            "at": {"type": "integer", "minimum": 0, "description": "wall clock in epoch milliseconds"},
-            "accepted": {"type": "boolean", "description": "whether ingest accepted it this time"},
-        },
-        "required": ["accepted", "at", "redriven"],
+        "properties": properties,
+        "required": schema["required"],
     }
 
 
@@ -95,9 +74,9 @@ def known_post_schema() -> Document:
 
 
 def selected_schema() -> Document:
-    """Who has Prometheus series of their own."""
+    """The accounts or hashtags that have Prometheus series of their own."""
     return _subjects_schema(
-        "choice of series",
+        "selected series",
         "The accounts or hashtags with Prometheus series of their own on every worker, besides the tracked "
         "ones. A name is platform and account, or the hashtag.",
         [_NAME_PART],
@@ -105,7 +84,7 @@ def selected_schema() -> Document:
 
 
 def candidates_schema() -> Document:
-    """Among whom is chosen."""
+    """The accounts or hashtags of one partition among which the selection is made."""
     return _subjects_schema(
         "candidates of a partition",
         "The busiest accounts or hashtags of one partition, best first: the name, then two counts of events, "

@@ -1,12 +1,12 @@
 """The events as msgspec structs, derived from the pydantic models of ``schemas.events``.
 
-The models are the contract; nothing about a field is written here a second time. For each model there is a
-struct with the same fields and limits, which decodes many times as fast. What a limit cannot say (the
-``AfterValidator`` functions of ``schemas.fields``: normal forms, times, hashtags) is the struct's method
+The models are the contract; this module repeats nothing about any field. Each model gets a struct with the
+same fields and limits, which decodes many times as fast. The rules that a limit cannot express (the
+``AfterValidator`` functions of ``schemas.fields``: normal forms, times, hashtags) are the struct's method
 ``normalise``.
 
-A field that the sender left out is ``UNSET`` (which is false), and after ``normalise`` so is one that is null
-or has its default: an encoded struct holds what it has to say and no more. ``v`` is always said.
+A field that the sender omitted is ``UNSET`` (which is falsy). After ``normalise`` a field that is null or has
+its default value is ``UNSET`` too, so an encoded struct omits it. ``v`` is always encoded.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from pydantic.fields import FieldInfo
 from schemas import fields
 from schemas.events import MODELS
 
-#: An event in memory: one of the structs made below. mypy cannot see into a class that is made at import.
+#: An event in memory: one of the structs below. mypy cannot analyse a class that is made at import time.
 Event: TypeAlias = Any
 Clean: TypeAlias = Callable[[Any], Any]
 
 _LIMITS = {MinLen: "min_length", MaxLen: "max_length", Ge: "ge", Le: "le"}
 _SCALARS = (str, int, bool, NoneType)
-#: Most values of a field were met before (accounts, campaigns, posts); so many are remembered per normaliser.
-_REMEMBERED = 16_384
+#: Most values of a field repeat (accounts, campaigns, posts). A cache holds so many per normaliser.
+_CACHED = 16_384
 
 
 class Remembered(dict[Any, Any]):
-    """The normal form of each value met lately: ``table[value]`` is ``clean(value)``, or raises like it."""
+    """The normal forms of recent values: ``cache[value]`` is ``clean(value)``, or raises like it."""
 
     __slots__ = ("_clean", "_most")
 
-    def __init__(self, clean: Clean, most: int = _REMEMBERED) -> None:
+    def __init__(self, clean: Clean, most: int = _CACHED) -> None:
         self._clean = clean
         self._most = most
         self._reset()
 
     def _reset(self) -> None:
         self.clear()
-        self[None] = UNSET  # an optional field that is null says nothing
+        self[None] = UNSET  # null in an optional field means that it is absent
 
     def __missing__(self, value: Any) -> Any:
         cleaned = self._clean(value)
@@ -57,16 +57,16 @@ class Remembered(dict[Any, Any]):
 
 
 def quick_name(value: str | None) -> Any:
-    """``fields.clean_name``, with a short way for plain ASCII."""
+    """``fields.clean_name``, with a fast path for plain ASCII."""
     if value is None:
         return UNSET
     return value if value.isascii() and value.isprintable() else fields.clean_name(value)
 
 
 class QuickTime:
-    """``fields.parse_time``, put together from remembered parts: the minute, the second, and the rest.
+    """``fields.parse_time``, computed from cached parts: the minute, the second, and the rest.
 
-    The parts add up, since a fraction or an offset means the same in every minute.
+    The parts can be added, since a fraction or an offset means the same in every minute.
     """
 
     _BASE = "2000-01-02T00:00:00"  # a day after the earliest time, so that every offset is in range
@@ -83,30 +83,30 @@ class QuickTime:
             try:
                 moment = self._minutes[moment[:17]] + self._seconds[moment[17:19]] + self._rests[moment[19:]]
             except (KeyError, ValueError):
-                return fields.parse_time(value)  # judges leap seconds, and what is wrong
+                return fields.parse_time(value)  # handles leap seconds, and raises errors
         if fields.EARLIEST_MS <= moment < fields.LATEST_MS:
             return moment
         return fields.parse_time(value)
 
 
-#: Normalisers called for each value, since nearly every value is a new one. All others are remembered.
+#: Normalisers that are called for each value, since nearly every value is new. All others are cached.
 _CALLED: dict[str, Clean] = {"event_id": fields.clean_text, "id": fields.clean_text, "name": quick_name}
 _QUICK: dict[Clean, Clean] = {fields.parse_time: QuickTime()}
-#: What most values that are in normal form already have in common: asked in place, since a call takes longer.
+#: Inline tests for values that are already in normal form, since a call takes longer.
 _NORMAL: dict[Clean, str] = {
     fields.clean_text: "value.isascii() and value.isprintable() and value.strip() is value",
     fields.parse_time: f"type(value) is int and {fields.EARLIEST_MS} <= value < {fields.LATEST_MS}",
 }
-_TABLES: dict[Clean, Remembered] = {}
+_CACHES: dict[Clean, Remembered] = {}
 
 
 def _hint(field: FieldInfo) -> Any:
-    """The field's type as it was written, limits included."""
+    """The field's type as written in the model, including its limits."""
     return Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
 
 
 def _struct_type(hint: Any) -> Any:
-    """The msgspec form of a type; TypeError if there is none that is as strict."""
+    """The msgspec form of a type. Raises TypeError if none is as strict."""
     origin, args = get_origin(hint), get_args(hint)
     if origin is Annotated:
         limits = {}
@@ -145,7 +145,7 @@ def _is_nested(hint: Any) -> bool:
 
 
 def _steps(model: type[BaseModel], scope: dict[str, Any]) -> Iterator[str]:
-    """The lines of ``normalise``, and in `scope` what they name."""
+    """The source lines of ``normalise``. Puts the objects that they name into `scope`."""
     for name, field in model.model_fields.items():
         hint = _hint(field)
         clean = _normaliser(hint)
@@ -163,10 +163,10 @@ def _steps(model: type[BaseModel], scope: dict[str, Any]) -> Iterator[str]:
         elif clean:
             guard = "value is not UNSET and " if optional else ""
             scope[name] = (
-                _CALLED.get(name) or _QUICK.get(clean) or _TABLES.setdefault(clean, Remembered(clean))
+                _CALLED.get(name) or _QUICK.get(clean) or _CACHES.setdefault(clean, Remembered(clean))
             )
             if isinstance(scope[name], Remembered):
-                # To set a field costs more than to compare two texts, and few change.
+                # Setting a field costs more than comparing two texts, and few values change.
                 yield f"if {guard}(normal := {name}[value]) != value: self.{name} = normal"
             else:
                 yield f"if {guard}not ({_NORMAL.get(clean)}): self.{name} = {name}(value)"
@@ -177,7 +177,7 @@ def _steps(model: type[BaseModel], scope: dict[str, Any]) -> Iterator[str]:
 
 def _normalise_method(model: type[BaseModel]) -> Clean:
     # Unrolled, as dataclasses do it for __init__: a loop over the fields takes twice as long, and this is the
-    # hottest code of ingest. The source is made of field names of our own models and nothing else.
+    # hottest code of ingest. The source only contains field names of our own models.
     scope: dict[str, Any] = {"UNSET": UNSET}
     lines = ["def normalise(self):", *_steps(model, scope)]
     exec("\n    ".join([*lines, "return self"]), scope)  # noqa: S102
@@ -190,7 +190,7 @@ _DERIVED: dict[type[BaseModel], type[msgspec.Struct]] = {}
 
 
 def derive(model: type[BaseModel]) -> type[msgspec.Struct]:
-    """The struct of a model, made once. Raises TypeError if the model says what a struct cannot."""
+    """The struct of a model, made once. Raises TypeError if a struct cannot express the model."""
     if model in _DERIVED:
         return _DERIVED[model]
     columns: list[Any] = []
@@ -212,7 +212,7 @@ def derive(model: type[BaseModel]) -> type[msgspec.Struct]:
         module=__name__,
         forbid_unknown_fields=True,
         kw_only=True,
-        gc=False,  # an event never refers to itself, so the collector need not look at it
+        gc=False,  # an event never refers to itself, so the garbage collector can skip it
         **tag,
     )
     return _DERIVED[model]
@@ -232,7 +232,7 @@ def from_model(model: BaseModel) -> Event:
     values: dict[str, Any] = {}
     for name, field in type(model).model_fields.items():
         value = getattr(model, name)
-        said = name == "v" or field.is_required() or (value is not None and value != field.default)
-        if said and name != "kind":
+        encoded = name == "v" or field.is_required() or (value is not None and value != field.default)
+        if encoded and name != "kind":
             values[name] = from_model(value) if isinstance(value, BaseModel) else value
     return _DERIVED[type(model)](**values)

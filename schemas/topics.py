@@ -1,4 +1,4 @@
-"""The topics, as data: what is in them, how they are keyed and kept, who writes and who reads."""
+"""The topics as data: their contents, keys and retention, their writers and readers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ DAY_MS = 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic. ``partitions`` None means: as many as the setting ``kafka.partitions`` says."""
+    """A topic. If ``partitions`` is None, the setting ``kafka.partitions`` decides."""
 
     name: str
     holds: str
@@ -22,12 +22,12 @@ class Topic:
     config: dict[str, str] = field(default_factory=dict)
 
     def broker_config(self) -> dict[str, str]:
-        """Settings for the broker."""
+        """The topic's configuration at the broker."""
         kept = {"cleanup.policy": "compact"} if self.compacted else {"cleanup.policy": "delete"}
         return {**kept, "retention.ms": str(self.retention_ms), **self.config}
 
 
-#: What is not yet compacted is read too when a service starts, so compaction is made to keep up.
+#: A starting service also reads what is not yet compacted, so the broker must compact soon.
 _COMPACT_SOON = {
     "segment.ms": "600000",
     "segment.bytes": str(64 * 2**20),
@@ -36,7 +36,7 @@ _COMPACT_SOON = {
     "delete.retention.ms": "86400000",
 }
 
-#: Records that replace each other every second: small segments keep short what a starting worker reads.
+#: For records that are replaced every second: with small segments a starting worker reads less.
 _REPLACED_EACH_SECOND = {
     **_COMPACT_SOON,
     "segment.ms": "120000",
@@ -54,7 +54,7 @@ EVENTS = Topic(
 )
 REJECTED = Topic(
     name="engagement.rejected.v1",
-    holds="dead letters: raw bytes, reason, source and time of what was refused; marks of those sent again",
+    holds="dead letters: raw bytes, reason, source and time of what was rejected; redrive markers",
     key="none",
     producers=("ingest", "aggregate", "dead-letters"),
     consumers=("dead-letters",),
@@ -103,5 +103,5 @@ TOPICS: tuple[Topic, ...] = (EVENTS, REJECTED, POSTS, TOTALS, ALERTS, SELECTION)
 
 
 def qualified(namespace: str, name: str) -> str:
-    """A name (of a topic, a group, a transactional id) within a namespace."""
+    """The name of a topic, group or transactional id in a namespace."""
     return f"{namespace}.{name}" if namespace else name

@@ -10,20 +10,25 @@ an older one and is still right, since nothing of its subject came in between.
 | key | value, besides ``offset`` |
 |---|---|
 | ["account", platform, account] | actions: {action: gross count}, last_ms (newest event time, in whole s) |
-| ["hashtag", tag], ["campaign", name], ["format", format] | the same |
-| ["country", code], ["vip"] | the same, last_ms 0 |
+| ["hashtag", tag], ["campaign", name], ["format", format], ["country", code], ["vip"] | the same |
 | ["post", platform, post_id] | the same, with account |
 | ["broadcast", id] | the same, with phases: {phase: ms}, account and title once they are known |
-| ["reading", platform, subject, metric] | value, at_ms, and its course: first, gained, lost, ... (below) |
+| ["reading", platform, subject, metric] | value, at_ms, and its history: first, gained, lost, ... (below) |
 | ["minute", broadcast_id, start_ms] | actions, closed: what had been counted when the minute closed |
-| ["bucket", width_ms, start_ms, part] | rows: [[scope, ...subject, action, n]]; for the aggregator |
-| ["checkpoint"] | stream_time_ms, max_event_time_ms, and counters of the partition (see Position) |
+| ["bucket", width_ms, start_ms, part] | rows: [[scope, ...names, action, n]] (below) |
+| ["checkpoint"] | stream_time_ms, max_event_time_ms, and counters of the partition (see Checkpoint) |
 
-A value of null (a Kafka tombstone) removes the entry.
+Counted scopes, their names and the fields that feed them are the table ``schemas.dimensions``. A value of
+null (a Kafka tombstone) removes the entry.
+
+Buckets hold what rolling windows need, for dimensions with rolling counts. An event is in one bucket of its
+partition: of a second, later of the minute, later of the ten minutes that it lies in; finer buckets are
+removed as coarser ones replace them. A bucket is stored in parts of at most BUCKET_ROWS rows, numbered from
+0, so that a record stays well below a megabyte; a row is in one part. ``bucket_rows`` reads a part.
 
 Of a reading, value == first + gained - lost + reset_by, to the unit. first is the baseline; gained and lost
 are sums of rises and falls, and never fall; falls, corrections, resets and late count readings
-(docs/adr/0010). An entry of a release that did not follow courses has value and at_ms only.
+(docs/adr/0010). An entry of a release that did not follow histories has value and at_ms only.
 """
 
 from __future__ import annotations
@@ -34,12 +39,16 @@ from typing import Any
 
 import msgspec
 
+from schemas.dimensions import ALL, DIMENSIONS
 from schemas.events import INTERACTIONS, WITHDRAWALS
 
 Key = tuple[str | int, ...]
 
+#: The most rows of a part of a bucket, each of at most about 450 bytes.
+BUCKET_ROWS = 2_000
+
 #: Scopes whose entries hold `actions`.
-COUNTED_SCOPES = ("account", "hashtag", "campaign", "country", "format", "vip", "post", "broadcast")
+COUNTED_SCOPES: tuple[str, ...] = tuple(each.scope for each in DIMENSIONS)
 
 _encode = msgspec.json.Encoder().encode
 _decode_key = msgspec.json.Decoder(tuple[str | int, ...]).decode
@@ -67,18 +76,18 @@ def decode_value(data: bytes) -> dict[str, Any]:
 
 
 class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=False):
-    """How far a source partition has been counted, and what was met on the way. Counts are of events."""
+    """How far a source partition has been counted, and what was seen on the way. Counts are of events."""
 
     partition: int
     offset: int  # of the last record counted; -1 before the first
     stream_time_ms: int  # newest clock record; 0 before the first
     max_event_time_ms: int  # newest event time seen; 0 before the first
     counted: int  # events that count
-    duplicates: int  # events left out because their id was met within the horizon
+    duplicates: int  # events left out because their id was seen within the dedup window
     late: int  # counted in the totals, too late for every bucket
     rejected: int  # entries of the log that were no events
-    ordinal: int  # events met, duplicates included; the horizon is measured in it
-    segment_events: int  # the horizon's rule, fixed for a stream
+    ordinal: int  # events seen, duplicates included; the dedup window is measured in it
+    segment_events: int  # the dedup window, fixed for a stream
     segments: int
     segment_ms: int = 0  # 0: of an earlier release, which knew no limit in time
 
@@ -94,9 +103,25 @@ def interactions(actions: dict[str, int]) -> int:
     return sum(actions.get(action, 0) for action in INTERACTIONS)
 
 
+#: A count of one subject within a bucket: the key of its totals entry, the action, and how many.
+BucketRow = tuple[Key, str, int]
+
+
+def bucket_rows(value: dict[str, Any]) -> Iterator[BucketRow]:
+    """The counts of single subjects in a part of a bucket.
+
+    Rows whose last name is empty are sums over all subjects of their scope, which the aggregator keeps for
+    itself; they are left out.
+    """
+    for *subject, action, count in value["rows"]:
+        if subject[-1] != ALL:
+            yield tuple(subject), action, count
+
+
 @dataclass
 class TotalsView:
-    """All partials read so far. Not thread-safe; feed it records of each partition in order."""
+    """All partials read so far, but for buckets: those are many, and replaced each second, so readers keep
+    what they need of them (``bucket_rows``). Not thread-safe; feed it records of each partition in order."""
 
     partials: dict[Key, dict[int, dict[str, Any]]] = field(default_factory=dict)
     checkpoints: dict[int, Checkpoint] = field(default_factory=dict)
@@ -110,7 +135,7 @@ class TotalsView:
                 del self.partials[name]
         elif name[0] == "checkpoint":
             self.checkpoints[partition] = msgspec.json.decode(value, type=Checkpoint)
-        elif name[0] != "bucket":  # rings are the aggregator's own
+        elif name[0] != "bucket":
             self.partials.setdefault(name, {})[partition] = decode_value(value)
         return name
 
@@ -138,5 +163,5 @@ class TotalsView:
         return (key for key in self.partials if key[0] == scope)
 
     def stream_time_ms(self) -> int:
-        """The present that every partition has reached; 0 before that."""
+        """The stream time that every partition has reached; 0 before that."""
         return min((checkpoint.stream_time_ms for checkpoint in self.checkpoints.values()), default=0)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
+from schemas.dimensions import DIMENSIONS, Dimension
 from schemas.events import ACTIONS, POST_ACTION, VERSION, Metric, Phase
 from schemas.json_schema import DRAFT
-from schemas.totals import Checkpoint
+from schemas.totals import BUCKET_ROWS, Checkpoint
 
 Document = dict[str, Any]
 
@@ -47,19 +48,11 @@ _COUNTER_HISTORY: Document = {
     },
 }
 
-#: scope -> (what follows it in the key, fields of the value, those that may be absent, what it is)
-_SCOPES: dict[str, tuple[list[Document], Document, set[str], str]] = {
-    "account": ([_TEXT, _TEXT], _COUNTED, set(), "an account: platform, account"),
-    "hashtag": ([_TEXT], _COUNTED, set(), "a canonical hashtag"),
-    "campaign": ([_TEXT], _COUNTED, set(), "a campaign"),
-    "country": ([_TEXT], _COUNTED, set(), "the actors of a country (ISO 3166-1 alpha-2)"),
-    "format": ([_TEXT], _COUNTED, set(), "posts of a format"),
-    "vip": ([], _COUNTED, set(), "verified actors"),
-    "post": ([_TEXT, _TEXT], {**_COUNTED, "account": _TEXT}, set(), "a post: platform, post_id"),
+#: What entries of a dimension have besides counts: its fields, and those that may be absent.
+_MORE: dict[str, tuple[Document, set[str]]] = {
+    "post": ({"account": _TEXT}, set()),
     "broadcast": (
-        [_TEXT],
         {
-            **_COUNTED,
             "account": _TEXT,
             "phases": {
                 "type": "object",
@@ -69,8 +62,18 @@ _SCOPES: dict[str, tuple[list[Document], Document, set[str], str]] = {
             "title": _TEXT,
         },
         {"account", "phases", "title"},
-        "a live broadcast",
     ),
+}
+
+
+def _counted(dimension: Dimension) -> tuple[list[Document], Document, set[str], str]:
+    more, optional = _MORE.get(dimension.scope, ({}, set()))
+    return [_TEXT for _ in dimension.keys], {**_COUNTED, **more}, optional, dimension.meaning
+
+
+#: scope -> (what follows it in the key, fields of the value, those that may be absent, what it is)
+_SCOPES: dict[str, tuple[list[Document], Document, set[str], str]] = {
+    **{dimension.scope: _counted(dimension) for dimension in DIMENSIONS},
     "reading": (
         [_TEXT, _TEXT, {"enum": list(get_args(Metric))}],
         {"value": _COUNT, "at_ms": _TIME, **_COUNTER_HISTORY},
@@ -88,19 +91,26 @@ _SCOPES: dict[str, tuple[list[Document], Document, set[str], str]] = {
         {
             "rows": {
                 "type": "array",
-                "items": {"type": "array", "minItems": 4},
-                "description": "[scope, ...subject, action, count]",
+                "maxItems": BUCKET_ROWS,
+                "items": {
+                    "type": "array",
+                    "minItems": 4,
+                    "maxItems": 2 + max(len(each.keys) + 1 for each in DIMENSIONS if each.windowed),
+                    "items": {"anyOf": [{"type": "string"}, {"type": "integer", "minimum": 0}]},
+                },
+                "description": "[scope, ...names, action, count], of dimensions with rolling counts; where "
+                "the last name is empty, a sum over all subjects of the scope",
             }
         },
         set(),
-        "a bucket of the rolling windows, for the aggregator alone: width_ms, its first millisecond, part",
+        "a part of a bucket of event time: width_ms, its first millisecond, number of the part",
     ),
     "checkpoint": (
         [],
         {name: _COUNT for name in Checkpoint.__struct_fields__ if name not in ("offset", "stream_time_ms")}
         | {"stream_time_ms": _TIME},
         {"segment_ms"},
-        "how far the partition has been counted, and what was met on the way (schemas.totals.Position)",
+        "how far the partition has been counted, and what was seen on the way (schemas.totals.Checkpoint)",
     ),
 }
 

@@ -1,6 +1,6 @@
-"""The slow way to judge one event: pydantic decides, and every refusal gets a reason and a field.
+"""Validates one event, slowly: pydantic decides, and every rejection gets a reason and a field.
 
-``validate`` is the authority; ``schemas.codec`` asks it about everything that its fast decoder does not
+``validate`` is the authority; ``schemas.codec`` calls it for every event that its fast decoder does not
 accept.
 """
 
@@ -18,7 +18,7 @@ from schemas.structs import Event, from_model
 MAX_DEPTH = 16
 _MAX_FIELD = 200
 _MAX_DETAIL = 300
-#: An integer of more digits is out of every range; reading it in full would only cost time.
+#: An integer with more digits is out of every range; to parse all of it would only cost time.
 _MAX_DIGITS = 100
 
 _REASONS: dict[str, Reason] = {
@@ -41,7 +41,7 @@ _REASONS: dict[str, Reason] = {
 
 
 class _Object(dict[str, Any]):
-    """A JSON object that remembers the first key that it has twice."""
+    """A JSON object with its first repeated key."""
 
     repeated: str | None = None
 
@@ -66,7 +66,7 @@ PARSE = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_constant,
 
 
 def validate(raw: bytes) -> Event | Rejection:
-    """The event in normal form, or why it is none. Never raises on account of `raw`."""
+    """The event in normal form, or why it is rejected. No value of `raw` raises an error."""
     try:
         value = PARSE.decode(raw.decode())
     except UnicodeDecodeError as error:
@@ -79,12 +79,12 @@ def validate(raw: bytes) -> Event | Rejection:
 
 
 def rejection(field: str, reason: Reason, detail: str) -> Rejection:
-    """A refusal whose texts can be shown: of bounded length, and free of lone surrogates."""
+    """A rejection whose texts can be shown: of bounded length, and without lone surrogates."""
     return Rejection(_shown(field, _MAX_FIELD), reason, _shown(detail, _MAX_DETAIL))
 
 
 def too_deep() -> Rejection:
-    """The refusal of what is nested too deep."""
+    """The rejection of an event that is nested too deep."""
     return rejection("", Reason.TOO_DEEP, f"nested more than {MAX_DEPTH} deep")
 
 
@@ -94,7 +94,7 @@ def _shown(text: str, limit: int) -> str:
 
 
 def _problem(value: Any, path: tuple[str | int, ...], depth: int) -> Rejection | None:
-    """What pydantic would not see: keys that occur twice, lone surrogates, and depth."""
+    """A problem that pydantic does not see: repeated keys, lone surrogates, depth."""
     if isinstance(value, str):
         if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
             return rejection(
@@ -139,7 +139,7 @@ def _validate(value: Any) -> Event | Rejection:
 
 
 def _translate(model: type[BaseModel], error: ValidationError) -> Rejection:
-    """The first thing that pydantic found, in our words."""
+    """The first error of pydantic as a rejection."""
     first = error.errors(include_url=False, include_context=False)[0]
     reason = _REASONS.get(first["type"])
     if reason is None:
@@ -150,16 +150,16 @@ def _translate(model: type[BaseModel], error: ValidationError) -> Rejection:
 
 
 def _field_path(model: type[BaseModel], loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
-    """The part of pydantic's location that names fields: no members of unions."""
-    place: list[str | int] = []
+    """The part of pydantic's location that names fields, without members of unions."""
+    path: list[str | int] = []
     level: type[BaseModel] | None = model
     for part in loc:
         if level is None and not isinstance(part, int):
             break
-        place.append(part)
+        path.append(part)
         if level is not None:
             level = _nested(level, part)
-    return tuple(place)
+    return tuple(path)
 
 
 def _nested(model: type[BaseModel], name: str | int) -> type[BaseModel] | None:

@@ -1,4 +1,4 @@
-"""Writes fanpulse/devstack/kafka-jars.lock anew: what Kafka needs, resolved by jgo, with sizes and hashes.
+"""Rewrites fanpulse/devstack/kafka-jars.lock: what Kafka needs, resolved by jgo, with sizes and hashes.
 
 python -m tools.broker_jars           resolve the versions below, download them and write the list
 python -m tools.broker_jars --check   exit 1 if the list is not what they resolve to

@@ -29,6 +29,7 @@ _KNOWN_HOSTS = {
     "semver.org",
     "www.apache.org",
     "www.standardwebhooks.com",
+    "www.w3.org",  # the name of SVG's namespace
 }
 _LOCAL = re.compile(
     r"localhost|127\.\d+\.\d+\.\d+|0\.0\.0\.0|[a-z-]+|[\w.-]*\.?(example|invalid|test)(\.\w+)?"

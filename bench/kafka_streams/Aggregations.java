@@ -19,10 +19,10 @@ import org.apache.kafka.streams.processor.api.Record;
 import org.apache.kafka.streams.state.StoreBuilder;
 
 /**
- * Counts with the aggregations of Kafka Streams' own language, as its documentation does: events are spread by
- * what they are counted under, over a topic of their own, and each aggregation is a line.
+ * Counts with the aggregations of the Kafka Streams DSL, as its documentation does: events are repartitioned by
+ * subject over a topic of their own, and each aggregation is a line.
  *
- * <p>Only the duplicate rule is a processor, since the language has none.
+ * <p>Only the duplicate rule is a processor, because the DSL has none.
  */
 final class Aggregations {
     private static final String TAB = "\t";
@@ -46,7 +46,7 @@ final class Aggregations {
                         .withValueSerde(Serdes.Long()));
         for (Level level : Level.values()) {
             Duration width = Duration.ofMillis(level.widthMs);
-            counted.windowedBy(TimeWindows.ofSizeAndGrace(width, Duration.ofMillis(level.heldMs - level.widthMs)))
+            counted.windowedBy(TimeWindows.ofSizeAndGrace(width, Duration.ofMillis(level.retentionMs - level.widthMs)))
                     .reduce(
                             Long::sum,
                             Materialized.<String, Long>as(level.store(run.inMemory()))
@@ -55,7 +55,7 @@ final class Aggregations {
         }
     }
 
-    /** What an event is counted under, with its quantity. */
+    /** The subjects that an event counts for, with its quantity. */
     private static List<KeyValue<String, Long>> subjects(Events.Event event, Progress progress) {
         List<KeyValue<String, Long>> subjects = new ArrayList<>(3);
         String account = event.platform + TAB + event.account + TAB + event.action;
@@ -67,7 +67,7 @@ final class Aggregations {
         return subjects;
     }
 
-    /** Hands on the events of a record that are the first with their id, at the time when they happened. */
+    /** Forwards the events of a record that are the first with their id, at their event time. */
     private static ProcessorSupplier<byte[], byte[], String, Events.Event> firsts(Run run) {
         return new ProcessorSupplier<>() {
             @Override
@@ -100,19 +100,19 @@ final class Aggregations {
         public void process(Record<byte[], byte[]> record) {
             run.progress().begin();
             identities.begin();
-            long met = 0;
+            long seen = 0;
             for (Events.Event event : Events.decode(record.value())) {
                 if (event.kind.equals("clock")) {
-                    run.progress().present(event.present);
+                    run.progress().advance(event.streamTime);
                     continue;
                 }
-                met++;
+                seen++;
                 if (identities.isFirst(event.id)) {
                     context().forward(new Record<>(null, event, event.occurredAt));
                 }
             }
-            identities.end(met);
-            run.progress().met(met);
+            identities.end(seen);
+            run.progress().seen(seen);
         }
     }
 }

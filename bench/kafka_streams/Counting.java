@@ -22,7 +22,7 @@ import org.apache.kafka.streams.state.WindowStore;
  * <ul>
  *   <li>ids, progress: see {@link Identities}.
  *   <li>accounts, hashtags: subject and action -> gross count.
- *   <li>seconds, minutes, tens: the same subjects per bucket of event time, held as long as the windows of 5
+ *   <li>seconds, minutes, tens: the same subjects per bucket of event time, kept as long as the windows of 5
  *       minutes, 1 hour and 24 hours need them.
  * </ul>
  */
@@ -39,7 +39,7 @@ final class Counting extends ContextualProcessor<byte[], byte[], Void, Void> {
         this.run = run;
     }
 
-    /** Makes the processor of each task, and names the stores it uses. */
+    /** Makes the processor of each task and names its stores. */
     static ProcessorSupplier<byte[], byte[], Void, Void> supplier(Run run) {
         return new ProcessorSupplier<>() {
             @Override
@@ -85,50 +85,50 @@ final class Counting extends ContextualProcessor<byte[], byte[], Void, Void> {
     public void process(Record<byte[], byte[]> record) {
         run.progress().begin();
         identities.begin();
-        long met = 0;
-        Tally tally = new Tally();
+        long seen = 0;
+        PreAggregate sums = new PreAggregate();
         for (Events.Event event : Events.decode(record.value())) {
             if (event.kind.equals("clock")) {
-                run.progress().present(event.present);
+                run.progress().advance(event.streamTime);
                 continue;
             }
-            met++;
+            seen++;
             if (identities.isFirst(event.id)) {
-                tally.add(event);
+                sums.add(event);
                 if (!run.combined()) {
-                    store(tally);
+                    store(sums);
                 }
             }
         }
-        store(tally);
-        identities.end(met);
-        run.progress().met(met);
+        store(sums);
+        identities.end(seen);
+        run.progress().seen(seen);
     }
 
-    private void store(Tally tally) {
-        tally.accounts.forEach((key, count) -> add(accounts, key, count));
-        tally.hashtags.forEach((key, count) -> add(hashtags, key, count));
-        tally.seconds.forEach(
+    private void store(PreAggregate sums) {
+        sums.accounts.forEach((key, count) -> add(accounts, key, count));
+        sums.hashtags.forEach((key, count) -> add(hashtags, key, count));
+        sums.seconds.forEach(
                 (second, counts) -> counts.forEach((key, count) -> addToBuckets(key, second * 1000, count)));
-        tally.clear();
+        sums.clear();
     }
 
     private void addToBuckets(String key, long atMs, long count) {
         for (Level level : Level.values()) {
             WindowStore<String, Long> store = buckets.get(level.ordinal());
             long start = atMs - atMs % level.widthMs;
-            Long held = store.fetch(key, start);
-            store.put(key, (held == null ? 0 : held) + count, start);
+            Long before = store.fetch(key, start);
+            store.put(key, (before == null ? 0 : before) + count, start);
         }
     }
 
     private static void add(KeyValueStore<String, Long> store, String key, long count) {
-        Long held = store.get(key);
-        store.put(key, (held == null ? 0 : held) + count);
+        Long before = store.get(key);
+        store.put(key, (before == null ? 0 : before) + count);
     }
 
-    /** Counts that go to the stores together: those of a record if combined, else those of an event. */
-    private static final class Tally {
+    /** Counts that update the stores together: those of a record if combined, else those of an event. */
+    private static final class PreAggregate {
         final Map<String, Long> accounts = new HashMap<>();
         final Map<String, Long> hashtags = new HashMap<>();
         final Map<Long, Map<String, Long>> seconds = new HashMap<>();

@@ -5,7 +5,7 @@ import java.io.IOException;
 import java.util.ArrayList;
 import java.util.List;
 
-/** The events of a record of the log, with what counting needs of them. */
+/** The events of a record of the log, with the fields that counting needs. */
 final class Events {
     private static final JsonFactory JSON = new JsonFactory();
 
@@ -17,14 +17,14 @@ final class Events {
         String account = "";
         String action = "";
         long occurredAt;
-        long present;
+        long streamTime;
         long quantity = 1;
         final List<String> hashtags = new ArrayList<>(2);
     }
 
     private Events() {}
 
-    /** The entries of a JSON array (or of a single object), in order. A record that is not JSON ends the peer. */
+    /** The entries of a JSON array (or of a single object), in order. A record that is not JSON ends the run. */
     static List<Event> decode(byte[] record) {
         List<Event> events = new ArrayList<>(512);
         try (JsonParser parser = JSON.createParser(record)) {
@@ -53,7 +53,7 @@ final class Events {
                 case "account" -> event.account = parser.getText();
                 case "action" -> event.action = parser.getText();
                 case "occurred_at" -> event.occurredAt = parser.getLongValue();
-                case "stream_time" -> event.present = parser.getLongValue();
+                case "stream_time" -> event.streamTime = parser.getLongValue();
                 case "quantity" -> event.quantity = parser.getLongValue();
                 case "hashtags" -> {
                     while (parser.nextToken() == JsonToken.VALUE_STRING) {

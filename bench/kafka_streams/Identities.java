@@ -13,28 +13,28 @@ import org.apache.kafka.streams.state.Stores;
 /**
  * Which events of a source partition are the first with their id.
  *
- * <p>Two stores, each with a changelog: event id -> generation of the partition in which it was met last; and how
- * many events the partition has met, which is what generations are made of. The rule is that of fanpulse
- * (docs/adr/0005): an event is a duplicate if its id was met in the same generation or one of the K before. A
- * generation ends here by its number of events alone: the logs are far shorter than its bound in time.
+ * <p>Two stores, each with a changelog: event id -> dedup segment of the partition in which it was last seen; and the
+ * number of events that the partition has seen, which decides where segments begin. The rule is that of fanpulse
+ * (docs/adr/0005): an event is a duplicate if its id was seen in the same segment or in one of the K before. Here a
+ * segment ends by its number of events alone: the logs are far shorter than its bound in time.
  */
 final class Identities {
-    /** Events of a generation, and how many of them are remembered besides the open one. */
-    record Rule(long generationEvents, int generations) {}
+    /** Events of a segment, and how many closed segments are kept besides the open one. */
+    record Rule(long segmentEvents, int segments) {}
 
     private final Rule rule;
     private final KeyValueStore<String, Integer> ids;
-    private final KeyValueStore<String, Long> met;
-    private long sequence;
+    private final KeyValueStore<String, Long> seen;
+    private long ordinal;
 
     Identities(Rule rule, ProcessorContext<?, ?> context) {
         this.rule = rule;
         ids = context.getStateStore("ids");
-        met = context.getStateStore("progress");
+        seen = context.getStateStore("progress");
     }
 
     static Set<StoreBuilder<?>> stores(boolean inMemory) {
-        // An id is written once, so a cache in front of it would only be passed through.
+        // An id is written once, so a cache would save nothing.
         return Set.of(
                 Stores.keyValueStoreBuilder(keyValue("ids", inMemory), Serdes.String(), Serdes.Integer()),
                 Stores.keyValueStoreBuilder(keyValue("progress", inMemory), Serdes.String(), Serdes.Long())
@@ -47,33 +47,33 @@ final class Identities {
 
     /** A record begins. */
     void begin() {
-        Long before = met.get("events");
-        sequence = before == null ? 0 : before;
+        Long before = seen.get("events");
+        ordinal = before == null ? 0 : before;
     }
 
-    /** Whether the next event of the record is the first with its id within the horizon; remembers it. */
+    /** Whether the next event of the record is the first with its id within the dedup window; remembers it. */
     boolean isFirst(String id) {
-        int generation = (int) (sequence / rule.generationEvents());
-        if (sequence % rule.generationEvents() == 0 && sequence > 0) {
-            forget(generation - rule.generations());
+        int segment = (int) (ordinal / rule.segmentEvents());
+        if (ordinal % rule.segmentEvents() == 0 && ordinal > 0) {
+            evict(segment - rule.segments());
         }
-        sequence++;
+        ordinal++;
         Integer last = ids.get(id);
-        if (last == null || last != generation) {
-            ids.put(id, generation);
+        if (last == null || last != segment) {
+            ids.put(id, segment);
         }
-        return last == null || last < generation - rule.generations();
+        return last == null || last < segment - rule.segments();
     }
 
-    /** A record ends that had so many events. */
+    /** A record with this many events ends. */
     void end(long events) {
         if (events > 0) {
-            met.put("events", sequence);
+            seen.put("events", ordinal);
         }
     }
 
-    /** Removes ids that were met last before a generation. */
-    private void forget(int oldest) {
+    /** Removes ids that were last seen before a segment. */
+    private void evict(int oldest) {
         List<String> old = new ArrayList<>();
         try (KeyValueIterator<String, Integer> all = ids.all()) {
             while (all.hasNext()) {

@@ -1,24 +1,24 @@
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicLong;
 
-/** How far a run is: shared by the threads that count and the one that waits for them. */
+/** How far a run is: shared by the counting threads and the thread that waits for them. */
 final class Progress {
     private final long expected;
-    private final long presentAtEnd;
-    private final AtomicLong met = new AtomicLong();
+    private final long streamTimeAtEnd;
+    private final AtomicLong seen = new AtomicLong();
     private final AtomicLong emitted = new AtomicLong();
     private final AtomicLong aggregated = new AtomicLong();
-    private final AtomicLong present = new AtomicLong();
+    private final AtomicLong streamTime = new AtomicLong();
     private final AtomicLong startedNanos = new AtomicLong();
     private final CountDownLatch done = new CountDownLatch(1);
     private volatile long startCpuNanos;
     private volatile long endedNanos;
     private volatile long endCpuNanos;
 
-    /** Counting is over at so many events and, at the end of the log, this present in ms. */
-    Progress(long expected, long presentAtEnd) {
+    /** The run is over after this many events and, at the end of the log, at this stream time in ms. */
+    Progress(long expected, long streamTimeAtEnd) {
         this.expected = expected;
-        this.presentAtEnd = presentAtEnd;
+        this.streamTimeAtEnd = streamTimeAtEnd;
     }
 
     /** The first record starts the clock. */
@@ -28,18 +28,18 @@ final class Progress {
         }
     }
 
-    /** Events have been met, duplicates among them. */
-    void met(long events) {
-        met.addAndGet(events);
+    /** Events have been read, duplicates included. */
+    void seen(long events) {
+        seen.addAndGet(events);
         checkCounted();
     }
 
-    /** Updates have been sent on to be aggregated elsewhere. */
+    /** Updates have been sent to the repartition topic. */
     void emitted(long updates) {
         emitted.addAndGet(updates);
     }
 
-    /** An update that was sent on has arrived. */
+    /** An update from the repartition topic has been aggregated. */
     void aggregated() {
         aggregated.incrementAndGet();
         checkCounted();
@@ -54,14 +54,14 @@ final class Progress {
         checkDone();
     }
 
-    /** A clock record says what time it is. */
-    void present(long presentMs) {
-        present.accumulateAndGet(presentMs, Math::max);
+    /** A clock record advances stream time. */
+    void advance(long streamTimeMs) {
+        streamTime.accumulateAndGet(streamTimeMs, Math::max);
         checkDone();
     }
 
     private void checkDone() {
-        if (complete() && present.get() >= presentAtEnd) {
+        if (complete() && streamTime.get() >= streamTimeAtEnd) {
             done.countDown();
         }
     }
@@ -77,11 +77,11 @@ final class Progress {
     }
 
     boolean complete() {
-        return met.get() == expected && aggregated.get() == emitted.get();
+        return seen.get() == expected && aggregated.get() == emitted.get();
     }
 
-    long presentMs() {
-        return present.get();
+    long streamTimeMs() {
+        return streamTime.get();
     }
 
     double seconds() {

@@ -1,1 +1,1 @@
-"""The Java peer of the aggregator: its sources, the jars it needs, and how it is run."""
+"""The Java baseline of the aggregator: its sources, its jars, and the code that runs it."""

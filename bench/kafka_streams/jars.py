@@ -1,6 +1,6 @@
-"""The jars of the peer: those of the embedded broker, and a few more with a lock file of their own.
+"""The jars of the baseline: those of the embedded broker, and a few more with their own lock file.
 
-    python -m bench.kafka_streams.jars     write jars.lock anew
+    python -m bench.kafka_streams.jars     write jars.lock again
 
 Kafka's clients are the broker's own jar, so broker, clients and Streams are of one version.
 """
@@ -18,18 +18,18 @@ LOCK_LIST = Path(__file__).with_name("jars.lock")
 COMPILER = "org.eclipse.jdt:ecj"
 ROOTS = (f"org.apache.kafka:kafka-streams:{KAFKA}", f"{COMPILER}:3.46.0")
 HEAD = """\
-# The jars of the Kafka Streams peer besides the broker's: coordinate, bytes, SHA-256.
+# The jars of the Kafka Streams baseline besides the broker's: coordinate, bytes, SHA-256.
 # Made by `python -m bench.kafka_streams.jars`; do not edit.
 """
 
 
 def run_time() -> list[Path]:
-    """The class path of the peer, downloaded if need be. Raises JarError."""
+    """The class path of the baseline, downloaded if needed. Raises JarError."""
     return class_path() + class_path(jars=_without_compiler())
 
 
 def compiler() -> Path:
-    """The Eclipse compiler, which runs on a Java runtime without compiler. Raises JarError."""
+    """The Eclipse compiler, which runs on a Java runtime that has no compiler. Raises JarError."""
     rest = _without_compiler()
     return class_path(jars=tuple(jar for jar in read_list(LOCK_LIST) if jar not in rest))[0]
 

@@ -1,7 +1,7 @@
-"""The live board: what the topics say, drawn in a terminal.
+"""The live board: the totals and alerts topics, drawn in a terminal.
 
-Pure: ``model`` (what is known) from ``rolling`` (counts per minute) and ``leaders`` (who is first), and how
-it looks: ``wording``, ``glyphs``, ``text``, ``panels``, ``screen``, ``plain``. Edges: ``feed`` reads the
-topics as any other reader does, ``health`` asks the services, ``live`` owns the terminal, ``together`` and
-``watching`` run them.
+Pure: ``model`` holds the state, with ``rolling`` (counts per minute) and ``leaders`` (the top subjects);
+``wording``, ``glyphs``, ``text``, ``panels``, ``screen`` and ``plain`` draw it. Edges: ``feed`` reads the
+topics like any other reader, ``health`` probes the services, ``live`` owns the terminal, and ``watch`` runs
+them all, with ``background``.
 """

@@ -1,4 +1,4 @@
-"""Reads the totals and alerts topics into the board, from their start and on, like any other reader."""
+"""Reads the totals and alerts topics into the board, from their start, like any other reader."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _BATCH = 5_000
 
 
 class Feed:
-    """Keeps a board up to date while ``run`` runs. ``loaded`` is set once it has read all that was there."""
+    """Keeps a board up to date while ``run`` runs. ``loaded`` is set once all earlier records are read."""
 
     def __init__(
         self, settings: Settings, board: Board, on_alert: Callable[[AlertLine], None] | None = None
     ) -> None:
-        """``on_alert`` is told of each alert that comes after what was there at first."""
+        """``on_alert`` is called for each new alert once the feed has ``loaded``."""
         self.loaded = asyncio.Event()
         self._settings = settings
         self._board = board
@@ -35,9 +35,9 @@ class Feed:
         self._awaited: list[tuple[dict[TopicPartition, int], asyncio.Event]] = []
 
     async def run(self) -> None:
-        """Read until cancelled; a broker that is away for a while is waited for.
+        """Read until cancelled. If the broker goes away for a while, wait for it.
 
-        Raises BrokerUnavailableError if it is away at the start, or a topic does not exist.
+        Raises BrokerUnavailableError if the broker is away at the start, or if a topic does not exist.
         """
         self._consumer = consumer = make_consumer(
             self._settings, fetch_max_wait_ms=_POLL_MS, retry_backoff_ms=200
@@ -54,12 +54,15 @@ class Feed:
             while True:
                 await self._poll(consumer)
         finally:
-            # A broker that is gone cannot be told goodbye.
+            # To stop cleanly needs the broker, which may be gone.
             with contextlib.suppress(KafkaError, TimeoutError):
                 await asyncio.wait_for(consumer.stop(), 5)
 
     async def read_to_end(self) -> None:
-        """Return when all that is in the topics now is read; not before ``loaded``. Raises KafkaError."""
+        """Return when all records that are in the topics now are read; only after ``loaded``.
+
+        Raises KafkaError.
+        """
         done = asyncio.Event()
         self._awaited.append((await self._consumer.end_offsets(self._consumer.assignment()), done))
         await done.wait()
@@ -69,14 +72,14 @@ class Feed:
             batches = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_BATCH)
             reached = [each for each in self._awaited if await caught_up(consumer, each[0])]
         except KafkaError:
-            await asyncio.sleep(_POLL_MS / 1000)  # the client connects again by itself
+            await asyncio.sleep(_POLL_MS / 1000)  # the client reconnects by itself
             return
         for partition, records in batches.items():
             for record in records:
                 if record.key is None:
                     continue
                 if partition.topic == self._totals:
-                    self._board.take_total(record.partition, record.key, record.value, record.timestamp)
+                    self._board.apply_total(record.partition, record.key, record.value, record.timestamp)
                 else:
                     self._alert(record.key, record.value)
         for each in reached:
@@ -84,6 +87,6 @@ class Feed:
             each[1].set()
 
     def _alert(self, key: bytes, value: bytes | None) -> None:
-        line = self._board.take_alert(key, value)
+        line = self._board.apply_alert(key, value)
         if line is not None and self._on_alert is not None and self.loaded.is_set():
             self._on_alert(line)

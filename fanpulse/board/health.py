@@ -1,4 +1,4 @@
-"""How the services are, for the board's last line: asked of them once a second."""
+"""Probes the services once a second, for the board's last line."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ _STATES = {READY: "up", NOT_READY: "starting"}
 
 
 class HealthWatch:
-    """Asks while ``run`` runs; ``now`` is the last answer. Without a local stack it knows of nothing."""
+    """Probes the services while ``run`` runs. ``latest`` is the last result; empty without a local stack."""
 
     def __init__(self, settings: Settings) -> None:
-        self.now: tuple[Health, ...] = ()
+        self.latest: tuple[Health, ...] = ()
         self._settings = settings
 
     async def run(self) -> None:
-        """Ask until cancelled."""
+        """Probe until cancelled."""
         while True:
-            await self.ask()
+            await self.probe()
             await asyncio.sleep(_SECONDS)
 
-    async def ask(self) -> None:
-        """Ask once."""
+    async def probe(self) -> None:
+        """Probe once."""
         up, status = await overview(self._settings)
         found = []
         for group in _GROUPS if up else ():
             entries = status[group] if isinstance(status[group], list) else [status[group]]
             states = [_STATES.get(entry["health"], "down") for entry in entries if entry]
-            # Between a death and the next start an entry may be missing.
+            # The entry of a dead service is missing until its restart.
             if states or isinstance(status[group], list):
                 worst = min(states, key=("down", "starting", "up").index, default="down")
                 found.append(Health(group if len(states) < 2 else f"{group} x{len(states)}", worst))
-        self.now = tuple(found)
+        self.latest = tuple(found)

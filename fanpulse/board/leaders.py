@@ -1,4 +1,4 @@
-"""Who is first, among any number of subjects whose counts only grow."""
+"""The top subjects, among any number of subjects whose counts only grow."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from schemas.totals import Key
 
 
 class Leaders:
-    """The ``size`` subjects with the highest counts; exact, since a gross count never falls."""
+    """The ``size`` subjects with the highest counts. Exact, since a gross count never falls."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -14,7 +14,7 @@ class Leaders:
         self._least = 0
 
     def update(self, key: Key, count: int) -> None:
-        """A subject's count, now."""
+        """Set a subject's count."""
         if key in self._counts or len(self._counts) < self._size or count > self._least:
             self._counts[key] = count
             if len(self._counts) > self._size:
@@ -22,5 +22,5 @@ class Leaders:
             self._least = min(self._counts.values())
 
     def top(self, count: int) -> list[Key]:
-        """The first ``count``, the highest first; equal ones by name."""
+        """The first ``count`` subjects, the highest count first; equal counts by name."""
         return sorted(self._counts, key=lambda key: (-self._counts[key], key))[:count]

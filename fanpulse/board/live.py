@@ -1,4 +1,4 @@
-"""Shows the board as long as it is wanted: the whole screen in a terminal, lines elsewhere."""
+"""Shows the board until it is cancelled: on the whole screen of a terminal, as lines elsewhere."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fanpulse.board import plain
 from fanpulse.board.model import AlertLine, Board, Snapshot
 from fanpulse.board.screen import ViewContext, compose
 
-#: Between two frames, and between two lines where there is no screen.
+#: Time between two frames, and between two lines without a terminal.
 _FRAME_SECONDS = 0.25
 _LINE_SECONDS = 3.0
 _FALLBACK_HEIGHT = 30
@@ -25,14 +25,14 @@ class Display(Protocol):
     """Shows a board until it is cancelled."""
 
     async def run(self) -> None:
-        """Show it."""
+        """Show the board."""
 
     def alert(self, line: AlertLine) -> None:
-        """A new alert came."""
+        """Called for each new alert."""
 
 
 class Frame:
-    """One picture of the board, as large as the terminal is when it is drawn."""
+    """One picture of the board, as large as the terminal at the time of drawing."""
 
     def __init__(self, snapshot: Snapshot, context: ViewContext, height: int | None = None) -> None:
         self._snapshot = snapshot
@@ -49,7 +49,7 @@ class Frame:
 
 
 class ScreenDisplay:
-    """Draws four times a second on the terminal's alternate screen, and leaves the terminal as it was."""
+    """Draws four times a second on the terminal's alternate screen, and restores the terminal at the end."""
 
     def __init__(self, console: Console, board: Board, context: Callable[[], ViewContext]) -> None:
         self._console = console
@@ -57,7 +57,7 @@ class ScreenDisplay:
         self._context = context
 
     async def run(self) -> None:
-        """Show it until cancelled."""
+        """Show the board until cancelled."""
         with Live(
             self._frame(), console=self._console, screen=True, auto_refresh=False, redirect_stderr=False
         ) as live:
@@ -66,14 +66,14 @@ class ScreenDisplay:
                 await asyncio.sleep(_FRAME_SECONDS)
 
     def alert(self, line: AlertLine) -> None:
-        """The next frame has it."""
+        """Do nothing: the next frame shows it."""
 
     def _frame(self) -> Frame:
         return Frame(self._board.snapshot(wall_ms()), self._context())
 
 
 class LineDisplay:
-    """Prints a summary every three seconds, and each alert when it comes."""
+    """Prints a summary every three seconds, and each alert as it arrives."""
 
     def __init__(self, console: Console, board: Board, context: Callable[[], ViewContext]) -> None:
         self._console = console
@@ -87,7 +87,7 @@ class LineDisplay:
             await asyncio.sleep(_LINE_SECONDS)
 
     def alert(self, line: AlertLine) -> None:
-        """Print it."""
+        """Print the alert."""
         self._print(plain.alert(line))
 
     def _print(self, line: str) -> None:
@@ -101,7 +101,7 @@ def display(console: Console, board: Board, context: Callable[[], ViewContext]) 
 
 
 def print_once(console: Console, board: Board, context: ViewContext) -> None:
-    """The board as it is now, as high as it needs."""
+    """Print the board as it is now, as high as it needs to be."""
     snapshot = board.snapshot(wall_ms())
     if console.is_terminal:
         console.print(Frame(snapshot, context, max(_FALLBACK_HEIGHT, console.height - 1)))

@@ -1,4 +1,4 @@
-"""What the board knows, from records of the totals and alerts topics, and the snapshot that is drawn."""
+"""The state of the board, built from records of the totals and alerts topics, and snapshots to draw."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from fanpulse.board.rolling import ALL_ACCOUNTS, MINUTE_MS, Rolling
 from schemas.alerts import ALERT, Milestone, Spike
 from schemas.events import POST_ACTION
 from schemas.hashtags import AliasTable
-from schemas.totals import Key, TotalsView, decode_key, decode_value, interactions
+from schemas.totals import COUNTED_SCOPES, Key, TotalsView, decode_key, decode_value, interactions
 
-#: Scopes that the board shows nothing of; a stream may have millions of them.
-_UNSEEN = frozenset({"post", "campaign", "format", "vip"})
 _RANKED = ("account", "hashtag", "country")
+#: Scopes that the board does not show; a stream may have millions of subjects of one.
+_UNSEEN = frozenset(COUNTED_SCOPES) - {*_RANKED, "broadcast"}
 _LEADERS = 64
 #: Minutes in a chart.
 MINUTES = 120
-_RATE_MS = 4_000  # of real time that events per second are taken over
+_RATE_MS = 4_000  # the span of real time that events per second are averaged over
 PHASES = ("scheduled", "preheat", "started", "ended")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An account, hashtag or country. ``minutes``: activity per minute of the last hour, the present last."""
+    """An account, hashtag or country. ``minutes``: activity per minute of the last hour, the newest last."""
 
     name: str
     platform: str
@@ -43,7 +43,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class BroadcastPanel:
-    """A live broadcast. ``minutes``: its interactions per minute; ``spikes``: starts of those that spiked."""
+    """A live broadcast. ``minutes``: interactions per minute; ``spikes``: starts of minutes with a spike."""
 
     title: str
     phase: str
@@ -58,7 +58,7 @@ class BroadcastPanel:
 
 @dataclass(frozen=True, slots=True)
 class AlertLine:
-    """One alert in short."""
+    """One alert, shortened to a line."""
 
     kind: str
     at_ms: int
@@ -67,7 +67,7 @@ class AlertLine:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All that is drawn. Counts are of events; ``per_second`` is in real time, all else in event time."""
+    """All that is drawn. Counts are of events; ``per_second`` is in real time, the rest in event time."""
 
     stream_time_ms: int
     age_seconds: float | None
@@ -89,7 +89,7 @@ class Snapshot:
 
 
 class Board:
-    """Feed it the records of each partition in order, and ask for snapshots. Not thread-safe."""
+    """Apply the records of each partition in order, and take snapshots. Not thread-safe."""
 
     def __init__(self, aliases: AliasTable) -> None:
         self._aliases = aliases
@@ -105,8 +105,8 @@ class Board:
         self._newest_record_ms = 0
         self._samples: deque[tuple[int, int]] = deque()
 
-    def take_total(self, partition: int, key: bytes, value: bytes | None, timestamp_ms: int) -> None:
-        """A record of engagement.totals.v1, written at ``timestamp_ms``. What is none of ours is left out."""
+    def apply_total(self, partition: int, key: bytes, value: bytes | None, timestamp_ms: int) -> None:
+        """Apply a record of engagement.totals.v1 written at ``timestamp_ms``. Ignores unknown records."""
         try:
             name = decode_key(key)
             scope = name[0] if name else None
@@ -115,15 +115,15 @@ class Board:
             elif scope not in _UNSEEN:
                 before = self._view.partials.get(name, {})
                 old = before.get(partition, {}).get("actions", {})
-                met = bool(before)
+                known = bool(before)
                 self._view.apply(partition, key, value)
-                self._note(partition, name, old, met)
+                self._update_indexes(partition, name, old, known)
         except (msgspec.DecodeError, AssertionError, LookupError, TypeError, ValueError):
-            return  # of a newer version, or put there by hand: not the board's to judge
+            return  # written by a newer version or by hand
         self._newest_record_ms = max(self._newest_record_ms, timestamp_ms)
 
-    def take_alert(self, key: bytes, value: bytes | None) -> AlertLine | None:
-        """A record of engagement.alerts.v1; returns it in short if it is new and news."""
+    def apply_alert(self, key: bytes, value: bytes | None) -> AlertLine | None:
+        """Apply a record of engagement.alerts.v1; returns its line if the alert is new and not superseded."""
         alert_id = key.decode(errors="replace")
         if value is None:
             self._alerts.pop(alert_id, None)
@@ -134,10 +134,10 @@ class Board:
             return None
         known = alert_id in self._alerts
         self._alerts[alert_id] = alert
-        return None if known or _superseded(alert) else self._in_short(alert)
+        return None if known or _superseded(alert) else self._alert_line(alert)
 
-    def events(self) -> int:
-        """Events of the log that have been judged so far: counted, or left out as duplicates."""
+    def events_processed(self) -> int:
+        """The events of the log that are processed so far: counted, or recognised as duplicates."""
         return sum(
             checkpoint.counted + checkpoint.duplicates for checkpoint in self._view.checkpoints.values()
         )
@@ -145,7 +145,7 @@ class Board:
     def snapshot(
         self, now_ms: int, accounts: int = 8, hashtags: int = 12, countries: int = 12, alerts: int = 40
     ) -> Snapshot:
-        """What is known at the wall clock's ``now_ms``, with at most so many rows of each kind."""
+        """The board at the wall-clock time ``now_ms``, with at most the given number of rows of each kind."""
         checkpoints = self._view.checkpoints.values()
         counted = sum(checkpoint.counted for checkpoint in checkpoints)
         return Snapshot(
@@ -168,13 +168,13 @@ class Board:
             spikes=sum(alert.kind == "spike" for alert in self._alerts.values()),
         )
 
-    def _note(self, partition: int, name: Key, old: dict[str, int], met: bool) -> None:
-        """Keep up what would be slow to gather at every snapshot. ``old``: actions of the entry replaced."""
+    def _update_indexes(self, partition: int, name: Key, old: dict[str, int], known: bool) -> None:
+        """Update what is too slow to compute at each snapshot. ``old``: the actions of the replaced entry."""
         match name:
-            case ("account" | "hashtag" | "country" as scope, *_):
+            case (str(scope), *_) if scope in _RANKED:
                 actions = self._view.actions(name)
                 self._leaders[scope].update(name, _activity(actions))
-                self._seen[scope] += not met
+                self._seen[scope] += not known
                 if scope == "account":
                     self._add_to_all_accounts(partition, name, old)
             case ("broadcast", broadcast_id):
@@ -201,7 +201,7 @@ class Board:
         return max(0, counted - before) * 1000 / (now_ms - then_ms) if now_ms > then_ms else 0.0
 
     def _reading(self, key: Key) -> int | None:
-        """The newest value; a subject lives in one partition, but a moved one may be in two."""
+        """The newest value. A subject is in one partition, but may be in two after a move."""
         entries = self._view.partials.get(key, {}).values()
         newest = max(entries, key=lambda entry: entry.get("at_ms", 0), default=None)
         return None if newest is None else int(newest["value"])
@@ -222,7 +222,7 @@ class Board:
         )
 
     def _rows(self, scope: str, count: int) -> tuple[Row, ...]:
-        """The first ones; accounts in a fixed order as long as all fit, so that rows stay in place."""
+        """The top rows. If all accounts fit, their order is fixed, so that rows stay in place."""
         top = self._leaders[scope].top(count)
         if scope == "account" and self._seen[scope] <= count:
             top.sort(key=lambda key: tuple(map(str, key)))
@@ -243,7 +243,7 @@ class Board:
         )
 
     def _panels(self) -> tuple[BroadcastPanel, ...]:
-        """Broadcasts: those that are live first, then by when they entered their phase, the newest first."""
+        """Broadcasts: live ones first, then by the start of their phase, the newest first."""
         panels = [panel for panel in map(self._panel, sorted(self._broadcasts)) if panel is not None]
         return tuple(sorted(panels, key=lambda panel: (panel.phase != "started", -panel.since_ms)))
 
@@ -282,15 +282,15 @@ class Board:
     def _newest_alerts(self, count: int) -> tuple[AlertLine, ...]:
         shown = (alert for alert in self._alerts.values() if not _superseded(alert))
         newest = heapq.nlargest(count, shown, key=lambda each: (each.occurred_at, each.id))
-        return tuple(self._in_short(alert) for alert in newest)
+        return tuple(self._alert_line(alert) for alert in newest)
 
-    def _in_short(self, alert: Milestone | Spike) -> AlertLine:
+    def _alert_line(self, alert: Milestone | Spike) -> AlertLine:
         text = wording.spike(alert) if alert.kind == "spike" else wording.milestone(alert, self._aliases)
         return AlertLine(alert.kind, alert.occurred_at, text)
 
 
 def _superseded(alert: Milestone | Spike) -> bool:
-    """Whether a higher milestone of the same series was reached at the same time; that one is the news."""
+    """Whether the same series reached a higher milestone at the same time, which is shown instead."""
     return alert.kind == "milestone" and alert.superseded_by is not None
 
 
@@ -299,6 +299,6 @@ def _activity(actions: dict[str, int]) -> int:
 
 
 def shares(rows: Sequence[Row]) -> list[float]:
-    """Each row's activity by that of the first."""
+    """Each row's activity as a share of the greatest."""
     most = max((row.activity for row in rows), default=0)
     return [row.activity / most if most else 0.0 for row in rows]

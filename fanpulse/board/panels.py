@@ -1,4 +1,4 @@
-"""The sections of the board, each as lines of a given width."""
+"""The sections of the board. Each is a list of lines of a given width."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from fanpulse.board.text import (
 _PHASES = {"scheduled": "SCHEDULED", "preheat": "PREHEAT", "started": "LIVE", "ended": "ENDED"}
 _PHASE_STYLES = {"started": "bold white on blue", "preheat": "bold cyan", "ended": DIM, "scheduled": DIM}
 _NONE = join((" none so far", DIM))
-_AXIS = 7  # cells for the scale of a chart
+_AXIS = 7  # cells for a chart's scale
 _LABEL_MINUTES = 15
 #: Width of a chart of the last hour.
 HOUR_WIDTH = _AXIS + 61
@@ -53,7 +53,7 @@ def _broadcast_line(panel: BroadcastPanel, stream_time_ms: int, width: int) -> T
     figures = Text("")
     if panel.viewers is not None:
         figures.append(f"{panel.viewers:,}", STRONG).append(" viewers  ", DIM)
-    # The last minute that is over: the present one has only begun.
+    # The last complete minute: the newest has only begun.
     figures.append(f"{panel.minutes[-2]:,}", STREAM).append("/min ", DIM)
     return spread(join(" ", phase, "  ", (panel.title, STRONG)), figures, width)
 
@@ -69,23 +69,23 @@ def activity(snapshot: Snapshot, width: int, height: int) -> list[Text]:
 def chart(
     values: Sequence[int], last_ms: int, width: int, height: int, style: Callable[[int], str]
 ) -> list[Text]:
-    """A column per minute, the one that starts at ``last_ms`` at the right; ``style`` by a minute's start."""
+    """A column per minute; the minute from ``last_ms`` is at the right. ``style`` takes a minute's start."""
     values = values[-max(1, width - _AXIS - 1) :]
     starts = [last_ms - back * MINUTE_MS for back in range(len(values) - 1, -1, -1)]
     most = round_up(max(10, *values))
     styles = [style(start) for start in starts]
     lines = []
-    for row, marks in enumerate(columns(values, height - 1, most)):
+    for row, cells in enumerate(columns(values, height - 1, most)):
         scale = wording.compact(most) if row == 0 else "0" if row == height - 2 else ""
         line = join((f"{scale:>{_AXIS - 1}} ", DIM))
-        for mark, column_style in zip(marks, styles, strict=True):
-            line.append(mark, column_style)
+        for cell, column_style in zip(cells, styles, strict=True):
+            line.append(cell, column_style)
         lines.append(fit(line, width))
     return [*lines, _time_axis(starts, width)]
 
 
 def _column_style(panel: BroadcastPanel, start_ms: int) -> str:
-    """Spikes stand out, and so does the live phase before what was around it."""
+    """Spikes stand out, and the live phase stands out from the minutes around it."""
     if start_ms in panel.spikes:
         return SPIKE
     live = panel.started_ms is not None and start_ms >= panel.started_ms
@@ -104,7 +104,7 @@ def _time_axis(starts: list[int], width: int) -> Text:
     return fit(join(("".join(cells), DIM)), width)
 
 
-#: Columns of the accounts, the most important first: title, width, actions that are added up.
+#: Columns of the accounts, the most important first: title, width, actions to add up.
 _COLUMNS: tuple[tuple[str, int, tuple[str, ...]], ...] = (
     ("followers", 11, ()),
     ("comments", 10, ("comment",)),
@@ -118,7 +118,7 @@ _TOTAL, _RATE, _SPARK = 10, 8, 14
 
 
 def accounts(snapshot: Snapshot, width: int) -> list[Text]:
-    """A line per account, with as many columns as fit, and one for all together."""
+    """A line per account, with as many columns as fit, and one for all accounts."""
     names = [f"{row.platform:<10}{row.name}" for row in snapshot.accounts]
     name_width = 2 + max(18, *(Text(name).cell_len for name in names), 0)
     spare = width - name_width - _TOTAL - _RATE - _SPARK - 3
@@ -160,7 +160,7 @@ def _account(
 
 
 def hashtags(snapshot: Snapshot, width: int, height: int) -> list[Text]:
-    """The first hashtags, by activity: count, bar, and what came in the last minute."""
+    """The top hashtags by activity: count, bar, and rate of the last minute."""
     rows = snapshot.hashtags[: height - 1]
     more = snapshot.hashtags_seen - len(rows)
     lines = [heading("HASHTAGS", width, f"+{more:,}" if more > 0 else "")]
@@ -179,7 +179,7 @@ def hashtags(snapshot: Snapshot, width: int, height: int) -> list[Text]:
 
 
 def countries(snapshot: Snapshot, width: int, height: int) -> list[Text]:
-    """The countries whose people do most, by activity."""
+    """The top countries by activity."""
     rows = snapshot.countries[: height - 1]
     lines = [heading("COUNTRIES", width)]
     for row, share in zip(rows, shares(rows), strict=True):

@@ -1,4 +1,4 @@
-"""The board as lines, for where the output is no terminal: a summary now and then, and each alert."""
+"""The board as plain lines, for an output that is not a terminal: a summary line, and a line per alert."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _PHASES = {"scheduled": "scheduled", "preheat": "in preheat", "started": "LIVE",
 
 
 def summary(snapshot: Snapshot, context: ViewContext) -> str:
-    """One line: event time, what was counted, the pace, the broadcast, and what is not as it should be."""
+    """One line: stream time, events counted, rates, the broadcast, and any problem."""
     if not snapshot.stream_time_ms:
         return "waiting for the first events"
     parts = [
@@ -24,12 +24,12 @@ def summary(snapshot: Snapshot, context: ViewContext) -> str:
         viewers = f", {panel.viewers:,} viewers" if panel.viewers is not None else ""
         since = wording.elapsed(snapshot.stream_time_ms - panel.since_ms)
         parts.append(f"{panel.title} {_PHASES[panel.phase]} {since}{viewers}")
-    if context.demo_progress is not None and context.demo_progress.trouble:
-        parts.append(f"sending again: {context.demo_progress.trouble}")
+    if context.demo_progress is not None and context.demo_progress.retry_reason:
+        parts.append(f"retrying: {context.demo_progress.retry_reason}")
     parts += [f"{each.name} {each.state}" for each in context.health if each.state != "up"]
     return "  ".join(parts)
 
 
 def alert(line: AlertLine) -> str:
-    """One alert."""
+    """One alert as a line."""
     return f"{wording.clock(line.at_ms)} UTC  {'SPIKE' if line.kind == 'spike' else 'milestone'}  {line.text}"

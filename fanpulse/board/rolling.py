@@ -1,7 +1,7 @@
-"""Counts per minute of event time, from the buckets that the aggregator keeps in engagement.totals.v1.
+"""Counts per minute of event time, from the bucket entries of engagement.totals.v1 (schemas.totals).
 
-Each event is stored once, in a bucket of a second, a minute or ten minutes, the finest that still holds it;
-folded together they give the last hour minute by minute, exactly, however late a reader comes.
+Each event is in one bucket: of a second, a minute or longer, the finest that still holds it. Added up they
+give the last hour minute by minute, exactly, however late a reader comes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from schemas.events import INTERACTIONS, POST_ACTION
-from schemas.totals import Key
+from schemas.totals import Key, bucket_rows
 
 SECOND_MS, MINUTE_MS = 1_000, 60_000
 #: What counts as activity: interactions, and the account's own posts.
@@ -34,7 +34,7 @@ class Rolling:
         width_ms, start_ms, part = int(key[1]), int(key[2]), int(key[3])
         if width_ms > MINUTE_MS:
             return
-        new = dict(_activity(value["rows"])) if value is not None else {}
+        new = dict(_activity(value)) if value is not None else {}
         name = (partition, width_ms, start_ms, part)
         old = self._parts.pop(name, {})
         if new:
@@ -47,26 +47,25 @@ class Rolling:
             _add(self._seconds, start_ms, change)
 
     def minutes(self, subject: Key, stream_time_ms: int, count: int) -> tuple[int, ...]:
-        """Activity in each of ``count`` minutes, the last one being that of the present."""
+        """Activity in each of ``count`` minutes, the last one being that of stream time."""
         last = stream_time_ms - stream_time_ms % MINUTE_MS
         starts = range(last - (count - 1) * MINUTE_MS, last + 1, MINUTE_MS)
         return tuple(self._minutes.get(start, {}).get(subject, 0) for start in starts)
 
     def last_minute(self, subject: Key, stream_time_ms: int) -> int:
-        """Activity in the sixty seconds up to and including that of the present."""
+        """Activity in the sixty seconds up to and including that of stream time."""
         last = stream_time_ms - stream_time_ms % SECOND_MS
         starts = range(last - MINUTE_MS + SECOND_MS, last + 1, SECOND_MS)
         return sum(self._seconds.get(start, {}).get(subject, 0) for start in starts)
 
 
-def _activity(rows: list[list[Any]]) -> Iterator[tuple[Key, int]]:
-    """Activity by subject; the aggregator's own sums, whose names are empty, are left out."""
+def _activity(entry: dict[str, Any]) -> Iterator[tuple[Key, int]]:
+    """Activity by subject, and that of all accounts together."""
     sums: Counts = {}
-    for *subject, action, count in rows:
-        if action in ACTIVITY and subject[-1]:
-            key = tuple(subject)
-            sums[key] = sums.get(key, 0) + count
-            if key[0] == "account":
+    for subject, action, count in bucket_rows(entry):
+        if action in ACTIVITY:
+            sums[subject] = sums.get(subject, 0) + count
+            if subject[0] == "account":
                 sums[ALL_ACCOUNTS] = sums.get(ALL_ACCOUNTS, 0) + count
     yield from sums.items()
 

@@ -1,4 +1,4 @@
-"""The whole board in a given number of columns and lines. Pure: it depends on the arguments alone."""
+"""The whole board in a given number of columns and lines. Pure: it depends only on its arguments."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from rich.text import Text
 
 from fanpulse.board import panels, wording
 from fanpulse.board.model import Snapshot
-from fanpulse.board.text import BAD, DIM, GOOD, STREAM, STRONG, WARN, beside, fit, join, spread
+from fanpulse.board.text import BAD, DIM, GOOD, STREAM, STRONG, WARN, fit, join, side_by_side, spread
 
-_ROOMY = 90  # columns from which on there is room for what is only nice to know
-_WIDE = 132  # columns from which on hashtags and alerts stand beside the rest
+_ROOMY = 90  # from this width on, less important figures are shown too
+_WIDE = 132  # from this width on, hashtags and alerts are at the right of the rest
 _FRESH_SECONDS, _STALE_SECONDS = 3.0, 10.0
 
 
@@ -26,19 +26,19 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class DemoProgress:
-    """How far a demo has come, and what ingest has answered so far."""
+    """How far a demo has come, and how ingest has answered so far."""
 
     share: float
     sent: int
     accepted: int
     rejected: int
     note: str = ""
-    trouble: str | None = None
+    retry_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ViewContext:
-    """What is shown besides the snapshot."""
+    """What the board shows besides the snapshot."""
 
     title: str = ""
     health: Sequence[Health] = field(default=())
@@ -69,10 +69,10 @@ def _wide(snapshot: Snapshot, width: int, height: int) -> list[Text]:
         hour_width = min(left_width - 24, panels.HOUR_WIDTH)
         chart = panels.activity(snapshot, hour_width, hour - 1)
         where = panels.countries(snapshot, left_width - hour_width - 2, hour - 1)
-        left += [Text(""), *beside(chart, where, hour_width, 2, left_width - hour_width - 2)]
+        left += [Text(""), *side_by_side(chart, where, hour_width, 2, left_width - hour_width - 2)]
     tags = panels.hashtags(snapshot, right_width, 1 + max(1, min(len(snapshot.hashtags), height // 3)))
     news = panels.alerts(snapshot, right_width, height - len(tags) - 2)
-    return beside(left, [Text(""), *tags, Text(""), *news], left_width, 2, right_width)
+    return side_by_side(left, [Text(""), *tags, Text(""), *news], left_width, 2, right_width)
 
 
 def _narrow(snapshot: Snapshot, width: int, height: int) -> list[Text]:
@@ -87,7 +87,7 @@ def _narrow(snapshot: Snapshot, width: int, height: int) -> list[Text]:
     tags = panels.hashtags(snapshot, left_width, below)
     news = panels.alerts(snapshot, right_width, below)
     gap = [Text("")] * airy
-    return [*chart, *gap, *rows, *gap, *beside(tags, news, left_width, 1, right_width)]
+    return [*chart, *gap, *rows, *gap, *side_by_side(tags, news, left_width, 1, right_width)]
 
 
 def _header(snapshot: Snapshot, context: ViewContext, width: int) -> Text:
@@ -116,23 +116,23 @@ def _age(seconds: float | None) -> tuple[str, str]:
 
 def _progress(demo: DemoProgress, width: int) -> Text:
     figures = f"sent {demo.sent:,}  accepted {demo.accepted:,}  rejected {demo.rejected:,} "
-    trouble = f"sending again: {demo.trouble}  " if demo.trouble else ""
+    retry_text = f"retrying: {demo.retry_reason}  " if demo.retry_reason else ""
     label = f" {demo.note} {demo.share:4.0%} "
-    size = max(0, width - len(figures) - len(trouble) - len(label) - 2)
+    size = max(0, width - len(figures) - len(retry_text) - len(label) - 2)
     done = round(size * demo.share)
     line = join((label, DIM), ("━" * done, STREAM), ("━" * (size - done), DIM), "  ")
-    return fit(join(line, (trouble, WARN), (figures, DIM)), width)
+    return fit(join(line, (retry_text, WARN), (figures, DIM)), width)
 
 
-_MARKS = {"up": ("●", GOOD), "starting": ("◌", WARN), "down": ("✗", BAD)}
+_SYMBOLS = {"up": ("●", GOOD), "starting": ("◌", WARN), "down": ("✗", BAD)}
 
 
 def _footer(snapshot: Snapshot, context: ViewContext, width: int) -> Text:
     left = join(" ")
     for each in context.health:
-        mark, style = _MARKS.get(each.state, ("?", WARN))
+        symbol, style = _SYMBOLS.get(each.state, ("?", WARN))
         words = each.name if each.state == "up" else f"{each.name} {each.state}"
-        left.append_text(join((f"{mark} ", style), (words, "" if each.state == "up" else style), "  "))
+        left.append_text(join((f"{symbol} ", style), (words, "" if each.state == "up" else style), "  "))
     notes = []
     if width >= _ROOMY:
         notes.append(f"{snapshot.duplicates:,} duplicates")

@@ -1,10 +1,11 @@
-"""How the board writes numbers, times and alerts: short, since a line has to be read at a glance."""
+"""How the board writes numbers, times and alerts: short, so that you can read a line at a glance."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
 from schemas.alerts import Milestone, Spike
+from schemas.dimensions import scope_named
 from schemas.hashtags import AliasTable
 
 _UNITS = {
@@ -38,7 +39,7 @@ def elapsed(duration_ms: int) -> str:
 
 
 def compact(count: float) -> str:
-    """Three figures and a unit, at most five characters: 950, 1.2k, 12.3k, 1.25M."""
+    """Three digits and a unit, at most five characters: 950, 1.2k, 12.3k, 1.25M."""
     if count < 999.5:
         return f"{count:.0f}"
     for limit, unit in ((1e6, "k"), (1e9, "M"), (1e12, "G")):
@@ -59,26 +60,22 @@ def age(seconds: float) -> str:
 
 
 def unit(metric: str) -> str:
-    """What a metric counts, in the plural: likes, followers."""
+    """The unit of a metric, in the plural: likes, followers."""
     return _UNITS.get(metric, metric.removeprefix("reading:").removesuffix("s") + "s")
 
 
 def subject(scope: str, names: tuple[str, ...], aliases: AliasTable) -> str:
-    """Who or what an alert is about, in a word or two."""
-    match scope:
-        case "account":
-            return f"@{names[-1]}"
-        case "hashtag":
-            return f"#{aliases.display(names[-1])}"
-        case "all_accounts":
-            return "all accounts"
-        case "post":
-            return f"post {names[-1]}"
-        case "campaign":
-            return f"campaign {names[-1]}"
-        case "platform":
-            return names[-1].capitalize()
-    return names[-1]
+    """Who or what an alert is about, in a word or two.
+
+    Raises UnknownScopeError if the scope is no row of ``schemas.dimensions``.
+    """
+    row = scope_named(scope)
+    shown = dict(zip(row.names, names, strict=True))
+    if "platform" in shown:
+        shown["platform"] = shown["platform"].capitalize()
+    if "hashtag" in shown:
+        shown["hashtag"] = aliases.display(shown["hashtag"])
+    return row.short.format_map(shown)
 
 
 def milestone(alert: Milestone, aliases: AliasTable) -> str:
@@ -88,7 +85,7 @@ def milestone(alert: Milestone, aliases: AliasTable) -> str:
 
 
 def spike(alert: Spike) -> str:
-    """6.8x normal: 2,273/min, was 334. The metric is told unless it is the usual one."""
+    """6.8x normal: 2,273/min, was 334. The metric is named unless it is the usual one."""
     what = "" if alert.metric == "interactions" else f" {unit(alert.metric)}"
     multiple = f"{alert.factor:.1f}x normal" if alert.factor else "out of nothing"
     return f"{multiple}: {alert.observed:,}{what}/min, was {alert.baseline:,.0f}"

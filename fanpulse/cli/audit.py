@@ -1,4 +1,4 @@
-"""`fanpulse audit` and `fanpulse export`: recount the log, and take it away."""
+"""`fanpulse audit` and `fanpulse export`: recount the log, or copy it to files."""
 
 from __future__ import annotations
 
@@ -33,24 +33,25 @@ def register(app: typer.Typer) -> None:
 
 _AUDIT_HELP = (
     "Recount the whole log and compare every published figure.\n\n"
-    "Totals and alerts are derived again from the log, by code that shares nothing with the services, and "
-    "compared to the unit: a line per figure that differs, the event that crossed each milestone, and a "
-    "verdict. Without DIR the running stream is read; with it an export, and no broker is needed."
+    "Code that shares nothing with the services derives totals, rolling counts and alerts again from the "
+    "log, and compares them to the unit. You get a line per figure that differs, the event that crossed each "
+    "milestone, and a verdict. Without DIR the command reads the running stream; with DIR it reads an export "
+    "and needs no broker."
 )
 _AUDIT_EPILOG = "\n\n".join(
     (
         "[bold]Examples[/bold]",
         "[cyan]fanpulse audit[/cyan]",
-        "[cyan]fanpulse audit --from 2026-06-22T09:00:00Z --to 2026-06-22T11:00:00Z[/cyan]   recount two "
-        "hours apart as well",
+        "[cyan]fanpulse audit --from 2026-06-22T09:00:00Z --to 2026-06-22T11:00:00Z[/cyan]   also "
+        "recount two hours by themselves",
         "[cyan]fanpulse export june && fanpulse audit june --report june.json[/cyan]",
         "[bold]Exit codes[/bold]  0 all figures agree · 1 some differ, or it cannot be determined · 2 wrong "
-        "usage, or DIR is no export · 3 no broker, or no such stream",
+        "usage, or DIR is not an export · 3 no broker, or no such stream",
     )
 )
 _EXPORT_HELP = (
     "Write the log, the totals and the alerts to a folder, as Parquet with a manifest.\n\n"
-    "The folder appears complete or not at all; an earlier export in it is replaced. "
+    "The folder appears complete or not at all, and replaces an earlier export in it. "
     "`fanpulse audit DIR` needs nothing else."
 )
 _EXPORT_EPILOG = "\n\n".join(
@@ -77,14 +78,16 @@ def audit(
     ] = None,
     report: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write all that was found here, as JSON.", show_default=False),
+        typer.Option(
+            metavar="FILE", help="Write the whole result to this file, as JSON.", show_default=False
+        ),
     ] = None,
     settle: Annotated[
         float | None,
         typer.Option(
             metavar="SECONDS",
             min=0,
-            help="Longest wait for the services to count and decide; default: audit.settle_seconds.",
+            help="Longest wait until the services have counted and decided; default: audit.settle_seconds.",
             show_default=False,
         ),
     ] = None,
@@ -146,7 +149,7 @@ def _settings_of_a_stream() -> Settings:
 
 
 def _run(work: Coroutine[Any, Any, _Result]) -> _Result:
-    # What the Kafka client complains of is in the error that is raised.
+    # The error that is raised says what the Kafka client complains of.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:
         return asyncio.run(work)
@@ -210,7 +213,7 @@ def _time(text: str | None, option: str) -> int | None:
     except PydanticCustomError as error:
         raise typer.BadParameter(error.message(), param_hint=option) from error
     except ValueError as error:
-        raise typer.BadParameter(f"{text} is no time: {_TIME}", param_hint=option) from error
+        raise typer.BadParameter(f"{text} is not a time: {_TIME}", param_hint=option) from error
 
 
 def _write_report(file: Path, result: AuditResult) -> None:

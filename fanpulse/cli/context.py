@@ -1,4 +1,4 @@
-"""What commands have in common: settings that know of the local stack, exit codes, consoles."""
+"""What commands share: settings completed from the local stack, exit codes, a console."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ class Exit(IntEnum):
     """Exit codes of `fanpulse`."""
 
     OK = 0
-    #: What was asked for did not hold: a verdict, a check, a start that failed.
+    #: A verdict or a check is bad, or a start failed.
     FAILED = 1
-    #: Wrong usage, a wrong setting, or an extra that is not installed.
+    #: Wrong usage, a wrong setting, or a missing extra.
     USAGE = 2
     #: The broker cannot be reached, or no local stack runs.
     UNAVAILABLE = 3
-    #: `fanpulse up` found that the stack runs already.
+    #: `fanpulse up` found that the stack is already running.
     ALREADY_UP = 4
 
 
 class UnavailableError(RuntimeError):
-    """What the command needs does not run; the message says how to start it."""
+    """The broker or stack that the command needs does not run. The message says how to start it."""
 
 
-#: For what a command says besides its result.
+#: For everything that a command prints besides its result.
 stderr = Console(stderr=True, highlight=False)
 
 
 def settings(**overrides: Any) -> Settings:
-    """The settings, with the address of the local stack's broker unless another one is set.
+    """The settings. If they name no broker, that of the local stack is filled in.
 
     Raises SettingsError.
     """
@@ -44,7 +44,7 @@ def settings(**overrides: Any) -> Settings:
 
 
 def with_broker(loaded: Settings) -> Settings:
-    """The same for settings that are loaded already."""
+    """Loaded settings. If they name no broker, that of the local stack is filled in."""
     if loaded.kafka.bootstrap is not None:
         return loaded
     status = state.read(StatePaths.of(loaded))
@@ -54,8 +54,14 @@ def with_broker(loaded: Settings) -> Settings:
     return loaded.model_copy(update={"kafka": kafka})
 
 
+def hashtag_aliases(loaded: Settings) -> dict[str, tuple[str, ...]]:
+    """The alias groups that the running stack counts with; without a stack, those of the settings."""
+    found = state.hashtag_aliases(StatePaths.of(loaded))
+    return loaded.hashtag_aliases if found is None else found
+
+
 def ingest_url(loaded: Settings | None = None) -> str:
-    """Base address of ingest, without a slash at its end: that of the local stack, else as set.
+    """Base address of ingest, without a trailing slash: that of the local stack, else that of the settings.
 
     Raises SettingsError.
     """

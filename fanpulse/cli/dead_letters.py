@@ -1,8 +1,9 @@
-"""`fanpulse dead-letters`: what was refused and why, and how to send it again."""
+"""`fanpulse dead-letters`: what was rejected and why, and how to send it again."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from enum import StrEnum
@@ -17,16 +18,17 @@ from fanpulse.cli.dead_letters_display import as_json, print_dead_letter, print_
 from fanpulse.cli.ingest_client import connect
 from fanpulse.deadletters.redrive import (
     DeadLetterNotFoundError,
-    Mender,
     Redrive,
     RedriveReport,
     Snapshot,
+    Transform,
     find_dead_letters,
     take_snapshot,
 )
-from fanpulse.deadletters.snapshot import Choice, DeadLetter, Overview, RedriveMarker, short_id
+from fanpulse.deadletters.snapshot import Choice, Overview, short_id
 from fanpulse.load.client import AddressError, IngestRejectedError, IngestUnavailableError
 from fanpulse.load.parsing.rules import RulesError, parse_rules
+from schemas.dead_letter import DeadLetter, RedriveMarker
 from schemas.reasons import Reason
 from services.runtime.settings import Settings
 from services.runtime.topic_scan import TopicMissingError, open_reader
@@ -54,17 +56,18 @@ def register(app: typer.Typer) -> None:
 
 
 _HELP = (
-    "See what was refused and why, and send it again after a mapping was mended.\n\n"
-    "Every event that ingest refuses is kept, byte for byte, for 90 days."
+    "See what was rejected and why, and send it again with a corrected mapping.\n\n"
+    "Ingest keeps every event that it rejects, byte for byte, for 90 days."
 )
 #: Not the docstring, since its line breaks would be kept.
 _REDRIVE_HELP = (
-    "Send the events of dead letters to ingest again, mended.\n\n"
-    "What is accepted is not offered again. What would be refused again is not sent, and stays. It is safe "
-    "to repeat: events keep their ids, and one that has none gets an id from its content (two that say the "
-    "same then count once). Entries of the log that the aggregator refused are taken only by their ids.\n\n"
-    "Exit codes: 0 all accepted · 1 some would be refused again · 2 wrong usage · 3 ingest or the broker "
-    "cannot be reached"
+    "Send the events of dead letters to ingest again, with a corrected mapping.\n\n"
+    "Once accepted, a dead letter is not offered again. One that ingest would reject again is not sent, and "
+    "stays. You can safely repeat the command: events keep their ids, and an event without an id gets one "
+    "from its content (two with equal content then count once). Entries of the log that the aggregator "
+    "rejected are sent only if you name their ids.\n\n"
+    "Exit codes: 0 all accepted · 1 some were or would be rejected again · 2 wrong usage · 3 ingest or the "
+    "broker cannot be reached"
 )
 _EPILOG = "\n\n".join(
     (
@@ -79,10 +82,10 @@ _EPILOG = "\n\n".join(
 
 def list_dead_letters(
     reason: Annotated[
-        str | None, typer.Option(help="Only those refused for this reason.", show_default=False)
+        str | None, typer.Option(help="Only those rejected for this reason.", show_default=False)
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, max=100_000, help="Most letters to list, newest first.")] = 20,
-    everything: Annotated[bool, typer.Option("--all", help="Also those that were sent again.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="List at most so many, newest first.")] = 20,
+    everything: Annotated[bool, typer.Option("--all", help="Include those that were sent again.")] = False,
     output: _FORMAT = Format.TABLE,
 ) -> None:
     """List dead letters, newest first, and count them by reason.
@@ -100,18 +103,20 @@ def list_dead_letters(
     markers = _with_snapshot(context.settings(), read)
     if output is Format.JSON:
         dead_letters = [as_json(dead_letter, markers) for dead_letter in overview.newest_first()]
-        _print_json({"letters": dead_letters, "total": overview.total, "by_reason": dict(overview.by_reason)})
+        _print_json(
+            {"dead_letters": dead_letters, "total": overview.total, "by_reason": dict(overview.by_reason)}
+        )
     else:
         print_table(overview, markers)
 
 
 def show(
-    dead_letter_id: Annotated[str, typer.Argument(metavar="ID", help="An id, or its beginning.")],
+    dead_letter_id: Annotated[str, typer.Argument(metavar="ID", help="An id, or its first characters.")],
     output: _FORMAT = Format.TABLE,
 ) -> None:
-    """Show one dead letter: what was sent, why it was refused, and what may mend it.
+    """Show one dead letter: what was sent, why it was rejected, and what may correct it.
 
-    Exit codes: 0 shown · 2 no such letter · 3 no broker or no stack
+    Exit codes: 0 shown · 2 no such dead letter · 3 no broker or no stack
     """
 
     async def read(snapshot: Snapshot) -> tuple[DeadLetter, RedriveMarker | None]:
@@ -121,7 +126,8 @@ def show(
     dead_letter, marker = _with_snapshot(context.settings(), read)
     if output is Format.JSON:
         _print_json(
-            as_json(dead_letter, {dead_letter.id: marker} if marker else {}) | {"raw": dead_letter.raw}
+            as_json(dead_letter, {dead_letter.id: marker} if marker else {})
+            | {"raw": base64.b64encode(dead_letter.raw).decode()}
         )
     else:
         print_dead_letter(dead_letter, marker)
@@ -130,14 +136,14 @@ def show(
 def redrive(
     ids: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[ID...]", help="Ids, or their beginnings.", show_default=False),
+        typer.Argument(metavar="[ID...]", help="Ids, or their first characters.", show_default=False),
     ] = None,
     reason: Annotated[
-        str | None, typer.Option(help="All that were refused for this reason.", show_default=False)
+        str | None, typer.Option(help="All that were rejected for this reason.", show_default=False)
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All that were not sent again yet.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="All that have not been sent again yet.")] = False,
     kind: Annotated[
-        str | None, typer.Option(help="What an event is that does not say so.", show_default=False)
+        str | None, typer.Option(help="Kind of the events that do not name one.", show_default=False)
     ] = None,
     maps: Annotated[
         list[str] | None,
@@ -151,30 +157,30 @@ def redrive(
         list[str] | None, typer.Option("--drop", metavar="KEY", help="Leave a key out.", show_default=False)
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would be accepted; send nothing.")
+        bool, typer.Option("--dry-run", help="Count what ingest would accept; send nothing.")
     ] = False,
     patience: Annotated[
-        float, typer.Option(min=0, help="Seconds to go on trying while ingest takes nothing.")
+        float, typer.Option(min=0, help="Seconds to keep trying while ingest accepts nothing.")
     ] = 60.0,
     url: Annotated[
         str | None,
-        typer.Option(help="Address of ingest; default: that of the local stack.", show_default=False),
+        typer.Option(help="Address of ingest (default: the local stack).", show_default=False),
     ] = None,
     api_key: Annotated[
-        str | None, typer.Option(help="Key for ingest; better in FANPULSE_API_KEY.", show_default=False)
+        str | None, typer.Option(help="API key of ingest; prefer FANPULSE_API_KEY.", show_default=False)
     ] = None,
 ) -> None:
     """Send the events of dead letters to ingest again."""
     if [bool(ids), bool(reason), everything].count(True) != 1:
-        raise _failure("say which letters: their ids, or --reason, or --all", Exit.USAGE)
+        raise _failure("name the dead letters: by id, by --reason, or --all", Exit.USAGE)
     settings = context.settings()
     try:
-        mender = Mender(parse_rules(kind, maps or (), sets or ()), drops or ())
+        transform = Transform(parse_rules(kind, maps or (), sets or ()), drops or ())
         client = connect(settings, url, api_key, patience, _say_waiting)
         choice = Choice(reason=_reason(reason), of_log=False)
     except (RulesError, AddressError) as error:
         raise _failure(error, Exit.USAGE) from None
-    work = Redrive(settings, client, mender)
+    work = Redrive(settings, client, transform)
 
     async def run(snapshot: Snapshot) -> None:
         dead_letters = (
@@ -190,7 +196,9 @@ def redrive(
     try:
         _with_snapshot(settings, run)
     except (IngestUnavailableError, IngestRejectedError) as error:
-        raise _failure(f"{error}. Letters accepted before that are marked.", Exit.UNAVAILABLE) from None
+        raise _failure(
+            f"{error}. What ingest accepted before that is not offered again.", Exit.UNAVAILABLE
+        ) from None
     finally:
         client.close()
     print_report(work.report, dry_run)
@@ -200,12 +208,12 @@ def redrive(
 async def _each(
     dead_letters: Iterable[DeadLetter], markers: dict[str, RedriveMarker]
 ) -> AsyncIterator[DeadLetter]:
-    """Letters that were asked for by their ids, without those that were sent again."""
+    """Dead letters that were named by id, without those that were sent again."""
     for dead_letter in dead_letters:
         if dead_letter.id in markers:
             stderr.print(
                 f"{short_id(dead_letter.id)} was sent again at "
-                f"{time_of(markers[dead_letter.id].at)}: left out"
+                f"{time_of(markers[dead_letter.id].at)}; it is left out"
             )
         else:
             yield dead_letter
@@ -221,7 +229,7 @@ def _say_waiting(problem: str, seconds: float) -> None:
 
 
 def _with_snapshot(settings: Settings, work: Callable[[Snapshot], Coroutine[Any, Any, _Result]]) -> _Result:
-    """Run something with the box open; errors that a person can do something about end the command."""
+    """Run something on a snapshot; errors that you can do something about end the command."""
 
     async def run() -> _Result:
         async with open_reader(settings) as reader:

@@ -1,4 +1,4 @@
-"""How dead letters look."""
+"""Dead letters for people and for programs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from rich.table import Table
 
 from fanpulse.cli.context import stderr
 from fanpulse.deadletters.redrive import RedriveReport
-from fanpulse.deadletters.snapshot import DeadLetter, Overview, RedriveMarker, short_id
+from fanpulse.deadletters.snapshot import Overview, short_id
+from schemas.dead_letter import DeadLetter, RedriveMarker
 from schemas.reasons import Reason
 
 out = Console(highlight=False)
 
 
 def as_json(dead_letter: DeadLetter, markers: dict[str, RedriveMarker]) -> dict[str, Any]:
-    """A letter for programs, without its bytes."""
+    """A dead letter for programs, without its bytes."""
     marker = markers.get(dead_letter.id)
     return {
         "id": dead_letter.id,
@@ -36,7 +37,7 @@ def as_json(dead_letter: DeadLetter, markers: dict[str, RedriveMarker]) -> dict[
 
 
 def print_table(overview: Overview, markers: dict[str, RedriveMarker]) -> None:
-    """List letters, newest first, in 80 columns; and count them by reason."""
+    """List dead letters, newest first, in 80 columns; and count them by reason."""
     if not overview.total:
         out.print("No dead letters.")
         return
@@ -58,7 +59,7 @@ def print_table(overview: Overview, markers: dict[str, RedriveMarker]) -> None:
 
 
 def print_dead_letter(dead_letter: DeadLetter, marker: RedriveMarker | None) -> None:
-    """One letter with what was sent, and what may mend it."""
+    """One dead letter with what was sent, and what may correct it."""
     rows = [
         ("id", dead_letter.id),
         ("received", f"{time_of(dead_letter.received_at, seconds=True)} UTC"),
@@ -73,7 +74,7 @@ def print_dead_letter(dead_letter: DeadLetter, marker: RedriveMarker | None) -> 
         (
             "size",
             f"{dead_letter.size:,} bytes"
-            + (", of which the beginning was kept" if dead_letter.truncated else ""),
+            + (f", of which the first {len(dead_letter.raw):,} were kept" if dead_letter.truncated else ""),
         ),
     ]
     if marker:
@@ -81,14 +82,14 @@ def print_dead_letter(dead_letter: DeadLetter, marker: RedriveMarker | None) -> 
     for name, value in rows:
         out.print(f"[bold]{name:<10}[/bold]  {escape(value)}", soft_wrap=True)
     out.print()
-    out.print(_readable(dead_letter.data), markup=False, soft_wrap=True)
+    out.print(_readable(dead_letter.raw), markup=False, soft_wrap=True)
     hint = _hint(dead_letter)
     if hint and not marker:
         out.print(f"\n[dim]{escape(hint)}[/dim]", soft_wrap=True)
 
 
 def _readable(data: bytes) -> str:
-    """Text as it is, JSON indented if that hides nothing; what is no text as Python writes bytes.
+    """Text as it is, JSON indented if that hides nothing; other bytes as Python writes them.
 
     Characters that could do something to a terminal are escaped.
     """
@@ -113,14 +114,14 @@ def _hint(dead_letter: DeadLetter) -> str | None:
     if dead_letter.truncated or not dead_letter.field:
         return None
     if dead_letter.reason == Reason.UNKNOWN_FIELD:
-        return f"To mend it: {command} --drop {dead_letter.field}, or --map FIELD={dead_letter.field}"
+        return f"To correct it: {command} --drop {dead_letter.field}, or --map FIELD={dead_letter.field}"
     if dead_letter.reason == Reason.MISSING_FIELD:
-        return f"To mend it: {command} --set {dead_letter.field}=VALUE, or --map {dead_letter.field}=KEY"
-    return f"To mend it: {command} --set {dead_letter.field}=VALUE"
+        return f"To correct it: {command} --set {dead_letter.field}=VALUE, or --map {dead_letter.field}=KEY"
+    return f"To correct it: {command} --set {dead_letter.field}=VALUE"
 
 
 def print_report(report: RedriveReport, dry_run: bool) -> None:
-    """What became of letters: those still refused on standard error, the counts on standard output."""
+    """The result: what would be rejected again on standard error, the counts on standard output."""
     would = "would be " if dry_run else ""
     for dead_letter, rejection in report.still_rejected:
         field = f" {escape(rejection.field)}" if rejection.field else ""
@@ -130,17 +131,17 @@ def print_report(report: RedriveReport, dry_run: bool) -> None:
     more = report.still_rejected_count.total() - len(report.still_rejected)
     if more > 0:
         stderr.print(f"... and {more:,} more")
-    out.print(f"{report.accepted:,} {would}accepted, {report.rejected:,} {would}refused again")
+    out.print(f"{report.accepted:,} {would}accepted, {report.rejected:,} {would}rejected again")
     if report.unnamed:
-        given = f"{report.unnamed:,} had no event_id and get one from their content"
-        out.print(f"  {given}: equal ones count once")
+        given = f"{report.unnamed:,} had no event_id and got one from their content"
+        out.print(f"  {given}; equal ones count once")
     if report.rejected_again:
         counts = ", ".join(f"{count:,} {reason}" for reason, count in report.rejected_again.most_common())
-        out.print(f"  refused by ingest all the same, as new dead letters: {counts}")
+        out.print(f"  rejected by ingest, now new dead letters: {counts}")
 
 
 def time_of(ms: int, *, seconds: bool = False) -> str:
-    """A time in UTC; the number itself if it is none."""
+    """A time in UTC; the number itself if it is out of range."""
     try:
         moment = datetime.fromtimestamp(ms / 1000, UTC)
     except (ValueError, OverflowError, OSError):

@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 #: Not the docstring, since its line breaks would be kept.
 _HELP = (
     "Play two hours of a live broadcast in two minutes, and check every figure at the end.\n\n"
-    "Starts Kafka and all services beside whatever else runs, in a namespace and with data of their own, "
-    "and sends some 120,000 events through ingest: six accounts, the Fuxi Grand Ceremony with three moments "
-    "that everybody reacts to, an apricot blossom that goes viral; with duplicates, late and malformed "
-    "events among them. A live board shows what is counted. Then the log is counted again by independent "
-    "code, and compared with everything that was published."
+    "The demo starts Kafka and all services in a namespace of its own, beside anything else that runs. It "
+    "sends some 120,000 events through ingest: six accounts, the Fuxi Grand Ceremony with three moments that "
+    "everybody reacts to, a picture of apricot blossom that goes viral, and duplicates, late and malformed "
+    "events among them. A live board shows what is counted. Then independent code counts the log again, and "
+    "compares it with everything that was published."
 )
 _EPILOG = "\n\n".join(
     (
         "[bold]Examples[/bold]",
-        "[cyan]fanpulse demo[/cyan]                               watch it; the stack stays up until Ctrl-C",
-        "[cyan]fanpulse demo --once --report demo.json[/cyan]     for a script: ends with a verdict",
+        "[cyan]fanpulse demo[/cyan]                               watch it; the stack runs until Ctrl-C",
+        "[cyan]fanpulse demo --once --report demo.json[/cyan]     for a script: end with a verdict",
         "[cyan]fanpulse demo --once --speed 600[/cyan]            two hours in twelve seconds",
         "[bold]Exit codes[/bold]  0 the verdict is good · 1 it is not, or the stack did not start · 2 a "
-        "setting is wrong · 3 the broker cannot be reached · 4 a demo runs already · 130 interrupted. "
+        "setting is wrong · 3 the broker cannot be reached · 4 a demo is already running · 130 interrupted. "
         "More: docs/scenario.md",
     )
 )
@@ -51,22 +51,25 @@ def demo(
         typer.Option("--report", metavar="FILE", dir_okay=False, help="Write the outcome as JSON."),
     ] = None,
     seed: Annotated[
-        int, typer.Option("--seed", min=0, metavar="N", help="Another day of the same kind.")
+        int, typer.Option("--seed", min=0, metavar="N", help="Play another day of the same kind.")
     ] = 2026,
     speed: Annotated[
-        float, typer.Option("--speed", min=0, metavar="N", help="Event time by real time; 0: no waiting.")
+        float,
+        typer.Option(
+            "--speed", min=0, metavar="N", help="How many times faster than real time; 0: no waiting."
+        ),
     ] = 60,
     minutes: Annotated[
         int, typer.Option("--minutes", min=1, max=120, metavar="N", help="Play the first N minutes only.")
     ] = 120,
 ) -> None:
     from fanpulse.devstack.stack import AlreadyUpError, StackError
-    from fanpulse.simulate.demo import Demo, Options, forget_user_variables, log_to_file
+    from fanpulse.simulate.demo import Demo, Options, clear_user_environment, log_to_file
     from fanpulse.simulate.fresh import BusyError
     from fanpulse.simulate.player import PlayError
 
     settings = load_settings()
-    forget_user_variables()
+    clear_user_environment()
     log_to_file(settings)
     if report is not None and not report.absolute().parent.is_dir():
         raise typer.BadParameter(f"the folder of {report} does not exist", param_hint="--report")
@@ -84,7 +87,7 @@ def demo(
 
 
 async def _until_signal(demo: Demo) -> bool:
-    """The demo, until it ends or SIGTERM; asyncio itself cancels it on SIGINT."""
+    """Run the demo until it ends or SIGTERM arrives. On SIGINT, asyncio itself cancels it."""
     task = asyncio.current_task()
     assert task is not None
     terminated = False

@@ -1,4 +1,4 @@
-"""`fanpulse doctor`: is everything there that fanpulse needs?"""
+"""`fanpulse doctor`: does this machine have everything that fanpulse needs?"""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from fanpulse.devstack.overview import overview
 from services.runtime.settings import Settings, load_settings
 
 _HELP = (
-    "Look at Python, the extras, disk, ports, Java, the broker and its topics, Prometheus and Grafana.\n\n"
-    "Each finding that is not good says what to do about it. Nothing is started and nothing is changed."
+    "Check Python, the extras, disk, ports, Java, the broker and its topics, Prometheus and Grafana.\n\n"
+    "Each problem comes with what to do about it. The command starts nothing and changes nothing."
 )
 _EPILOG = "\n\n".join(
     (
         "[bold]Examples[/bold]",
         "[cyan]fanpulse doctor[/cyan]",
-        "[cyan]FANPULSE_KAFKA_BOOTSTRAP=kafka-1:9092 fanpulse doctor[/cyan]    before using that broker",
-        "[bold]Exit codes[/bold]  0 nothing stands in the way, warnings or not · 1 something does · "
+        "[cyan]FANPULSE_KAFKA_BOOTSTRAP=kafka-1:9092 fanpulse doctor[/cyan]    before you use that broker",
+        "[bold]Exit codes[/bold]  0 fanpulse can run, perhaps with warnings · 1 something is in the way · "
         "2 a setting is wrong",
     )
 )
@@ -60,7 +60,7 @@ def doctor() -> None:
 
 
 def _findings(loaded: Settings) -> Iterator[Finding]:
-    """One after another, so that what takes long is not waited for in silence."""
+    """One after another, so that you see progress while a slow check runs."""
     from fanpulse.devstack.checks.broker import broker
     from fanpulse.devstack.checks.machine import machine
     from fanpulse.devstack.checks.services import services

@@ -1,4 +1,4 @@
-"""The client of ingest that commands use: address and key by option, else from the stack and settings."""
+"""The client of ingest for commands: address and key from options, else from the stack and the settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ctrl-C that lets a command finish what it has begun."""
+"""Ctrl-C that lets a command finish its current work."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from types import FrameType, TracebackType
 
 
 class Interrupt:
-    """While it is entered, the first SIGINT or SIGTERM asks to stop; a second raises KeyboardInterrupt.
+    """Inside the `with` block the first SIGINT or SIGTERM asks to stop; a second raises KeyboardInterrupt.
 
-    ``asked()`` tells whether a stop is asked for; ``code`` is the exit code then, 128 plus the signal.
+    ``asked()`` is true after the first; ``code`` is then the exit code, 128 plus the signal.
     """
 
     def __init__(self, on_first: Callable[[], None]) -> None:
@@ -19,12 +19,12 @@ class Interrupt:
         self._before: dict[int, object] = {}
 
     def asked(self) -> bool:
-        """Whether a stop is asked for."""
+        """Whether a signal has asked to stop."""
         return self._number != 0
 
     @property
     def code(self) -> int:
-        """The exit code of a command that was stopped."""
+        """The exit code after a signal."""
         return 128 + self._number
 
     def __enter__(self) -> Interrupt:

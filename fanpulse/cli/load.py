@@ -54,7 +54,7 @@ _HELP = (
     "Columns named like fields (occurred_at, platform, account, post_id, actor.id, hashtags, ...) map by "
     "themselves; other columns are ignored. A row without an event_id gets a hash of its content, so a file "
     "that is loaded twice counts once. A row that cannot be used is reported with its line and kept as a "
-    "dead letter; the rest goes on. An interrupted load goes on where it stood."
+    "dead letter; the rest is loaded. An interrupted load continues where it stopped."
 )
 _EPILOG = "\n\n".join(
     (
@@ -66,8 +66,8 @@ _EPILOG = "\n\n".join(
         "--set account=VisitGansu --set action=like --errors rejected.jsonl[/cyan]",
         "[cyan]kcat -C -t my-topic | fanpulse load -[/cyan]",
         "[bold]Exit codes[/bold]  0 every row was accepted · 1 some rows were rejected · 2 wrong options, or "
-        "a file that cannot be read · 3 ingest cannot be reached or refuses us · 130 interrupted. After 3 "
-        "and 130, the same command goes on where it stood. More: docs/load.md",
+        "a file that cannot be read · 3 ingest cannot be reached or rejects the client · 130 interrupted. "
+        "After 3 and 130, the same command continues where it stopped. More: docs/load.md",
     )
 )
 
@@ -77,13 +77,13 @@ def load(
         list[str],
         typer.Argument(
             metavar="FILE...",
-            help="JSON lines, CSV, TSV or Parquet, plain or compressed (gzip, zstd, bzip2, xz), judged by "
-            "their content; - is standard input.",
+            help="JSON lines, CSV, TSV or Parquet, plain or compressed (gzip, zstd, bzip2, xz), whatever "
+            "the name; - is standard input.",
             show_default=False,
         ),
     ],
     kind: Annotated[
-        Kind | None, typer.Option(help="What a row is, unless it says so itself.", show_default=False)
+        Kind | None, typer.Option(help="Kind of the rows that name none.", show_default=False)
     ] = None,
     maps: Annotated[
         list[str] | None,
@@ -96,34 +96,32 @@ def load(
         ),
     ] = None,
     speed: Annotated[
-        str, typer.Option(metavar="max|1x|60x", help="How fast: as fast as it goes, or by recorded time.")
+        str, typer.Option(metavar="max|1x|60x", help="How fast: as fast as possible, or by recorded time.")
     ] = "max",
     time_unit: Annotated[
         TimeUnitChoice, typer.Option(help="Times that are numbers: auto takes those below 10^11 as seconds.")
     ] = TimeUnitChoice.AUTO,
-    timezone: Annotated[str, typer.Option(help="Zone of times that have no offset.")] = "UTC",
+    timezone: Annotated[str, typer.Option(help="Zone of times without an offset.")] = "UTC",
     batch: Annotated[int, typer.Option(min=1, max=20_000, help="Most rows in one request.")] = 2000,
-    in_flight: Annotated[int, typer.Option(min=1, max=32, help="Most requests on their way at once.")] = 4,
+    in_flight: Annotated[int, typer.Option(min=1, max=32, help="Most requests in flight.")] = 4,
     patience: Annotated[
-        float, typer.Option(min=0, help="Seconds to go on trying while ingest takes nothing.")
+        float, typer.Option(min=0, help="Seconds to keep trying while ingest accepts nothing.")
     ] = 60.0,
     restart: Annotated[
-        bool, typer.Option("--restart", help="Begin anew, though a load was interrupted.")
+        bool, typer.Option("--restart", help="Begin again, even if a load was interrupted.")
     ] = False,
     errors: Annotated[
         Path | None, typer.Option(help="Write every rejected row here, as JSON lines.", show_default=False)
     ] = None,
     url: Annotated[
         str | None,
-        typer.Option(help="Address of ingest; default: that of the local stack.", show_default=False),
+        typer.Option(help="Address of ingest (default: the local stack).", show_default=False),
     ] = None,
     api_key: Annotated[
         str | None,
-        typer.Option(
-            help="Key for ingest; better in FANPULSE_API_KEY, unseen by others.", show_default=False
-        ),
+        typer.Option(help="API key of ingest; FANPULSE_API_KEY hides it from others.", show_default=False),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")] = False,
 ) -> None:
     """Load recorded events from files."""
     settings = context.settings()
@@ -177,13 +175,13 @@ def _dedup_window(settings: Settings) -> int:
 
 def _say_stopping(quiet: bool) -> None:
     if not quiet:
-        stderr.print("Stopping when what is on its way has arrived; once more to stop at once.")
+        stderr.print("Stopping once the requests under way are answered; press Ctrl-C again to stop at once.")
 
 
 def _how_to_go_on(files: list[str]) -> str:
     if STANDARD_INPUT in files:
-        return "Standard input cannot be gone on with: send it again, and rows loaded before count once."
-    return "What was acknowledged is kept: run the same command again to go on from there."
+        return "Standard input cannot be resumed: send it again; rows that were loaded before count once."
+    return "What was acknowledged is kept: run the same command again to resume."
 
 
 def _failure(reason: object, code: Exit) -> typer.Exit:

@@ -1,4 +1,4 @@
-"""How a load looks: a progress bar in a terminal, plain lines elsewhere, and a summary of each file."""
+"""A load for people: a progress bar in a terminal, plain lines elsewhere, and a summary of each file."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _WAIT_SECONDS = 2.0
 class LoadDisplay:
     """Shows a load: progress and rejected rows on ``err``, the summary of each file on ``out``.
 
-    Use as ``with``. ``quiet`` leaves rejected rows and waits. ``dedup_window``: events for which the
-    aggregator
-    remembers duplicates; a longer file is not safe to load twice, and the summary says so.
+    Use as ``with``. ``quiet`` leaves only rejected rows and waits. ``dedup_window``: the number of events
+    among which the aggregator finds duplicates; the summary says if a file is longer, since it is not safe to
+    load twice.
     """
 
     def __init__(self, out: Console, err: Console, *, quiet: bool, dedup_window: int) -> None:
@@ -78,8 +78,8 @@ class LoadDisplay:
             self._say(f"{report.name}: loaded before the interruption; --restart loads it again")
         elif before:
             self._say(
-                f"{report.name}: going on after row {before.rows:,} (line {before.lines:,}), "
-                "where it was interrupted; --restart begins anew"
+                f"{report.name}: resuming after row {before.rows:,} (line {before.lines:,}), "
+                "where it was interrupted; --restart starts over"
             )
         if self._bar:
             if self._task is not None:
@@ -113,11 +113,11 @@ class LoadDisplay:
             )
         if self._shown >= SHOWN_ROWS and sum(report.result.rejected.values()) > SHOWN_ROWS:
             if not self._hinted:
-                self._say("Further rejected rows are counted only; --errors FILE keeps them all.")
+                self._say("Further rejected rows are only counted; --errors FILE keeps them all.")
             self._hinted = True
 
     def waiting(self, problem: str, seconds: float) -> None:
-        """A request is going to be tried again; may be called by several threads."""
+        """A request will be tried again; several threads may call this."""
         now = time.monotonic()
         if now - self._last_wait >= _WAIT_SECONDS:
             self._last_wait = now
@@ -135,7 +135,7 @@ class LoadDisplay:
 
 
 def summarise(out: Console, report: FileReport, dedup_window: int) -> None:
-    """Print what became of a file."""
+    """Print the summary of a file."""
     result = report.result
     rate = result.rows / result.seconds if result.seconds else 0
     rejected = sum(result.rejected.values())
@@ -157,9 +157,7 @@ def _remarks(report: FileReport, result: Checkpoint, dedup_window: int) -> list[
     if report.ignored:
         remarks.append("columns that fill no field: " + ", ".join(report.ignored))
     if result.rows:
-        remarks += [
-            f"no row had {key!r}, from which {path} was to come" for path, key in report.unused_maps.items()
-        ]
+        remarks += [f"no row had {key!r}, the source of {path}" for path, key in report.unused_maps.items()]
     times = report.times
     if times and times.seconds:
         remarks.append(f"times that are numbers below 10^11, taken as epoch seconds: {times.seconds:,}")

@@ -26,7 +26,7 @@ def _settings() -> Settings:
 
 
 def ingest() -> None:
-    """Take events in over HTTP and write them to Kafka, until SIGTERM or Ctrl-C.
+    """Accept events over HTTP and write them to Kafka, until SIGTERM or Ctrl-C.
 
     Example: [bold]FANPULSE_KAFKA_BOOTSTRAP=127.0.0.1:9092 fanpulse ingest[/bold]
     """
@@ -44,14 +44,15 @@ def aggregate(
         typer.Option(
             "--targets",
             dir_okay=False,
-            help="Write their addresses to this file, for Prometheus' file_sd_configs.",
+            help="Write the addresses of the workers to this file, for Prometheus' file_sd_configs.",
         ),
     ] = None,
 ) -> None:
     """Count events and keep the totals, until SIGTERM or Ctrl-C.
 
-    Several may run at once, here and on other machines: they share the partitions. With --workers, one that
-    ends is started again, and their metrics are on ports from aggregate.metrics_port on (0: free ones).
+    Several workers may run at once, here and on other machines: they share the partitions. With --workers, a
+    supervisor restarts a worker that ends; their metrics are on ports from aggregate.metrics_port on (0: free
+    ones).
 
     Example: [bold]FANPULSE_KAFKA_BOOTSTRAP=127.0.0.1:9092 fanpulse aggregate --workers 2[/bold]
     """
@@ -67,7 +68,7 @@ def aggregate(
 
 
 def alerts() -> None:
-    """Report milestones and spikes, until SIGTERM or Ctrl-C.
+    """Decide and deliver milestones and spikes, until SIGTERM or Ctrl-C.
 
     Example: [bold]FANPULSE_KAFKA_BOOTSTRAP=127.0.0.1:9092 fanpulse alerts[/bold]
     """

@@ -26,28 +26,28 @@ console = Console(highlight=False)
 # Not the docstrings, since their line breaks would be kept.
 _UP_HELP = (
     "Start Kafka, ingest, aggregate, alerts, and Prometheus and Grafana if they are installed.\n\n"
-    "A service that dies is started again. Ctrl-C ends everything in order, and nothing outlives this "
-    "process. With FANPULSE_KAFKA_BOOTSTRAP set, that broker is used and none is started."
+    "The supervisor restarts a service that dies. Ctrl-C ends everything in order, and no process outlives "
+    "this one. If FANPULSE_KAFKA_BOOTSTRAP is set, the stack uses that broker and starts none."
 )
 _UP_EPILOG = "\n\n".join(
     (
         "[bold]Examples[/bold]",
         "[cyan]fanpulse up[/cyan]                               in this terminal",
         "[cyan]fanpulse up --detach[/cyan]                      in the background",
-        "[cyan]FANPULSE_NAMESPACE=trial fanpulse up[/cyan]      a second one, sharing nothing",
-        "[bold]Exit codes[/bold]  0 ready, or ended as asked · 1 it did not start · 2 a setting is wrong · "
-        "3 the broker cannot be reached · 4 it runs already (no error with --detach)",
+        "[cyan]FANPULSE_NAMESPACE=trial fanpulse up[/cyan]      a second stack that shares nothing",
+        "[bold]Exit codes[/bold]  0 ready, or ended by you · 1 it did not start · 2 a setting is wrong · "
+        "3 the broker cannot be reached · 4 it is already running (no error with --detach)",
     )
 )
 _DOWN_HELP = (
     "End the stack of `fanpulse up`, and return when all of its processes are gone.\n\n"
-    "The data stays, and the next `fanpulse up` goes on with it. That nothing runs is no error."
+    "The data stays, and the next `fanpulse up` continues with it. It is no error if nothing runs."
 )
 _DOWN_EPILOG = "\n\n".join(
     (
         "[bold]Example[/bold]",
         "[cyan]fanpulse down[/cyan]",
-        "[bold]Exit codes[/bold]  0 nothing runs any more · 1 something does not end",
+        "[bold]Exit codes[/bold]  0 nothing runs any more · 1 a process does not end",
     )
 )
 _STATUS_HELP = "Show what runs, where it listens and whether it is ready."
@@ -55,7 +55,7 @@ _STATUS_EPILOG = "\n\n".join(
     (
         "[bold]Examples[/bold]",
         "[cyan]fanpulse status[/cyan]",
-        "[cyan]fanpulse status --format json | jq -r '.ingest\\[0].url'[/cyan]    for a script",
+        "[cyan]fanpulse status --format json | jq -r '.ingest\\[0].url'[/cyan]    in a script",
         "[bold]Exit codes[/bold]  0 the stack is up · 3 it is not",
     )
 )
@@ -75,7 +75,7 @@ def register(app: typer.Typer) -> None:
 
 def up(
     detach: Annotated[
-        bool, typer.Option("--detach", "-d", help="Return when all is ready; `fanpulse down` ends it.")
+        bool, typer.Option("--detach", "-d", help="Return when everything is ready; `fanpulse down` ends it.")
     ] = False,
     workers: Annotated[
         int, typer.Option("--workers", min=1, max=64, help="Number of aggregator processes.")
@@ -108,7 +108,7 @@ def down() -> None:
 
 def status(
     format: Annotated[
-        StatusFormat, typer.Option("--format", help="How to print it; json is for programs.")
+        StatusFormat, typer.Option("--format", help="How to print it; json for programs.")
     ] = StatusFormat.TABLE,
 ) -> None:
     from fanpulse.devstack.overview import overview
@@ -124,7 +124,7 @@ def status(
 
 
 def _up_here(settings: Settings, workers: int) -> None:
-    """The stack in this terminal, until a signal."""
+    """Run the stack in this terminal until a signal."""
     from fanpulse.devstack.console_reporter import DownloadProgress, console_reporter
     from fanpulse.devstack.run import until_signal
     from fanpulse.devstack.stack import AlreadyUpError, StackError
@@ -132,7 +132,9 @@ def _up_here(settings: Settings, workers: int) -> None:
     console.print(_headline(settings), soft_wrap=True)
     try:
         asyncio.run(
-            until_signal(settings, workers, console_reporter(console), DownloadProgress(console), _tell_ready)
+            until_signal(
+                settings, workers, console_reporter(console), DownloadProgress(console), _print_ready
+            )
         )
     except AlreadyUpError as error:
         _fail(error, Exit.ALREADY_UP)
@@ -141,7 +143,7 @@ def _up_here(settings: Settings, workers: int) -> None:
 
 
 def _up_detached(settings: Settings, workers: int) -> None:
-    """Start the supervisor in a process of its own."""
+    """Start the supervisor in its own process."""
     from fanpulse.devstack import state
     from fanpulse.devstack.console_reporter import DownloadProgress, console_reporter
     from fanpulse.devstack.detach import DetachError, start
@@ -150,7 +152,7 @@ def _up_detached(settings: Settings, workers: int) -> None:
     state_paths = StatePaths.of(settings)
     running = state.read(state_paths)
     if running is not None and running["alerts"]:
-        console.print("it runs already")
+        console.print("the stack is already running")
         console.print(_table(running))
         return
     console.print(_headline(settings), soft_wrap=True)
@@ -160,12 +162,12 @@ def _up_detached(settings: Settings, workers: int) -> None:
         )
     except DetachError as error:
         _fail(error, error.code)
-    _tell_ready(status)
-    console.print("[cyan]fanpulse down[/cyan] ends it")
+    _print_ready(status)
+    console.print("stop it with [cyan]fanpulse down[/cyan]")
 
 
 def _run_detached(settings: Settings, workers: int, descriptor: int) -> None:
-    """In that process."""
+    """Run the supervisor in that process."""
     from fanpulse.devstack.detach import Link
     from fanpulse.devstack.run import detached
     from fanpulse.devstack.stack import AlreadyUpError, StackError
@@ -190,16 +192,16 @@ def _fail(error: Exception, code: int) -> NoReturn:
 
 def _headline(settings: Settings) -> str:
     name = f"[bold]{settings.namespace}[/bold]" if settings.namespace else "the stack"
-    return f"starting {name}, its state in {escape(str(settings.state_dir))}"
+    return f"starting {name}; its state is in {escape(str(settings.state_dir))}"
 
 
-def _tell_ready(status: Status) -> None:
+def _print_ready(status: Status) -> None:
     ingest = status["ingest"][0]["url"]
     console.print("[bold green]ready[/bold green]: send events to", f"{ingest}/v1/events", soft_wrap=True)
 
 
 def _table(status: Status) -> Table:
-    """One line for each process."""
+    """A table with one line per process."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("service", "pid", "address", "health"):
         table.add_column(heading, overflow="fold")

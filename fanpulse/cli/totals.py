@@ -1,4 +1,4 @@
-"""`fanpulse totals`: what has been counted, read from engagement.totals.v1."""
+"""`fanpulse totals`: shows the counts of engagement.totals.v1."""
 
 from __future__ import annotations
 
@@ -19,12 +19,16 @@ from rich.table import Table
 
 from fanpulse.cli import context
 from fanpulse.cli.context import stderr
+from schemas.dimensions import DIMENSIONS, Dimension
 from schemas.events import GAUGES, WITHDRAWALS
 from schemas.hashtags import AliasTable
 from schemas.topics import TOTALS, qualified
 from schemas.totals import Key, TotalsView, net
 from services.runtime.settings import Settings
 from services.runtime.topic_scan import open_reader
+
+#: What is listed. Posts are left out: a stream may have millions of them.
+_LISTED = tuple(dimension for dimension in DIMENSIONS if dimension.listed)
 
 
 class Format(StrEnum):
@@ -41,10 +45,11 @@ def register(app: typer.Typer) -> None:
 
 
 _HELP = (
-    "Show what has been counted so far, per account and per hashtag, and the latest readings.\n\n"
-    "Totals are gross; net is less what was taken back, such as likes less unlikes. A reading is net by "
-    "itself; gained and lost are its rises and falls since it was first seen. Figures are exact as of the "
-    "offsets that are shown with them: a recount of the log up to there gives the same."
+    "Show what has been counted so far, per account, hashtag, campaign, country and so on, and the latest "
+    "readings.\n\n"
+    "Totals are gross. Net is the total less what people took back, such as likes less unlikes. A reading is "
+    "net by itself; gained and lost are its rises and falls since it was first seen. Figures are exact as of "
+    "the offsets below them: a recount of the log up to there gives the same."
 )
 _EPILOG = "\n\n".join(
     (
@@ -66,7 +71,7 @@ def totals(
         raise context.UnavailableError(
             "no stack runs; start one with `fanpulse up`, or set FANPULSE_KAFKA_BOOTSTRAP"
         )
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # its complaint is in the error that is raised
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # the raised error says the same
     view, unreadable = asyncio.run(_read(settings))
     found = as_json(view, AliasTable(settings.hashtag_aliases))
     if format_ is Format.JSON:
@@ -76,11 +81,11 @@ def totals(
     else:
         _print_tables(found)
     if unreadable:
-        stderr.print(f"{unreadable} records of the totals could not be read and are left out", style="yellow")
+        stderr.print(f"{unreadable} records of the totals cannot be read and are ignored", style="yellow")
 
 
 async def _read(settings: Settings) -> tuple[TotalsView, int]:
-    """The totals as of now, and how many records could not be read."""
+    """The current totals, and how many records cannot be read."""
     view, unreadable = TotalsView(), 0
     topic = qualified(settings.namespace, TOTALS.name)
     async with open_reader(settings) as reader:
@@ -94,28 +99,28 @@ async def _read(settings: Settings) -> tuple[TotalsView, int]:
 
 
 def as_json(view: TotalsView, aliases: AliasTable) -> dict[str, list[dict[str, Any]]]:
-    """Totals for programs: lists in the order of their names, the same for the same totals."""
+    """Totals for programs: lists sorted by name, so that equal totals give equal output."""
     return {
-        "accounts": [
-            {"platform": key[1], "account": key[2], "action": action, "total": total, "net": net_total}
-            for key, action, total, net_total in _actions(view, "account")
-        ],
-        "hashtags": [
-            {
-                "hashtag": key[1],
-                "display": aliases.display(str(key[1])),
-                "action": action,
-                "total": total,
-                "net": net_total,
-            }
-            for key, action, total, net_total in _actions(view, "hashtag")
-        ],
+        **{_list_name(dimension): list(_counts(view, dimension, aliases)) for dimension in _LISTED},
         "readings": [
             {"platform": key[1], "subject": key[2], "metric": key[3], **_latest(view, key)}
             for key in sorted(view.keys("reading"))
         ],
         "as_of": list(view.as_of()),
     }
+
+
+def _list_name(dimension: Dimension) -> str:
+    return dimension.heading.lower().replace(" ", "_")
+
+
+def _counts(view: TotalsView, dimension: Dimension, aliases: AliasTable) -> Iterator[dict[str, Any]]:
+    """A row for each action of each subject: its names, and the display name of a hashtag."""
+    for key, action, total, net_total in _actions(view, dimension.scope):
+        row = dict(zip(dimension.names, key[1:], strict=True))
+        if "hashtag" in row:
+            row["display"] = aliases.display(str(row["hashtag"]))
+        yield {**row, "action": action, "total": total, "net": net_total}
 
 
 def _actions(view: TotalsView, scope: str) -> Iterator[tuple[Key, str, int, int | None]]:
@@ -127,8 +132,8 @@ def _actions(view: TotalsView, scope: str) -> Iterator[tuple[Key, str, int, int 
 
 
 def _latest(view: TotalsView, key: Key) -> dict[str, int | None]:
-    """The newest value of a reading, what it gained and what it lost (not known of a gauge, or where an
-    older release counted); of two of the same time, those of the higher partition."""
+    """The newest value of a reading with its gains and losses (None for a gauge). Of two values with the same
+    time, that of the higher partition."""
     entries = sorted(view.partials[key].items())
     newest: dict[str, int] = max((entry for _, entry in reversed(entries)), key=lambda entry: entry["at_ms"])
     followed = key[3] not in GAUGES
@@ -141,12 +146,11 @@ def _latest(view: TotalsView, key: Key) -> dict[str, int | None]:
 
 def _csv_rows(found: dict[str, list[dict[str, Any]]]) -> Iterator[list[Any]]:
     yield ["scope", "platform", "name", "display", "metric", "value", "net", "gained", "lost"]
-    for row in found["accounts"]:
-        names = [row["platform"], row["account"], row["account"], row["action"]]
-        yield ["account", *names, row["total"], row["net"], None, None]
-    for row in found["hashtags"]:
-        names = ["", row["hashtag"], row["display"], row["action"]]
-        yield ["hashtag", *names, row["total"], row["net"], None, None]
+    for dimension in _LISTED:
+        for row in found[_list_name(dimension)]:
+            name = row[dimension.names[-1]] if dimension.names else ""
+            names = [row.get("platform", ""), name, row.get("display", name), row["action"]]
+            yield [dimension.scope, *names, row["total"], row["net"], None, None]
     for row in found["readings"]:
         names = [row["platform"], row["subject"], row["subject"], row["metric"]]
         yield ["reading", *names, row["value"], row["value"], row["gained"], row["lost"]]
@@ -154,17 +158,23 @@ def _csv_rows(found: dict[str, list[dict[str, Any]]]) -> Iterator[list[Any]]:
 
 def _print_tables(found: dict[str, list[dict[str, Any]]]) -> None:
     console = Console(highlight=False)
-    counts, course = ["total", "net"], ["value", "gained", "lost"]
-    accounts = [[r["platform"], r["account"], r["action"], r["total"], r["net"]] for r in found["accounts"]]
-    hashtags = [[f"#{r['display']}", r["action"], r["total"], r["net"]] for r in found["hashtags"]]
-    readings = [
-        [r["platform"], r["subject"], r["metric"], *(r[name] for name in course)] for r in found["readings"]
-    ]
-    _print_table(console, "Accounts", ["platform", "account", "action"], counts, accounts)
-    _print_table(console, "Hashtags", ["hashtag", "action"], counts, hashtags)
-    _print_table(console, "Readings", ["platform", "subject", "metric"], course, readings)
+    counts, history = ["total", "net"], ["value", "gained", "lost"]
+    for dimension in _LISTED:
+        names = [*dimension.names, "action"]
+        rows = [
+            [*(_shown(row, name) for name in names), *(row[name] for name in counts)]
+            for row in found[_list_name(dimension)]
+        ]
+        _print_table(console, dimension.heading, names, counts, rows)
+    names = ["platform", "subject", "metric"]
+    rows = [[row[name] for name in (*names, *history)] for row in found["readings"]]
+    _print_table(console, "Readings", names, history, rows)
     as_of = ", ".join(f"partition {each['partition']}: offset {each['offset']:,}" for each in found["as_of"])
     console.print(f"as of {as_of}" if as_of else "nothing is counted yet", style="dim")
+
+
+def _shown(row: dict[str, Any], name: str) -> str:
+    return f"#{row['display']}" if name == "hashtag" else str(row[name])
 
 
 def _print_table(
@@ -178,7 +188,7 @@ def _print_table(
     for column in figures:
         table.add_column(column, justify="right")
     for row in rows:
-        told = ["" if figure is None else f"{figure:,}" for figure in row[len(names) :]]
-        table.add_row(*map(escape, row[: len(names)]), *told)
+        shown = ["" if figure is None else f"{figure:,}" for figure in row[len(names) :]]
+        table.add_row(*map(escape, row[: len(names)]), *shown)
     console.print(table)
     console.print()

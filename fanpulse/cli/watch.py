@@ -11,22 +11,20 @@ import typer
 from rich.console import Console
 
 from fanpulse.cli import context
-from fanpulse.simulate.organisation import ALIASES, NAMESPACE
-from services.runtime.settings import Settings
 from services.runtime.topic_scan import TopicMissingError
 
 #: Not the docstring, since its line breaks would be kept.
 _HELP = (
     "Show the live board: broadcasts, accounts, hashtags, rates, and alerts as they come.\n\n"
-    "Reads the topics as any other reader does, and changes nothing. In a terminal it takes the whole screen "
-    "and follows its size; elsewhere it prints a summary every three seconds and each alert as a line."
+    "The board reads the topics like any other reader, and changes nothing. In a terminal it takes the whole "
+    "screen and follows its size. Elsewhere it prints a summary every three seconds, and a line per alert."
 )
 _EPILOG = "\n\n".join(
     (
         "[bold]Examples[/bold]",
         "[cyan]fanpulse watch[/cyan]                       until Ctrl-C",
-        "[cyan]fanpulse watch --once[/cyan]                the board as it is now",
-        "[cyan]fanpulse watch --namespace demo[/cyan]      a demo that runs in another terminal",
+        "[cyan]fanpulse watch --once[/cyan]                print the board as it is now",
+        "[cyan]fanpulse watch --namespace demo[/cyan]      show a demo that runs in another terminal",
         "[bold]Exit codes[/bold]  0 shown · 2 wrong settings · 3 no broker, or no stack · 130 interrupted",
     )
 )
@@ -38,29 +36,30 @@ def register(app: typer.Typer) -> None:
 
 
 def watch(
-    once: Annotated[bool, typer.Option("--once", help="Show it once and return.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Print the board once and return.")] = False,
     namespace: Annotated[
-        str | None, typer.Option("--namespace", "-n", metavar="NAME", help="Of another namespace than set.")
+        str | None,
+        typer.Option(
+            "--namespace",
+            "-n",
+            metavar="NAME",
+            help="Watch this namespace instead of the one in the settings.",
+        ),
     ] = None,
 ) -> None:
     settings = context.settings() if namespace is None else context.settings(namespace=namespace)
     if settings.kafka.bootstrap is None:
         raise context.UnavailableError(_nothing_runs(settings.namespace))
     _quiet_libraries()
-    from fanpulse.board.watch import Watching
+    from fanpulse.board.watch import WatchSession
 
-    watching = Watching(settings, _aliases(settings), Console(highlight=False))
+    session = WatchSession(settings, context.hashtag_aliases(settings), Console(highlight=False))
     try:
-        asyncio.run(watching.once() if once else watching.on())
+        asyncio.run(session.print_once() if once else session.follow())
     except TopicMissingError as error:
-        raise context.UnavailableError(f"nothing has been counted there yet: {error}") from error
+        raise context.UnavailableError(f"nothing has been counted yet: {error}") from error
     except KeyboardInterrupt:
         raise typer.Exit(128 + signal.SIGINT) from None
-
-
-def _aliases(settings: Settings) -> dict[str, tuple[str, ...]]:
-    """Display names of hashtags; those of a demo are its own, not the user's."""
-    return dict(ALIASES) if settings.namespace == NAMESPACE else settings.hashtag_aliases
 
 
 def _nothing_runs(namespace: str) -> str:
@@ -70,5 +69,5 @@ def _nothing_runs(namespace: str) -> str:
 
 
 def _quiet_libraries() -> None:
-    """The terminal is the board's: what the Kafka client complains of shows in the age of the data."""
+    """The board owns the terminal; a problem of the Kafka client shows as the age of the data."""
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)

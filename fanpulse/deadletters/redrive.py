@@ -1,4 +1,4 @@
-"""Dead letters out of Kafka, and their events into ingest again after a mapping was mended."""
+"""Reading dead letters from Kafka, and sending their events to ingest again with a corrected mapping."""
 
 from __future__ import annotations
 
@@ -12,19 +12,12 @@ from typing import NamedTuple
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from fanpulse.deadletters.snapshot import (
-    Choice,
-    DeadLetter,
-    RedriveMarker,
-    encode_marker,
-    read_dead_letter,
-    read_marker,
-    without_fields,
-)
+from fanpulse.deadletters.snapshot import Choice, without_fields
 from fanpulse.load.client import IngestClient
 from fanpulse.load.parsing.objects import ObjectMapper
 from fanpulse.load.parsing.rules import Rules
 from schemas.codec import decode_one
+from schemas.dead_letter import DeadLetter, RedriveMarker, encode_marker, read_dead_letter, read_marker
 from schemas.reasons import Reason, Rejection
 from schemas.topics import REJECTED, qualified
 from services.runtime.kafka import BrokerUnavailableError, make_producer
@@ -33,7 +26,7 @@ from services.runtime.topic_scan import Span, TopicReader
 
 _BATCH = 500
 _BATCH_BYTES = 2**20
-#: How an id that was made of the content begins.
+#: An id that was made from the content starts like this.
 _GIVEN_ID = b'"event_id":"row-'
 _MOST_MATCHES = 5
 SOURCE = "redrive"
@@ -48,11 +41,11 @@ class Snapshot:
         self._reader = reader
         self._topic = topic
         self._spans = spans
-        #: Letters whose events have been sent again.
+        #: By id: the dead letters whose events have been sent again.
         self.markers = markers
 
     async def dead_letters(self, choice: Choice, *, redriven: bool = False) -> AsyncIterator[DeadLetter]:
-        """The letters of a choice, in the order in which they came; with ``redriven`` also those sent again.
+        """The dead letters of a choice, in the order of the log; with ``redriven`` also those sent again.
 
         Raises BrokerUnavailableError.
         """
@@ -68,7 +61,7 @@ class Snapshot:
 
 
 async def take_snapshot(reader: TopicReader, settings: Settings) -> Snapshot:
-    """Open the box: reads the topic once for its marks. Raises TopicMissingError, BrokerUnavailableError."""
+    """Read the topic once for its redrive markers. Raises TopicMissingError, BrokerUnavailableError."""
     topic = qualified(settings.namespace, REJECTED.name)
     spans = await reader.spans(topic)
     markers: dict[str, RedriveMarker] = {}
@@ -81,11 +74,11 @@ async def take_snapshot(reader: TopicReader, settings: Settings) -> Snapshot:
 
 
 class DeadLetterNotFoundError(ValueError):
-    """The beginning of an id names no letter, or several. The message is one line."""
+    """The beginning of an id matches no dead letter, or several. The message is one line."""
 
 
 async def find_dead_letters(snapshot: Snapshot, beginnings: Sequence[str]) -> list[DeadLetter]:
-    """The letters that beginnings of ids name, one each, also those sent again.
+    """One dead letter for each beginning of an id, also those sent again.
 
     Raises DeadLetterNotFoundError and BrokerUnavailableError.
     """
@@ -106,7 +99,7 @@ async def find_dead_letters(snapshot: Snapshot, beginnings: Sequence[str]) -> li
         if len(matches) > 1:
             ids = ", ".join(list(matches)[:_MOST_MATCHES])
             raise DeadLetterNotFoundError(
-                f"several dead letters begin with {beginning}: {ids}; say more of the id"
+                f"several dead letters have an id that begins with {beginning}: {ids}; give more characters"
             )
     return list(
         {
@@ -115,8 +108,8 @@ async def find_dead_letters(snapshot: Snapshot, beginnings: Sequence[str]) -> li
     )
 
 
-class Mended(NamedTuple):
-    """A letter with the line to send; ``rejection`` says why it would be refused again."""
+class Transformed(NamedTuple):
+    """A dead letter and the line to send for it; ``rejection`` says why ingest would reject it again."""
 
     dead_letter: DeadLetter
     line: bytes
@@ -126,10 +119,10 @@ class Mended(NamedTuple):
 
 @dataclass
 class RedriveReport:
-    """What became of letters. ``still_rejected`` were not sent: they would only become letters again."""
+    """The result. ``still_rejected`` were not sent, since they would only become new dead letters."""
 
     accepted: int = 0
-    #: Of these, how many had no id of their own and got one from their content.
+    #: How many of these had no event_id and got one from their content.
     unnamed: int = 0
     rejected_again: Counter[str] = field(default_factory=Counter)
     still_rejected: list[tuple[DeadLetter, Rejection]] = field(default_factory=list)
@@ -141,81 +134,84 @@ class RedriveReport:
         return self.rejected_again.total() + self.still_rejected_count.total()
 
 
-class Mender:
-    """Applies a mended mapping to letters, and judges the outcome as ingest would."""
+class Transform:
+    """Applies a corrected mapping to dead letters, and validates the outcome as ingest would."""
 
-    #: So many letters that are still refused are kept to be shown.
+    #: At most so many dead letters that would be rejected again are kept to be shown.
     SHOWN = 20
 
     def __init__(self, rules: Rules, drops: Sequence[str] = ()) -> None:
         self._mapper = ObjectMapper(rules)
         self._drops = tuple(drops)
 
-    def transform(self, dead_letter: DeadLetter) -> Mended:
-        """The line to send for a letter."""
+    def apply(self, dead_letter: DeadLetter) -> Transformed:
+        """The line to send for a dead letter."""
         if dead_letter.truncated:
-            detail = f"only the beginning of its {dead_letter.size:,} bytes was kept"
-            return Mended(dead_letter, b"", Rejection("", Reason.TOO_LARGE, detail), False)
+            kept = f"only {len(dead_letter.raw):,} of its {dead_letter.size:,} bytes were kept"
+            return Transformed(
+                dead_letter, b"", Rejection("", Reason.TOO_LARGE, f"cannot be sent again: {kept}"), False
+            )
         # A line break is white space between the parts of JSON, and ends an event of NDJSON.
-        data = dead_letter.data.replace(b"\r", b" ").replace(b"\n", b" ").strip()
+        data = dead_letter.raw.replace(b"\r", b" ").replace(b"\n", b" ").strip()
         if self._drops:
             data = without_fields(data, self._drops)
         mapped = self._mapper.map(data)
-        verdict = decode_one(mapped.line)
-        if isinstance(verdict, Rejection):
-            known = next((each for each in mapped.rejections if each.field == verdict.field), verdict)
-            return Mended(dead_letter, mapped.line, known, False)
-        return Mended(dead_letter, mapped.line, None, b'"event_id"' in data or _GIVEN_ID not in mapped.line)
+        validated = decode_one(mapped.line)
+        if isinstance(validated, Rejection):
+            known = next((each for each in mapped.rejections if each.field == validated.field), validated)
+            return Transformed(dead_letter, mapped.line, known, False)
+        return Transformed(
+            dead_letter, mapped.line, None, b'"event_id"' in data or _GIVEN_ID not in mapped.line
+        )
 
 
 class Redrive:
-    """Sends the events of letters again. What is accepted is marked, so that it is not offered again.
+    """Sends the events of dead letters again, and writes a redrive marker for each.
 
-    To do it twice is safe: events keep their ids, and one that has none gets an id from its content.
+    Doing it twice is safe: events keep their ids, and one without an id gets one from its content.
     """
 
-    def __init__(self, settings: Settings, client: IngestClient, mender: Mender) -> None:
+    def __init__(self, settings: Settings, client: IngestClient, transform: Transform) -> None:
         self._settings = settings
         self._client = client
-        self._mender = mender
+        self._transform = transform
         self._topic = qualified(settings.namespace, REJECTED.name)
         self.report = RedriveReport()
 
-    def validate(self, dead_letter: DeadLetter) -> Mended | None:
-        """Mend a letter; None, and a note in the report, if its event would be refused again."""
-        mended = self._mender.transform(dead_letter)
-        if mended.rejection:
-            self.report.still_rejected_count[mended.rejection.reason.value] += 1
-            if len(self.report.still_rejected) < self._mender.SHOWN:
-                self.report.still_rejected.append((dead_letter, mended.rejection))
+    def validate(self, dead_letter: DeadLetter) -> Transformed | None:
+        """Transform a dead letter; None, and a note in the report, if ingest would reject its event again."""
+        transformed = self._transform.apply(dead_letter)
+        if transformed.rejection:
+            self.report.still_rejected_count[transformed.rejection.reason.value] += 1
+            if len(self.report.still_rejected) < self._transform.SHOWN:
+                self.report.still_rejected.append((dead_letter, transformed.rejection))
             return None
-        self.report.unnamed += not mended.named
-        return mended
+        self.report.unnamed += not transformed.named
+        return transformed
 
     async def try_out(self, dead_letters: AsyncIterator[DeadLetter]) -> None:
-        """Judge letters, and send nothing: ``accepted`` is how many would be."""
+        """Validate dead letters without sending: ``accepted`` counts those that ingest would accept."""
         async for dead_letter in dead_letters:
             self.report.accepted += self.validate(dead_letter) is not None
 
     async def run(
         self, dead_letters: AsyncIterator[DeadLetter], progress: Callable[[RedriveReport], None]
     ) -> None:
-        """Send the events of letters, as far as they are in order now.
+        """Send the events of those dead letters that ingest would now accept.
 
         Raises IngestUnavailableError, IngestRejectedError and BrokerUnavailableError; what was accepted
-        before
-        that is marked.
+        before the error has its markers.
         """
-        waiting: list[Mended] = []
+        waiting: list[Transformed] = []
         size = 0
         try:
             async with make_producer(self._settings) as producer:
                 async for dead_letter in dead_letters:
-                    mended = self.validate(dead_letter)
-                    if not mended:
+                    transformed = self.validate(dead_letter)
+                    if not transformed:
                         continue
-                    waiting.append(mended)
-                    size += len(mended.line)
+                    waiting.append(transformed)
+                    size += len(transformed.line)
                     if len(waiting) >= _BATCH or size >= _BATCH_BYTES:
                         await self._send(producer, waiting)
                         waiting, size = [], 0
@@ -226,14 +222,14 @@ class Redrive:
             raise BrokerUnavailableError(f"{self._settings.kafka.bootstrap}: {error}") from error
         progress(self.report)
 
-    async def _send(self, producer: AIOKafkaProducer, mended: list[Mended]) -> None:
-        answer = await asyncio.to_thread(self._client.post, [each.line for each in mended], SOURCE)
+    async def _send(self, producer: AIOKafkaProducer, transformed: list[Transformed]) -> None:
+        answer = await asyncio.to_thread(self._client.post, [each.line for each in transformed], SOURCE)
         rejected = {item.at: item.reason for item in answer.rejected}
         self.report.accepted += answer.accepted
         self.report.rejected_again.update(rejected.values())
         now = time.time_ns() // 1_000_000
         markers = (
-            RedriveMarker(each.dead_letter.id, now, at not in rejected) for at, each in enumerate(mended)
+            RedriveMarker(each.dead_letter.id, now, at not in rejected) for at, each in enumerate(transformed)
         )
         await self._write(producer, markers)
 

@@ -1,4 +1,4 @@
-"""Tells people what happens to a stack, a line at a time, and how a download goes."""
+"""Prints the events of a stack, one line each, and the progress of the first download."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from services.supervise.events import EventType, OnEvent, StackEvent
 
-_WIDTH = 12  # of the longest name, with a blank
+_WIDTH = 12  # the longest name and a blank
 _QUIET = (EventType.STARTING, EventType.STOPPING)
 _STYLES = {
     EventType.READY: ("✓", "green", ""),
     EventType.STOPPED: ("✓", "green", "stopped"),
     EventType.EXITED: ("!", "yellow", ""),
     EventType.HUNG: ("!", "yellow", "hangs:"),
-    EventType.RESTARTING: ("…", "yellow", "is started again"),
+    EventType.RESTARTING: ("…", "yellow", "restarts"),
     EventType.WAITING: ("…", "yellow", "waiting"),
     EventType.FAILED: ("✗", "red", ""),
     EventType.ABSENT: ("-", "dim", ""),
@@ -25,7 +25,7 @@ _STYLES = {
 
 
 def line(event: StackEvent) -> str | None:
-    """A line of rich markup, or None for an event that is only of interest to programs."""
+    """A line of rich markup; None for an event that only programs need."""
     if event.event_type in _QUIET:
         return None
     sign, style, phrase = _STYLES[event.event_type]
@@ -34,7 +34,7 @@ def line(event: StackEvent) -> str | None:
 
 
 def console_reporter(console: Console) -> OnEvent:
-    """Prints each event."""
+    """A listener that prints each event."""
 
     def report(event: StackEvent) -> None:
         text = line(event)
@@ -45,7 +45,7 @@ def console_reporter(console: Console) -> OnEvent:
 
 
 class DownloadProgress:
-    """The first download: a bar on a terminal, else a line at each quarter."""
+    """Shows the first download: a bar on a terminal, otherwise a line at each quarter."""
 
     def __init__(self, console: Console) -> None:
         self._console = console

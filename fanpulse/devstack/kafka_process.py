@@ -1,4 +1,4 @@
-"""The embedded broker as a process of the stack."""
+"""The embedded broker as a managed process of the stack."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class KafkaProcess(ManagedProcess):
             raise ProcessError(self.name, str(error)) from error
 
     async def ready(self) -> bool:
-        return await self.healthy()  # launch waits until it is
+        return await self.healthy()  # launch returns only when the broker is ready
 
     async def healthy(self) -> bool:
         return await kafka_answers(self.broker.bootstrap)

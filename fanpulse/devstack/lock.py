@@ -1,4 +1,4 @@
-"""A lock between processes: whoever holds the file's descriptor open. It ends with its last holder."""
+"""A file lock between processes. It lasts as long as any process keeps the file's descriptor open."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class LockedError(RuntimeError):
 
 
 class FileLock:
-    """An advisory lock on a file; descriptors inherited by other processes prolong it."""
+    """An advisory lock on a file. A process that inherits the descriptor keeps the lock too."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -24,7 +24,7 @@ class FileLock:
 
     @property
     def descriptor(self) -> int:
-        """The open descriptor; only while held."""
+        """The open descriptor; only while the lock is held."""
         assert self._descriptor is not None, "the lock is not held"
         return self._descriptor
 
@@ -33,9 +33,9 @@ class FileLock:
         return self._descriptor is not None
 
     def acquire(self, *, wait_seconds: float = 0.0, on_wait: Callable[[], object] | None = None) -> None:
-        """Take the lock, waiting for it at most so long; blocks. Raises LockedError.
+        """Take the lock; blocks for at most `wait_seconds`. Raises LockedError.
 
-        `on_wait` is called once if it has to wait.
+        Calls `on_wait` once if it has to wait.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -59,14 +59,14 @@ class FileLock:
         self._descriptor = descriptor
 
     def release(self) -> None:
-        """Let go; others that inherited the descriptor may still hold the lock."""
+        """Release the lock; processes that inherited the descriptor may still hold it."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
 
 def is_locked(path: Path) -> bool:
-    """Whether some process holds the lock now."""
+    """Whether a process holds the lock now."""
     lock = FileLock(path)
     if not path.exists():
         return False

@@ -1,4 +1,4 @@
-"""Prometheus and Grafana, where they are installed, with the files of prometheus/ and grafana/."""
+"""Prometheus and Grafana, if they are installed, with the files of prometheus/ and grafana/."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ HOW_TO_GET = {
 
 
 def prometheus_binary() -> str | None:
-    """Its path, if it is installed."""
+    """The path of Prometheus; None if it is not installed."""
     return shutil.which("prometheus") if PROMETHEUS_FILES.is_dir() else None
 
 
 def grafana_home() -> tuple[str, Path] | None:
-    """The server's path and the folder of its own files, if it is installed."""
+    """The path of Grafana's server and the folder of its own files; None if it is not installed."""
     binary = shutil.which("grafana") or shutil.which("grafana-server")
     if binary is None or not GRAFANA_FILES.is_dir():
         return None
@@ -51,7 +51,7 @@ def prometheus_process(
     state_paths: StatePaths,
     stack: StackSettings,
     targets: Iterable[HttpProcess],
-    held: Sequence[int],
+    inherited_fds: Sequence[int],
 ) -> HttpProcess:
     """Prometheus with our rules, scraping these services."""
     port = Ports(state_paths.ports).choose("prometheus", fixed={"prometheus": stack.prometheus_port})[
@@ -74,7 +74,7 @@ def prometheus_process(
         entry={"url": url},
         log=state_paths.log("prometheus"),
         env=os.environ,
-        held=held,
+        inherited_fds=inherited_fds,
         health_path="/-/healthy",
         ready_path="/-/ready",
     )
@@ -85,38 +85,15 @@ def grafana_process(
     state_paths: StatePaths,
     stack: StackSettings,
     prometheus_url: str | None,
-    held: Sequence[int],
+    inherited_fds: Sequence[int],
 ) -> HttpProcess:
-    """Grafana with our dashboards, for whoever is on this machine: it listens on the loopback address, and
-    everybody may look and nobody may change, since the dashboards are generated."""
+    """Grafana with our dashboards."""
     binary, home = found
     port = Ports(state_paths.ports).choose("grafana", fixed={"grafana": stack.grafana_port})["grafana"]
     url = f"http://{HOST}:{port}"
     state_paths.grafana.mkdir(parents=True, exist_ok=True)
     command = [binary, "server"] if Path(binary).name == "grafana" else [binary]
-    dashboards = GRAFANA_FILES / "dashboards"
-    variables = {
-        "GF_PATHS_DATA": str(state_paths.grafana / "data"),
-        "GF_PATHS_LOGS": str(state_paths.grafana / "logs"),
-        "GF_PATHS_PLUGINS": str(state_paths.grafana / "plugins"),
-        "GF_PATHS_PROVISIONING": str(GRAFANA_FILES / "provisioning"),
-        "GF_SERVER_HTTP_ADDR": HOST,
-        "GF_SERVER_HTTP_PORT": str(port),
-        "GF_LOG_MODE": "console",
-        "GF_LOG_LEVEL": "warn",
-        "GF_AUTH_ANONYMOUS_ENABLED": "true",
-        "GF_AUTH_ANONYMOUS_ORG_ROLE": "Viewer",
-        "GF_AUTH_DISABLE_LOGIN_FORM": "true",
-        "GF_AUTH_BASIC_ENABLED": "false",
-        "GF_SECURITY_ADMIN_PASSWORD": secrets.token_urlsafe(24),  # nobody needs it, and admin/admin is none
-        "GF_ANALYTICS_REPORTING_ENABLED": "false",
-        "GF_ANALYTICS_CHECK_FOR_UPDATES": "false",
-        "GF_ANALYTICS_CHECK_FOR_PLUGIN_UPDATES": "false",
-        "GF_NEWS_NEWS_FEED_ENABLED": "false",
-        "GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH": str(dashboards / "fanpulse-live.json"),
-        "DASHBOARDS_PATH": str(dashboards),
-        "PROMETHEUS_URL": prometheus_url or f"http://{HOST}:9090",
-    }
+    variables = _grafana_variables(state_paths.grafana, port, prometheus_url or f"http://{HOST}:9090")
     return HttpProcess(
         "grafana",
         "grafana",
@@ -126,14 +103,42 @@ def grafana_process(
         log=state_paths.log("grafana"),
         env={**os.environ, **variables},
         cwd=state_paths.grafana,
-        held=held,
+        inherited_fds=inherited_fds,
         health_path="/api/health",
         ready_path="/api/health",
     )
 
 
+def _grafana_variables(folder: Path, port: int, prometheus_url: str) -> dict[str, str]:
+    """Grafana's configuration. It listens on the loopback address, so only users of this machine can see it,
+    without a login. Nobody can edit the dashboards, since they are generated."""
+    dashboards = GRAFANA_FILES / "dashboards"
+    return {
+        "GF_PATHS_DATA": str(folder / "data"),
+        "GF_PATHS_LOGS": str(folder / "logs"),
+        "GF_PATHS_PLUGINS": str(folder / "plugins"),
+        "GF_PATHS_PROVISIONING": str(GRAFANA_FILES / "provisioning"),
+        "GF_SERVER_HTTP_ADDR": HOST,
+        "GF_SERVER_HTTP_PORT": str(port),
+        "GF_LOG_MODE": "console",
+        "GF_LOG_LEVEL": "warn",
+        "GF_AUTH_ANONYMOUS_ENABLED": "true",
+        "GF_AUTH_ANONYMOUS_ORG_ROLE": "Viewer",
+        "GF_AUTH_DISABLE_LOGIN_FORM": "true",
+        "GF_AUTH_BASIC_ENABLED": "false",
+        "GF_SECURITY_ADMIN_PASSWORD": secrets.token_urlsafe(24),  # nobody needs it; admin/admin is unsafe
+        "GF_ANALYTICS_REPORTING_ENABLED": "false",
+        "GF_ANALYTICS_CHECK_FOR_UPDATES": "false",
+        "GF_ANALYTICS_CHECK_FOR_PLUGIN_UPDATES": "false",
+        "GF_NEWS_NEWS_FEED_ENABLED": "false",
+        "GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH": str(dashboards / "fanpulse-live.json"),
+        "DASHBOARDS_PATH": str(dashboards),
+        "PROMETHEUS_URL": prometheus_url,
+    }
+
+
 def _prometheus_folder(folder: Path, targets: Iterable[HttpProcess]) -> Path:
-    """Our configuration and rules, beside a file of targets for each service: paths in it are relative."""
+    """Copy our configuration and rules beside one file of targets per service: its paths are relative."""
     shutil.rmtree(folder / "rules", ignore_errors=True)
     shutil.rmtree(folder / "targets", ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The status of a stack with the health of each part, as asked now."""
+"""The status of a stack with the health of each part, probed now."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def overview(settings: Settings) -> tuple[bool, Status]:
 
 
 def _entries(status: Status) -> list[tuple[str, dict[str, Any]]]:
-    """Everything that answers HTTP."""
+    """Every part that answers HTTP."""
     lists = [(group, entry) for group in ("ingest", "aggregate", "alerts") for entry in status[group]]
     return lists + [(group, status[group]) for group in ("prometheus", "grafana") if status[group]]
 

@@ -1,4 +1,4 @@
-"""Free ports, chosen once and remembered."""
+"""Free ports that are chosen once and remembered."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from services.supervise.addresses import is_free, new_port
 
 
 class PortTakenError(RuntimeError):
-    """A port that the settings ask for is taken by another process."""
+    """Another process uses a port that the settings ask for."""
 
 
 class Ports:
-    """Names and their ports, kept in a JSON file."""
+    """Ports by name, kept in a JSON file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def remembered(self) -> dict[str, int]:
-        """What was chosen so far; nothing if the file is missing or unreadable."""
+        """The ports chosen so far; empty if the file is missing or unreadable."""
         try:
             data = json.loads(self.path.read_bytes())
         except (OSError, ValueError):
@@ -32,7 +32,7 @@ class Ports:
     def choose(self, *names: str, fixed: dict[str, int] | None = None) -> dict[str, int]:
         """A free port for each name: the fixed one, else the remembered one, else a new one.
 
-        Raises PortTakenError if a fixed port (0 is none) is taken.
+        A fixed port of 0 counts as not set. Raises PortTakenError if a fixed port is taken.
         """
         known = self.remembered()
         chosen: dict[str, int] = {}
@@ -40,7 +40,7 @@ class Ports:
             if wanted := (fixed or {}).get(name, 0):
                 if not is_free(wanted):
                     raise PortTakenError(
-                        f"port {wanted} for {name} is taken; stop what listens there, or set another"
+                        f"port {wanted} for {name} is taken; stop what listens there, or set another port"
                     )
                 chosen[name] = wanted
             elif (port := known.get(name)) and is_free(port) and port not in chosen.values():
@@ -52,7 +52,7 @@ class Ports:
         return chosen
 
     def forget(self) -> None:
-        """Choose anew next time."""
+        """Choose new ports next time."""
         self.path.unlink(missing_ok=True)
 
     def _write(self, ports: dict[str, int]) -> None:

@@ -1,4 +1,4 @@
-"""Runs a stack for as long as it is wanted."""
+"""Runs a stack until a signal."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ async def until_signal(
     progress: Progress,
     on_ready: Callable[[Status], None],
 ) -> None:
-    """Start the stack, run it until SIGINT or SIGTERM, and stop it; raises what `Stack.start` raises."""
+    """Start the stack, run it until SIGINT or SIGTERM, and stop it. Raises what `Stack.start` raises."""
     stack = Stack(settings, workers=workers, on_event=on_event, progress=progress)
     await _run(stack, stop_event().wait(), on_ready)
 
 
 async def detached(settings: Settings, workers: int, link: Link) -> None:
-    """The same for `up --detach`, which also ends if the command goes away before all is ready."""
+    """The same for `up --detach`: it also stops if the command goes away before the stack is ready."""
     with event_log(StatePaths.of(settings).log("supervisor")) as note:
 
         def report(event: StackEvent) -> None:
@@ -37,7 +37,7 @@ async def detached(settings: Settings, workers: int, link: Link) -> None:
             link.event(event)
 
         stack = Stack(settings, workers=workers, on_event=report, progress=link)
-        await _run(stack, _either(stop_event().wait(), link.lost()), link.ready)
+        await _run(stack, _either(stop_event().wait(), link.command_gone()), link.ready)
 
 
 async def _run(stack: Stack, stop: Coroutine[Any, Any, Any], on_ready: Callable[[Status], None]) -> None:
@@ -52,7 +52,7 @@ async def _run(stack: Stack, stop: Coroutine[Any, Any, Any], on_ready: Callable[
 
 
 async def _unless(stopping: asyncio.Task[Any], work: Coroutine[Any, Any, None]) -> bool:
-    """Do the work, or drop it when `stopping` is done; whether it was dropped."""
+    """Do the work, but cancel it when `stopping` is done; returns whether it was cancelled."""
     task = asyncio.create_task(work)
     try:
         await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)

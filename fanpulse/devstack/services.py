@@ -1,4 +1,4 @@
-"""The processes of fanpulse itself, as parts of a stack."""
+"""The processes of fanpulse's own services in a stack."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from services.supervise.managed_process import HttpProcess
 
 
 class ServiceProcesses:
-    """Makes the units of ingest, aggregate and alerts, which differ in a few names."""
+    """Makes the managed processes of ingest, aggregate and alerts, which differ in a few names."""
 
     def __init__(
-        self, settings: Settings, *, extra_env: Mapping[str, str], held: Sequence[int], workers: int
+        self, settings: Settings, *, extra_env: Mapping[str, str], inherited_fds: Sequence[int], workers: int
     ) -> None:
-        """`settings` must name the broker. `extra_env` comes on top of what the settings say."""
+        """`settings` must name the broker. `extra_env` overrides the variables made from the settings."""
         self._settings = settings
         self._state_paths = StatePaths.of(settings)
-        self._held = tuple(held)
+        self._inherited_fds = tuple(inherited_fds)
         self._env = {**os.environ, "PYTHONUNBUFFERED": "1", **as_environment(settings), **extra_env}
         self._workers = ["aggregate", *(f"aggregate-{number}" for number in range(2, workers + 1))]
         self._ports = Ports(self._state_paths.ports).choose(
@@ -38,7 +38,7 @@ class ServiceProcesses:
         )
 
     def all(self) -> list[HttpProcess]:
-        """In the order in which they are started."""
+        """All processes: ingest, the aggregators, alerts."""
         return [
             self._process("ingest", "ingest", "FANPULSE_INGEST_PORT", self._settings.ingest.host),
             *(
@@ -56,7 +56,7 @@ class ServiceProcesses:
         ]
 
     def _fixed_of_workers(self) -> dict[str, int]:
-        """A port that is set is the first worker's; the next ones take those after it."""
+        """If aggregate.metrics_port is set, the workers' ports count up from it."""
         first = _explicit(self._settings.aggregate, "metrics_port")
         return {name: first + index for index, name in enumerate(self._workers)} if first else {}
 
@@ -71,10 +71,10 @@ class ServiceProcesses:
             entry={"url": url} if service == "ingest" else {"metrics": f"{url}/metrics"},
             log=self._state_paths.log(name),
             env={**self._env, port_variable: str(port)},
-            held=self._held,
+            inherited_fds=self._inherited_fds,
         )
 
 
 def _explicit(section: Section, key: str) -> int:
-    """A port that the settings give, 0 if they leave it to us."""
+    """The port that the settings give; 0 if they leave the choice to us."""
     return int(getattr(section, key)) if key in section.model_fields_set else 0

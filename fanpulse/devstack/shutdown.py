@@ -1,4 +1,4 @@
-"""Ends a running stack from another process."""
+"""Stops a running stack from another process."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from fanpulse.devstack import state
 from fanpulse.devstack.lock import FileLock, LockedError, is_locked
 from fanpulse.devstack.state_paths import StatePaths
 
-#: More than an orderly stop takes at its longest: every service, then the broker, to its own limit.
+#: Longer than the slowest graceful stop: every service and then the broker, each up to its own limit.
 ORDERLY_SECONDS = 75.0
 FORCED_SECONDS = 30.0
-FIRST_WORD_SECONDS = 5.0
+STATE_FILE_SECONDS = 5.0
 POLL_SECONDS = 0.05
 
 
 class ShutdownError(RuntimeError):
-    """Something of the stack does not end."""
+    """A process of the stack does not end."""
 
 
 def runs(state_paths: StatePaths) -> bool:
-    """Whether anything of the stack is left: its supervisor, or what a killed one left to its guards."""
+    """Whether any process of the stack is left: the supervisor, or what its reapers have yet to end."""
     return state.is_up(state_paths) or is_locked(state_paths.processes_lock)
 
 
 def shut_down(state_paths: StatePaths) -> bool:
-    """End the stack and return when all of it is gone; False if nothing ran; blocks. Raises ShutdownError."""
+    """Stop the stack and return when it is gone; False if nothing ran. Blocks. Raises ShutdownError."""
     if not runs(state_paths):
         return False
     pid = _signal(state_paths, signal.SIGTERM)
     if not _gone_within(state_paths, pid, ORDERLY_SECONDS):
-        _signal(state_paths, signal.SIGKILL)  # its guards see to the rest
+        _signal(state_paths, signal.SIGKILL)  # the reapers then end the rest
         if not _gone_within(state_paths, pid, FORCED_SECONDS):
             raise ShutdownError(
                 f"processes of the stack do not end; their logs are in {state_paths.log('x').parent}"
@@ -43,21 +43,21 @@ def shut_down(state_paths: StatePaths) -> bool:
 
 
 def _signal(state_paths: StatePaths, number: signal.Signals) -> int | None:
-    """Send it to the supervisor, whose process id is returned; None if only what it left behind is there."""
-    deadline = time.monotonic() + FIRST_WORD_SECONDS
+    """Signal the supervisor and return its process id; None if only processes it left behind are there."""
+    deadline = time.monotonic() + STATE_FILE_SECONDS
     while state.is_up(state_paths):
         pid = state.supervisor_pid(state_paths)
         if pid is not None:
             os.kill(pid, number)
             return pid
-        if time.monotonic() > deadline:  # it holds the lock and has not written its state: it is starting
+        if time.monotonic() > deadline:  # it holds the lock but has not written its state: it is starting
             raise ShutdownError("the stack is just starting or stopping; try again in a moment")
         time.sleep(POLL_SECONDS)
     return None
 
 
 def _gone_within(state_paths: StatePaths, pid: int | None, seconds: float) -> bool:
-    """Whether both locks become free in time, and the supervisor, which lets go of them last, ends."""
+    """Whether both locks become free in time, and the supervisor, which releases them last, ends."""
     deadline = time.monotonic() + seconds
     for path in (state_paths.supervisor_lock, state_paths.processes_lock):
         lock = FileLock(path)

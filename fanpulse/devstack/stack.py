@@ -22,25 +22,25 @@ from services.supervise.managed_process import HttpProcess, ManagedProcess, Proc
 from services.supervise.supervisor import Supervisor
 from services.supervise.workers import require_partitions
 
-#: An earlier stack whose supervisor was killed is ended by its guards within this time.
+#: Within this time the reapers end an earlier stack whose supervisor was killed.
 STARTUP_SECONDS = 30.0
-#: Readers of what others write stop first, the broker last.
+#: Readers stop before the services whose records they read; the broker stops last.
 _STOP_ORDER = ("alerts", "aggregate", "ingest", "grafana", "prometheus", "kafka")
 
 
 class StackError(RuntimeError):
-    """The stack did not start; the message says why, with the tail of a log on further lines."""
+    """The stack did not start. The message says why, with the tail of a log on further lines."""
 
 
 class AlreadyUpError(RuntimeError):
-    """A stack of this state folder and namespace runs already."""
+    """A stack with this state folder and namespace already runs."""
 
 
 class Stack:
-    """Kafka, ingest, aggregate, alerts, and Prometheus and Grafana where they are installed.
+    """Kafka, ingest, aggregate, alerts, and Prometheus and Grafana if they are installed.
 
-    All run from `start` to `stop`; one that dies or hangs is started again. Nothing outlives this process,
-    whatever ends it, and nothing is left by a start that fails or is cancelled. Use as ``async with``.
+    They run from `start` to `stop`; a process that dies or hangs is restarted. No process outlives this one,
+    however it ends, and a start that fails or is cancelled leaves none running. Use as ``async with``.
     """
 
     def __init__(
@@ -52,10 +52,10 @@ class Stack:
         on_event: OnEvent | None = None,
         progress: Progress | None = None,
     ) -> None:
-        """A broker that the settings name is used; without one an embedded broker is part of the stack.
+        """If the settings name no broker, the stack includes an embedded one.
 
-        `extra_env` are further variables for the services, `workers` the number of aggregator processes,
-        `progress` is told about a download of the broker.
+        `extra_env` holds further variables for the services, `workers` is the number of aggregators, and
+        `progress` receives the progress of the broker's download.
         """
         self._given = settings
         self._settings = settings
@@ -64,7 +64,7 @@ class Stack:
         self._on_event = on_event
         self._progress = progress
         self._state_paths = StatePaths.of(settings)
-        self._supervisor = FileLock(self._state_paths.supervisor_lock)
+        self._supervisor_lock = FileLock(self._state_paths.supervisor_lock)
         self._processes_lock = FileLock(self._state_paths.processes_lock)
         self._processes: list[ManagedProcess] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -80,10 +80,10 @@ class Stack:
         return str(self.status()["ingest"][0]["url"])
 
     async def start(self) -> None:
-        """Return when all do their job.
+        """Start the stack and return when every process is ready.
 
-        Raises AlreadyUpError, BrokerUnavailableError if the broker that the settings name cannot be
-        reached, SettingsError if there are more workers than partitions, and StackError.
+        Raises AlreadyUpError, StackError, BrokerUnavailableError if the broker that the settings name cannot
+        be reached, and SettingsError if there are more workers than partitions.
         """
         await self._take_locks()
         try:
@@ -96,16 +96,16 @@ class Stack:
             raise
 
     async def wait(self) -> None:
-        """For ever; raises what made the supervision of a part end, which should not happen.
+        """Wait for ever. If a supervisor fails, which should not happen, raise its error.
 
-        Not to wait any longer leaves the supervision as it is.
+        Cancelling the wait does not stop the stack.
         """
         done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
 
     async def stop(self) -> None:
-        """End all, readers first; safe to repeat. If it is cancelled, what is left is ended by force."""
+        """Stop all processes, readers first; safe to repeat. If cancelled, kill those that are left."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -120,18 +120,18 @@ class Stack:
                 if process.child is not None:  # we were cancelled
                     process.child.abandon()
             self._processes.clear()
-            if self._supervisor.held:
+            if self._supervisor_lock.held:
                 state.clear(self._state_paths)
-            self._supervisor.release()
+            self._supervisor_lock.release()
             self._processes_lock.release()
 
     def status(self) -> Status:
-        """What runs and where; see the state module for its shape."""
+        """What runs and where; the state module describes its shape."""
         status = state.nothing_runs(self._settings.namespace, self._settings.kafka.bootstrap)
         for process in self._processes:
             child = process.child
             if child is None:
-                continue  # not started yet, or about to be started again
+                continue  # not started yet, or about to restart
             entry = {"pid": process.pid, **process.describe()}
             if isinstance(status[process.group], list):
                 status[process.group].append(entry)
@@ -150,10 +150,10 @@ class Stack:
 
     async def _take_locks(self) -> None:
         try:
-            self._supervisor.acquire(wait_seconds=0.3)  # a command that looks holds it for a moment
+            self._supervisor_lock.acquire(wait_seconds=0.3)  # a command that checks it holds it for a moment
         except LockedError:
-            raise AlreadyUpError(f"the stack of {self._state_paths.state_dir} runs already") from None
-        waiting = StackEvent(EventType.WAITING, "stack", "for the processes of an earlier one to end")
+            raise AlreadyUpError(f"the stack of {self._state_paths.state_dir} is already running") from None
+        waiting = StackEvent(EventType.WAITING, "stack", "for the processes of an earlier stack to end")
         loop = asyncio.get_running_loop()
         try:
             await asyncio.to_thread(
@@ -162,57 +162,61 @@ class Stack:
                 on_wait=lambda: loop.call_soon_threadsafe(self._report, waiting),
             )
         except LockedError as error:
-            self._supervisor.release()
+            self._supervisor_lock.release()
             raise StackError(f"processes of an earlier stack do not end ({error})") from error
         except BaseException:
-            self._supervisor.release()
+            self._supervisor_lock.release()
             raise
 
     async def _start(self) -> None:
         self._write_state()
-        held = (self._processes_lock.descriptor,)
+        inherited_fds = (self._processes_lock.descriptor,)
         if self._given.kafka.bootstrap is None:
-            await self._start_broker(held)
+            await self._start_broker(inherited_fds)
         await require_partitions(self._settings, self._workers)
         processes = ServiceProcesses(
-            self._settings, extra_env=self._extra_env, held=held, workers=self._workers
+            self._settings, extra_env=self._extra_env, inherited_fds=inherited_fds, workers=self._workers
         ).all()
-        await _all([self._start_processes(processes), self._start_monitoring(processes, held)])
+        await _run_all([self._start_processes(processes), self._start_monitoring(processes, inherited_fds)])
         self._write_state()
 
-    async def _start_broker(self, held: tuple[int, ...]) -> None:
+    async def _start_broker(self, inherited_fds: tuple[int, ...]) -> None:
         broker = EmbeddedKafka(
             self._state_paths.kafka,
             port=self._given.stack.kafka_port,
             log=self._state_paths.log("kafka"),
             progress=self._progress,
-            held=held,
+            inherited_fds=inherited_fds,
         )
         await self._start_processes([KafkaProcess(broker)])
         kafka = self._given.kafka.model_copy(update={"bootstrap": broker.bootstrap})
         self._settings = self._given.model_copy(update={"kafka": kafka})
 
     async def _start_processes(self, processes: Sequence[ManagedProcess]) -> None:
-        """Start them at once, and keep them from then on."""
-        keepers = [Supervisor(process, self._report) for process in processes]
+        """Start the processes at the same time, and keep them running from then on."""
+        supervisors = [Supervisor(process, self._report) for process in processes]
         self._processes.extend(processes)
-        await _all([supervisor.start() for supervisor in keepers])
-        for supervisor in keepers:
-            self._tasks.append(asyncio.create_task(supervisor.keep()))
+        await _run_all([supervisor.start() for supervisor in supervisors])
+        for supervisor in supervisors:
+            self._tasks.append(asyncio.create_task(supervisor.keep_running()))
 
-    async def _start_monitoring(self, services: list[HttpProcess], held: tuple[int, ...]) -> None:
-        """What is installed; it is no reason to fail if it does not start."""
+    async def _start_monitoring(self, services: list[HttpProcess], inherited_fds: tuple[int, ...]) -> None:
+        """Start Prometheus and Grafana if they are installed. The stack runs even if they fail to start."""
         stack = self._given.stack
         processes: list[ManagedProcess] = []
         prometheus_url = None
         if binary := monitoring.prometheus_binary():
-            prometheus = monitoring.prometheus_process(binary, self._state_paths, stack, services, held)
+            prometheus = monitoring.prometheus_process(
+                binary, self._state_paths, stack, services, inherited_fds
+            )
             prometheus_url = prometheus.url
             processes.append(prometheus)
         else:
             self._report(StackEvent(EventType.ABSENT, "prometheus", monitoring.HOW_TO_GET["prometheus"]))
         if home := monitoring.grafana_home():
-            processes.append(monitoring.grafana_process(home, self._state_paths, stack, prometheus_url, held))
+            processes.append(
+                monitoring.grafana_process(home, self._state_paths, stack, prometheus_url, inherited_fds)
+            )
         else:
             self._report(StackEvent(EventType.ABSENT, "grafana", monitoring.HOW_TO_GET["grafana"]))
         self._processes.extend(processes)
@@ -226,7 +230,7 @@ class Stack:
         except ProcessError as error:
             self._report(StackEvent(EventType.FAILED, process.name, error.reason))
             ready = False
-        self._tasks.append(asyncio.create_task(supervisor.keep(started=ready)))
+        self._tasks.append(asyncio.create_task(supervisor.keep_running(started=ready)))
 
     async def _stop(self, process: ManagedProcess) -> None:
         running = process.pid is not None
@@ -243,12 +247,12 @@ class Stack:
             self._on_event(event)
 
     def _write_state(self) -> None:
-        if self._supervisor.held:
-            state.write(self._state_paths, self.status())
+        if self._supervisor_lock.held:
+            state.write(self._state_paths, self.status(), self._given.hashtag_aliases)
 
 
-async def _all(coroutines: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """Run them at once; the first error ends the others and is raised."""
+async def _run_all(coroutines: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Run the coroutines at the same time; the first error cancels the others and is raised."""
     tasks = [asyncio.create_task(each) for each in coroutines]
     try:
         await asyncio.gather(*tasks)

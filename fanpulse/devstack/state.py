@@ -1,9 +1,10 @@
-"""The state file: what runs and where, written by the supervisor and read by every other command."""
+"""The state file: what runs and where. The supervisor writes it, and every other command reads it."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ from fanpulse.devstack.lock import is_locked
 from fanpulse.devstack.state_paths import StatePaths
 
 #: Keys of the state file that are not part of the status.
-_INTERNAL = ("supervisor",)
+_INTERNAL = ("supervisor", "hashtag_aliases")
 
 Status = dict[str, Any]
+Aliases = Mapping[str, tuple[str, ...]]
 
 
 def nothing_runs(namespace: str, bootstrap: str | None = None) -> Status:
@@ -29,39 +31,57 @@ def nothing_runs(namespace: str, bootstrap: str | None = None) -> Status:
     }
 
 
-def write(state_paths: StatePaths, status: Status) -> None:
-    """Replace the state file at once, so that no reader sees half of it."""
-    _replace(state_paths.state, json.dumps({"supervisor": os.getpid(), **status}, indent=1) + "\n")
+def write(state_paths: StatePaths, status: Status, hashtag_aliases: Aliases) -> None:
+    """Replace the state file in one step, so that no reader sees half of it.
+
+    ``hashtag_aliases`` are the settings that the stack counts with, which may differ from those of a reader.
+    """
+    content = {"supervisor": os.getpid(), "hashtag_aliases": hashtag_aliases, **status}
+    _replace(state_paths.state, json.dumps(content, indent=1) + "\n")
 
 
 def clear(state_paths: StatePaths) -> None:
-    """Nothing runs any more."""
+    """Remove the state file: nothing runs any more."""
     state_paths.state.unlink(missing_ok=True)
 
 
 def is_up(state_paths: StatePaths) -> bool:
-    """Whether a supervisor lives."""
+    """Whether a supervisor of this stack lives."""
     return is_locked(state_paths.supervisor_lock)
 
 
 def supervisor_pid(state_paths: StatePaths) -> int | None:
-    """Process id of the supervisor; None if there is none, or if it has only just begun."""
-    pid = (_read(state_paths.state) or {}).get("supervisor")
-    return pid if isinstance(pid, int) and is_up(state_paths) else None
+    """Process id of the supervisor; None if no supervisor lives, or if it has only just started."""
+    pid = (_read_live(state_paths) or {}).get("supervisor")
+    return pid if isinstance(pid, int) else None
+
+
+def hashtag_aliases(state_paths: StatePaths) -> dict[str, tuple[str, ...]] | None:
+    """The alias groups that the running stack counts with, by display name; None if no stack runs."""
+    content = _read_live(state_paths)
+    if content is None:
+        return None
+    return {name: tuple(members) for name, members in content["hashtag_aliases"].items()}
 
 
 def read(state_paths: StatePaths) -> Status | None:
-    """The status as the supervisor last wrote it; None if no supervisor lives.
-
-    A file left behind by a killed supervisor is not believed: nothing it names runs any more.
-    """
-    status = _read(state_paths.state)
-    if status is None or not is_up(state_paths):
+    """The status as the supervisor last wrote it; None if no supervisor lives."""
+    content = _read_live(state_paths)
+    if content is None:
         return None
-    return {key: value for key, value in status.items() if key not in _INTERNAL}
+    return {key: value for key, value in content.items() if key not in _INTERNAL}
 
 
-def _read(path: Path) -> Status | None:
+def _read_live(state_paths: StatePaths) -> dict[str, Any] | None:
+    """The state file; None if no supervisor lives.
+
+    A killed supervisor leaves its file behind, but nothing that the file names runs any more.
+    """
+    content = _read(state_paths.state)
+    return content if content is not None and is_up(state_paths) else None
+
+
+def _read(path: Path) -> dict[str, Any] | None:
     try:
         data = json.loads(path.read_bytes())
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Where a stack keeps its things: everything under the state folder, a name for each namespace."""
+"""Where a stack keeps its files: all are in the state folder, named by namespace."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class StatePaths:
 
     @property
     def state(self) -> Path:
-        """What runs and where, for other commands."""
+        """The state file: what runs and where, for other commands."""
         return self.state_dir / "stack" / f"{self.name}.json"
 
     @property
@@ -31,12 +31,12 @@ class StatePaths:
 
     @property
     def supervisor_lock(self) -> Path:
-        """Held while the supervisor lives."""
+        """The lock that the supervisor holds while it lives."""
         return self.state_dir / "stack" / f"{self.name}.supervisor.lock"
 
     @property
     def processes_lock(self) -> Path:
-        """Held until the supervisor and every process of the stack are gone."""
+        """The lock that is held until the supervisor and every process of the stack are gone."""
         return self.state_dir / "stack" / f"{self.name}.processes.lock"
 
     @property

@@ -1,8 +1,7 @@
-"""How far a file has been loaded, so that an interrupted load goes on where it stood.
+"""How far a file has been loaded, so that an interrupted load resumes there.
 
 A checkpoint belongs to a command: these files with this content, these rules, this destination. A file that
-has changed since is another file, and is loaded from its start (the ids of its rows see to it that they count
-once).
+has changed since is another file, and is loaded from its start (its rows keep their ids, so they count once).
 """
 
 from __future__ import annotations
@@ -89,7 +88,7 @@ def is_regular(path: str) -> bool:
 
 
 def _identity(path: str) -> list[object]:
-    """What tells a file from others, and from itself after a change: size, time of change, how it begins."""
+    """What distinguishes a file from others and from its changed self: size, time of change, first bytes."""
     if not is_regular(path):
         return [path]
     with Path(path).open("rb") as file:

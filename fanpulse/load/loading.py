@@ -1,7 +1,7 @@
-"""One file's rows into ingest: batches, several on their way at once, answers told apart by line.
+"""Loads one file's rows into ingest: in batches, several under way at once, with an answer for each line.
 
 The main thread reads and maps; each request has a thread of its own, which mostly waits. Answers are taken in
-the order of the batches, so that what has been settled is always the file up to some row, and nothing behind.
+the order of the batches, so that what has been settled is always the file up to some row.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Mapper(Protocol):
 
 
 class Listener(Protocol):
-    """Hears how a load goes on."""
+    """Called as a load goes on."""
 
     def settled(self, checkpoint: Checkpoint, rejected: list[RejectedRow]) -> None:
         """Every row up to the checkpoint has been answered; these of the last batch were rejected."""
@@ -136,7 +136,7 @@ class Loader:
         return ended and not self._stop()
 
     def idle(self) -> None:
-        """The input has nothing to give at the moment: send what there is. Raises StoppedError."""
+        """The input has nothing to read at the moment: send what there is. Raises StoppedError."""
         self._send()
         self._settle_ready()
         if self._stop():
@@ -242,7 +242,7 @@ class Loader:
 def _rejected_row(batch: _Batch, item: Rejected) -> RejectedRow:
     number = batch.numbers[item.at]
     for known in batch.known.get(item.at, ()):
-        # Of a cell that we could not read, we know better than ingest what is wrong with it.
+        # We know better than ingest what is wrong with a cell that we could not read.
         if known.field in ("", item.field):
             return RejectedRow(number, known.field, known.reason.value, known.detail)
     return RejectedRow(number, item.field, item.reason, item.detail)

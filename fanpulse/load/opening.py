@@ -1,4 +1,4 @@
-"""What a file is (judged by its content), and a reader of its rows."""
+"""What a file is, by its content, and a reader of its rows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import select
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -34,7 +34,7 @@ class OpeningError(ValueError):
 
 
 class StoppedError(Exception):
-    """Reading was given up because a stop was asked for."""
+    """Reading ended because a stop was asked for."""
 
 
 class Reader(Protocol):
@@ -47,17 +47,17 @@ class Reader(Protocol):
 
 
 class Waiting(Protocol):
-    """What is asked and told while an input without an end, such as a pipe, has nothing to give."""
+    """Called while an input without an end, such as a pipe, has nothing to read."""
 
     def idle(self) -> None:
-        """Nothing has come for a moment. Raises StoppedError if reading shall end."""
+        """Nothing has come for a moment. Raises StoppedError to end reading."""
 
 
 class OpenFile:
-    """An open file: ``reader`` gives its rows. To be closed, or used as ``with``."""
+    """An open file: ``reader`` has its rows. Close it, or use it as ``with``."""
 
     def __init__(self, path: str, waiting: Waiting, place: tuple[int, int] | None = None) -> None:
-        """Open a path, or `-`; ``place`` is (end, lines) of the last row that is not wanted any more.
+        """Open a path, or `-`; ``place`` is (end, lines) of the last row to skip.
 
         Raises OpeningError, DelimitedError and DamagedFileError, and StoppedError out of ``waiting``.
         """
@@ -69,7 +69,8 @@ class OpenFile:
             mode = os.fstat(self._raw.fileno())
             self.size: int | None = mode.st_size if stat.S_ISREG(mode.st_mode) else None
             source: io.RawIOBase = self._raw if self.size is not None else _Patient(self._raw, waiting)
-            self.compression, self._stream, self._progress = unpacked(source)
+            self.compression, self._stream = unpacked(source)
+            self._progress: Callable[[], tuple[int, int | None]] = self._bytes_read
             self._stack.callback(self._stream.close)
             self.format: Format = detect_format(self._stream.peek(1), self.name)
             self.reader: Reader = self._open_reader(place)
@@ -78,11 +79,8 @@ class OpenFile:
             raise
 
     def progress(self) -> tuple[int, int | None]:
-        """How far reading is: so much of so much (None: not known), of the file as it lies on the disk or,
-        where that cannot be told, of what is in it."""
-        if self._progress:
-            return self._progress()
-        return (self._raw.tell() if self.size is not None else 0), self.size
+        """How far reading is, of how much (None: not known): bytes of the file on disk; rows of Parquet."""
+        return self._progress()
 
     def close(self) -> None:
         """Close what was opened."""
@@ -95,6 +93,9 @@ class OpenFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _bytes_read(self) -> tuple[int, int | None]:
+        return (self._raw.tell() if self.size is not None else 0), self.size
 
     def _open_reader(self, place: tuple[int, int] | None) -> Reader:
         if self.format == "parquet":
@@ -110,7 +111,7 @@ class OpenFile:
         return table
 
     def _move_to(self, here: int, there: int) -> None:
-        """Pass over what was loaded before; packed data has to be unpacked for that."""
+        """Skip what was loaded before; compressed data has to be decompressed for that."""
         while here < there:
             data = self._stream.read(min(_SKIP_BYTES, there - here))
             if not data:
@@ -124,7 +125,7 @@ class OpenFile:
             raise OpeningError("is Parquet, which needs pyarrow: pip install 'fanpulse[audit]'") from None
         seekable: BinaryIO = self._raw
         if self.size is None or self.compression:
-            # Parquet is read from its end, so a pipe or a packed file has to lie on the disk first.
+            # Parquet is read from its end, so a pipe or a compressed file has to be on the disk first.
             seekable = cast(BinaryIO, self._stack.enter_context(tempfile.TemporaryFile()))  # noqa: SIM115
             shutil.copyfileobj(self._stream, seekable, _SKIP_BYTES)
         seekable.seek(0)
@@ -138,7 +139,7 @@ class OpenFile:
 
 
 class _Counted:
-    """Parquet rows, with the number of the last one given."""
+    """Parquet rows, with the number of the last one read."""
 
     def __init__(self, inner: Reader) -> None:
         self._inner = inner
@@ -155,7 +156,7 @@ class _Counted:
 
 
 class _Patient(io.RawIOBase):
-    """A pipe or terminal that can be stopped while it has nothing to give."""
+    """A pipe or terminal; reading it can be stopped while it has nothing to read."""
 
     def __init__(self, raw: io.FileIO, waiting: Waiting) -> None:
         self._raw = raw
@@ -171,9 +172,9 @@ class _Patient(io.RawIOBase):
 
 
 def detect_format(head: bytes, name: str) -> Format:
-    """The format of unpacked content by its first bytes; the name helps only where those say nothing.
+    """The format of decompressed content by its first bytes; the name counts only where those say nothing.
 
-    Raises OpeningError for formats that are recognised and not read.
+    Raises OpeningError for formats that are recognised but not supported.
     """
     if head.startswith(b"PAR1"):
         return "parquet"

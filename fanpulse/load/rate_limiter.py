@@ -14,7 +14,7 @@ _SPEED = re.compile(r"(\d+(?:\.\d+)?)x", re.ASCII)
 
 
 class SpeedError(ValueError):
-    """The text is no speed. The message is one line."""
+    """The text is not a speed. The message is one line."""
 
 
 def parse_speed(text: str) -> float | None:

@@ -1,4 +1,4 @@
-"""One `fanpulse load` command: its files one after the other, each from where it was left off."""
+"""One `fanpulse load` command: its files one after the other, each from where an earlier run stopped."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Options:
 
 @dataclass
 class FileReport:
-    """What became of a file. ``resumed``: where an earlier, interrupted run had left off."""
+    """The result for one file. ``resumed``: where an earlier, interrupted run had stopped."""
 
     path: str
     name: str
@@ -61,7 +61,7 @@ class Display(Protocol):
         """A file is open."""
 
     def progress(self, report: FileReport, done: int, total: int | None) -> None:
-        """More of it has been answered; reading it is so far of so much (None: not known)."""
+        """More of it has been answered; ``done`` of ``total`` has been read (None: not known)."""
 
     def rejected(self, report: FileReport, rows: Sequence[RejectedRow]) -> None:
         """These rows were rejected, in order of the file."""
@@ -101,14 +101,14 @@ class Session:
         return self._loader is not None and self._loader.failed
 
     def idle(self) -> None:
-        """An input without an end has nothing to give: passed on to the loader. Raises StoppedError."""
+        """An input without an end has nothing to read: passed on to the loader. Raises StoppedError."""
         if self._loader is not None:
             self._loader.idle()
         elif self._stop():
             raise StoppedError
 
     def check(self) -> None:
-        """Hold the options against each file, before anything is sent. Raises FileError."""
+        """Check the options against each file, before anything is sent. Raises FileError."""
         for path in self._paths:
             if is_regular(path) or not (path == STANDARD_INPUT or Path(path).exists()):
                 with self._open(path, None) as file:
@@ -243,7 +243,7 @@ class Session:
 
 
 class _Record:
-    """Listens to a loader: errors first, then now and then the checkpoint, so that none is lost."""
+    """Keeps what a loader settles: errors first, then from time to time the checkpoint."""
 
     def __init__(
         self, session: Session, file: OpenFile, report: FileReport, kept: CheckpointFile | None

@@ -1,9 +1,9 @@
-"""A rehearsal of the day that the product is for: a seeded scenario, and the player that sends it.
+"""The demo: a seeded scenario of a live broadcast, and the code that plays it to a stack and audits it.
 
-``scenario`` puts the day together from ``matrix`` (who and what), ``audience`` (who acts), ``content``
-(what is published), ``ceremony``, ``viral``, ``engagement`` and ``readings`` (what happens) and ``noise``
-(what goes wrong on the way). All of these are pure and deterministic: see ``draw``. ``pacing`` and
-``sent_counts``
-are the pure half of the ``player``, which is an edge, and so are ``demo_run`` (play, show, audit), ``fresh``
-and ``demo`` (the whole demo). ``verdict`` and ``closing`` say what came of it.
+``scenario`` builds the day from ``organisation`` (accounts and hashtags), ``audience`` (who acts),
+``content`` (posts), ``ceremony``, ``viral``, ``engagement`` and ``readings`` (what happens) and ``noise``
+(late, repeated and malformed events). All of these are pure and deterministic: see ``draw``. ``pacing`` and
+``sent_counts`` are the pure part of the ``player``. ``verdict`` compares the result with the scenario, and
+``closing`` prints it. Edges: ``player`` (HTTP), ``run`` (play, show, audit), ``fresh`` (broker and topics)
+and ``demo`` (the whole demo, with ``demo_settings``).
 """

@@ -1,4 +1,4 @@
-"""Who acts: a population in which few do much and most do little, and how it spells hashtags."""
+"""The actors: a population in which a few do much and most do little, and how they spell hashtags."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from fanpulse.simulate.organisation import (
 )
 
 POPULATION = 42_000
-#: Zipf's law, flattened at its head: nobody clicks a thousand times in two hours.
+#: Flattens the head of Zipf's law: nobody clicks a thousand times in two hours.
 _HEAD = 40
-_NO_COUNTRY = 0.06  # share of the actors whose country the platform does not tell
+_NO_COUNTRY = 0.06  # share of the actors whose country is unknown
 _VERIFIED = 0.0015
 
 Actor = dict[str, Any]
 
 
 class Audience:
-    """The actors of one seed; an actor keeps id and country throughout."""
+    """The actors of one seed. An actor's id and country never change."""
 
     def __init__(self, seed: int) -> None:
         draw = Draw(seed, 1)
@@ -35,11 +35,11 @@ class Audience:
         self._own_hashtags = Weighted(AUDIENCE_HASHTAGS)
 
     def actor(self, draw: Draw) -> Actor:
-        """Someone, the busy ones more often."""
+        """An actor; busy ones are more likely."""
         return self._actors.pick(draw)
 
     def own_hashtags(self, draw: Draw, concept: str, actor: Actor) -> list[str]:
-        """The hashtags that someone writes: the post's, in some spelling, and perhaps another."""
+        """The hashtags that an actor writes: the post's, in some spelling, and perhaps another one."""
         tags = [spell(draw, concept, 0.8 if actor.get("country") in CHINESE_READERS else 0.22)]
         if draw.chance(0.35):
             tags.append(self._own_hashtags.pick(draw))
@@ -47,7 +47,7 @@ class Audience:
 
 
 def vip_actor(vip: Vip) -> Actor:
-    """The actor of a VIP as the platform names it: it marks only those whom it has verified itself."""
+    """The actor of a VIP as its platform sends it. The platform marks only actors that it has verified."""
     actor: Actor = {"id": vip.id, "country": vip.country, "name": vip.name}
     return actor if vip.listed else {**actor, "verified": True}
 
@@ -58,7 +58,7 @@ def vip_setting() -> list[str]:
 
 
 def spell(draw: Draw, concept: str, chinese: float = 0.3) -> str:
-    """A concept's hashtag as people write it: in one of its languages, with #, ＃ or nothing, in any case."""
+    """A concept's hashtag as people write it: in either language, with #, ＃ or no sign, in any case."""
     members = ALIASES[concept]
     name = draw.pick(members) if draw.chance(chinese) else concept
     sign = draw.random()

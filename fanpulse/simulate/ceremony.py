@@ -1,4 +1,4 @@
-"""The Fuxi Grand Ceremony: an hour of preheat, forty minutes live with three moments, twenty after."""
+"""The Fuxi Grand Ceremony: an hour of preheat, forty live minutes with three moments, then twenty more."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from fanpulse.simulate.organisation import (
     START_MS,
 )
 
-#: Minute of each phase's beginning.
+#: The minute in which each phase begins.
 PHASES: dict[str, int] = {"scheduled": 0, "preheat": 1, "started": 60, "ended": 100}
 
-#: Steady interactions a minute. They grow slowly enough (at most 2.4 times in a quarter of an hour) that
-#: no minute is far above the median of the half hour before it, be it at first or as the stream starts.
+#: Steady interactions per minute. They grow slowly (at most 2.4 times in a quarter of an hour), so that no
+#: minute is far above the median of the half hour before it, even when the stream starts.
 STEADY: tuple[tuple[int, float], ...] = (
     (0, 24), (15, 40), (30, 85), (45, 185), (60, 395), (75, 620), (90, 650), (99, 660), (102, 330),
     (108, 170), (120, 70),
@@ -29,24 +29,24 @@ STEADY: tuple[tuple[int, float], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What everybody reacts to at once: so many interactions in that minute, besides the steady ones."""
+    """A moment that everybody reacts to: ``extra`` interactions in its minute, on top of the steady ones."""
 
     name: str
     minute: int
     extra: int
 
 
-#: Each stays within its minute; the one after it is busy too, but by far less than three times the median.
+#: Each stays within its minute. The next minute is busy too, but far below three times the median.
 MOMENTS: tuple[Moment, ...] = (
     Moment("the drums", 71, 1_700),  # 09:41
     Moment("the ritual dance", 84, 2_400),  # 09:54
     Moment("the finale", 97, 3_300),  # 10:07
 )
-_ECHO = 0.10  # share of a moment's extra interactions that come in the minute after it
+_ECHO = 0.10  # further interactions in the next minute, as a share of a moment's extra ones
 
 
 def phases(stream: Post) -> list[Draft]:
-    """The broadcast's own events, told by the account that hosts it."""
+    """The broadcast's phases, sent by the account that hosts it."""
     drafts: list[Draft] = []
     for phase, minute in PHASES.items():
         payload: Payload = {
@@ -64,14 +64,14 @@ def phases(stream: Post) -> list[Draft]:
 
 
 def expected_per_minute(minute: int) -> float:
-    """Interactions with the broadcast in a minute, as the scenario has it."""
+    """Interactions with the broadcast that the scenario expects in a minute."""
     extra = sum(each.extra for each in MOMENTS if each.minute == minute)
     echo = sum(each.extra * _ECHO for each in MOMENTS if each.minute == minute - 1)
     return interpolate(STEADY, minute + 0.5) + extra + echo
 
 
 def applause(crowd: Crowd, streams: Sequence[Post], minutes: int) -> list[Draft]:
-    """Interactions with the live streams, minute by minute; a moment's come in the middle of its minute."""
+    """Interactions with the live streams, by minute. Those of a moment come in the middle of its minute."""
     draw, drafts = crowd.draw, []
     extra = {each.minute: each.extra for each in MOMENTS}
     for minute in range(minutes):

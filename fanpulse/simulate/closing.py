@@ -1,4 +1,4 @@
-"""What a demo prints at its end. Pure: rich text from figures."""
+"""What a demo prints at its beginning and end. Pure: rich text from figures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fanpulse.simulate.verdict import Outcome
 
 
 def closing(outcome: Outcome) -> RenderableType:
-    """The figures, and the verdict with the reasons if it is not good."""
+    """The figures, and the verdict; with the problems, if it is not good."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="dim")
     table.add_column(justify="right", style="bold")
@@ -24,7 +24,7 @@ def closing(outcome: Outcome) -> RenderableType:
         ("sent", outcome.sent, "events, through HTTP ingest"),
         ("accepted", outcome.accepted, ""),
         ("rejected", sum(outcome.rejected.values()), reasons),
-        ("duplicates", outcome.duplicates, "accepted, and left out of every count"),
+        ("duplicates", outcome.duplicates, "accepted, but not counted again"),
         ("counted", outcome.counted, "distinct events"),
         ("milestones", outcome.milestones, ""),
         ("spikes", outcome.spikes, ", ".join(outcome.moments)),
@@ -32,15 +32,16 @@ def closing(outcome: Outcome) -> RenderableType:
     for name, count, note in rows:
         table.add_row(name, f"{count:,}", note)
     if outcome.retries:
-        note = f"requests sent again after a lost answer; {outcome.resent:,} events are in the log twice"
+        note = f"requests without an answer, sent again; {outcome.resent:,} events are in the log twice"
         table.add_row("retries", f"{outcome.retries:,}", note)
     table.add_row("seconds", f"{outcome.seconds:.1f}", "")
     return Group("", Padding(table, (0, 0, 0, 2)), "", *_verdict(outcome), "")
 
 
 def opening(seed: int, speed: float, minutes: int) -> RenderableType:
-    """What is going to be seen."""
-    pace = f"{minutes} minutes of 22 June 2026 in {_seconds(minutes, speed)}" if speed else "at full speed"
+    """The first line: what the demo plays, and how fast."""
+    span = f"{minutes} minutes of 22 June 2026"
+    pace = f"{span} in {_seconds(minutes, speed)}" if speed else f"{span} at full speed"
     return Text.assemble(
         ("fanpulse demo", "bold"), (f"  the Fuxi Grand Ceremony, {pace}; seed {seed}", "dim")
     )
@@ -56,7 +57,7 @@ def _verdict(outcome: Outcome) -> list[Text]:
         line = Text.assemble(
             ("  VERDICT ", "bold"),
             (outcome.verdict, "bold green"),
-            ("  every figure was counted again from the log, and is the one published", "dim"),
+            ("  a recount of the log gives every published figure", "dim"),
         )
         return [line, *(Text(f"  - {note}", "dim") for note in outcome.notes)]
     head = Text.assemble(("  VERDICT ", "bold"), ("NOT GOOD", "bold red"), f"  the audit: {outcome.verdict}")
@@ -64,7 +65,7 @@ def _verdict(outcome: Outcome) -> list[Text]:
 
 
 def addresses(status: Mapping[str, Any], absent: Mapping[str, str]) -> RenderableType:
-    """Where to look while the stack stays up; ``absent`` tells how to get what is not installed."""
+    """The addresses while the stack stays up. ``absent`` says how to get what is not installed."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
@@ -76,8 +77,8 @@ def addresses(status: Mapping[str, Any], absent: Mapping[str, str]) -> Renderabl
             table.add_row("", entry["metrics"])
     for name in ("prometheus", "grafana"):
         entry = status[name]
-        table.add_row(name, entry["url"] if entry else Text(absent.get(name, "does not run"), "dim"))
+        table.add_row(name, entry["url"] if entry else Text(absent.get(name, "not running"), "dim"))
     table.add_row("kafka", status["kafka"]["bootstrap"])
     table.add_row("board", "fanpulse watch --namespace demo")
-    head = Text("  The stack stays up; Ctrl-C ends it.", "bold")
+    head = Text("  The stack stays up until you press Ctrl-C.", "bold")
     return Group(head, "", Padding(table, (0, 0, 0, 2)), "")

@@ -1,4 +1,4 @@
-"""What the accounts publish: the live streams, the Linxia apricot, and the posts of an ordinary day."""
+"""The posts of the accounts: the live streams, the Linxia apricot, and those of an ordinary day."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from fanpulse.simulate.organisation import (
     Account,
 )
 
-#: What an event says besides its id and time, and when it happens.
+#: An event without its id and time, and with the time at which it happens.
 Payload = dict[str, Any]
 Draft = tuple[int, Payload]
 
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """A post. ``pull`` is how many interactions it gets by itself, in the scenario's two hours."""
+    """A post. ``pull`` is the number of interactions that it gets by itself in the scenario's two hours."""
 
     id: str
     account: Account
@@ -39,12 +39,12 @@ class Post:
     pull: int = 0
 
     def reference(self) -> Payload:
-        """What an event says of the post that it concerns."""
+        """The fields by which an event refers to the post."""
         return {"platform": self.account.platform, "account": self.account.handle, "post_id": self.id}
 
 
 def live_streams() -> list[Post]:
-    """The ceremony's streams, on Twitter and on Facebook: their pages open with the preheat."""
+    """The ceremony's streams on Twitter and Facebook. Their pages open with the preheat."""
     return [
         Post("fuxi-live-tw", BY_HANDLE["twitter", "GansuTravel"], START_MS + 2_000, "live", "en",
              ("FuxiCeremony",), FUXI, BROADCAST_ID),
@@ -54,7 +54,7 @@ def live_streams() -> list[Post]:
 
 
 def apricot_posts() -> list[Post]:
-    """Two pictures of the apricot blossom of Linxia, which nobody expected to travel this far."""
+    """Two pictures of the apricot blossom of Linxia, which go viral unexpectedly."""
     return [
         Post("apricot-ig", BY_HANDLE["instagram", "visitgansu"], START_MS + 22 * MINUTE_MS, "graphic", "en",
              ("LinxiaApricot", "ColorfulGansu"), APRICOT),
@@ -75,7 +75,7 @@ _FORMATS = ("graphic", "link", "video", "graphic", "video")
 
 
 def daily_posts(seed: int) -> list[Post]:
-    """Eight or so posts of each account, spread over the two hours; one in four is in Chinese."""
+    """About eight posts per account, spread over the two hours; one in four is in Chinese."""
     draw = Draw(seed, 2)
     posts: list[Post] = []
     for index, account in enumerate(ACCOUNTS):
@@ -100,7 +100,7 @@ def daily_posts(seed: int) -> list[Post]:
 
 
 def publish(draw: Draw, post: Post) -> Draft:
-    """The event that tells of a post, its hashtags in the post's language or the other one."""
+    """The event of a post. Most of its hashtags are in the post's language, some in the other one."""
     payload: Payload = {
         "kind": "post",
         **post.reference(),

@@ -1,4 +1,4 @@
-"""The demo from its first line to its last: a fresh stream, a stack, the rehearsal, the report."""
+"""The whole demo: a fresh stream, a stack, one run of the scenario, the report."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from fanpulse.devstack.console_reporter import DownloadProgress, console_reporte
 from fanpulse.devstack.stack import Stack
 from fanpulse.devstack.state_paths import StatePaths
 from fanpulse.simulate.closing import addresses, closing, opening
-from fanpulse.simulate.fresh import fresh_broker, fresh_topics, only_demo
+from fanpulse.simulate.demo_settings import demo_settings
+from fanpulse.simulate.fresh import demo_lock, fresh_broker, fresh_topics
 from fanpulse.simulate.run import DemoRun
 from fanpulse.simulate.scenario import Scenario
-from fanpulse.simulate.setting import demo_settings
 from fanpulse.simulate.verdict import Outcome
 from services.runtime import logging as service_logging
 from services.runtime.settings import CONFIG_VARIABLE, PREFIX, Settings
@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line says. ``speed`` is event time by real time, 0 is as fast as it goes."""
+    """The options of the command. ``speed`` is event time by real time; 0 is as fast as possible."""
 
     once: bool
     report: Path | None
@@ -40,7 +40,7 @@ class Options:
 
 
 class Demo:
-    """One demo. Make it with the user's settings, before anything runs."""
+    """One demo. Make it from the user's settings, before anything runs."""
 
     def __init__(self, loaded: Settings, options: Options, console: Console) -> None:
         self._settings = demo_settings(loaded)
@@ -49,16 +49,16 @@ class Demo:
         self._console = console
         self._report_event = console_reporter(console)
         self._absent: dict[str, str] = {}
-        self._running = False
+        self._board_shown = False
 
     async def run(self) -> bool:
-        """Run it; whether the verdict is good. With ``once`` it ends by itself, else when it is cancelled.
+        """Run the demo; returns whether the verdict is good. Without ``once`` it runs until cancelled.
 
         Nothing is left running, however it ends. Raises BusyError, StackError, PlayError, SettingsError and
         BrokerUnavailableError.
         """
         options = self._options
-        with only_demo(self._state_paths):
+        with demo_lock(self._state_paths):
             self._console.print(opening(options.seed, options.speed, options.minutes), soft_wrap=True)
             scenario = Scenario(options.seed, options.minutes)
             writing = asyncio.create_task(asyncio.to_thread(lambda: scenario.items))
@@ -66,7 +66,7 @@ class Demo:
             stack = Stack(
                 self._settings,
                 extra_env={CONFIG_VARIABLE: str(self._empty_config())},
-                on_event=self._tell,
+                on_event=self._on_event,
                 progress=DownloadProgress(self._console),
             )
             async with stack:
@@ -86,43 +86,43 @@ class Demo:
 
     async def _play(self, stack: Stack, scenario: Scenario) -> Outcome:
         demo_run = DemoRun(stack.settings, stack.ingest_url, scenario, self._options.speed, self._console)
-        self._running = self._console.is_terminal
+        self._board_shown = self._console.is_terminal
         try:
             return await demo_run.run(stack.wait())
         finally:
-            self._running = False
+            self._board_shown = False
 
     def _report(self, outcome: Outcome) -> None:
         self._console.print(closing(outcome), highlight=False, soft_wrap=not self._console.is_terminal)
         if self._options.report is not None:
             self._options.report.write_text(json.dumps(outcome.as_json(), indent=2) + "\n")
 
-    def _tell(self, event: StackEvent) -> None:
-        """Stack events are lines of their own, except while the board has the screen and shows them."""
+    def _on_event(self, event: StackEvent) -> None:
+        """Print a stack event as a line, except while the board has the screen."""
         log.info("stack_event", event_type=event.event_type, service=event.service, text=event.text)
         if event.event_type is EventType.ABSENT:
             self._absent[event.service] = event.text
-        elif not self._running:
+        elif not self._board_shown:
             self._report_event(event)
 
     def _empty_config(self) -> Path:
-        """A settings file without settings: the user's own is not for the services of a demo."""
+        """A settings file without settings, so that the services of a demo do not read the user's."""
         path = self._state_paths.state_dir / "stack" / f"{self._state_paths.name}.toml"
-        path.write_text("# The demo's services get their settings from the command that runs them.\n")
+        path.write_text("# The demo's services get their settings from the command that starts them.\n")
         return path
 
 
-def forget_user_variables() -> None:
-    """Take the user's settings out of this process's environment, once they are read.
+def clear_user_environment() -> None:
+    """Remove the user's settings from this process's environment, once they are read.
 
-    What the demo leaves unset, such as a webhook, would else come to its services from there.
+    The demo's services would otherwise inherit what the demo leaves unset, such as a webhook.
     """
     for name in [name for name in os.environ if name.startswith(PREFIX)]:
         del os.environ[name]
 
 
 def log_to_file(settings: Settings) -> None:
-    """This process's log goes to a file: the terminal is the board's."""
+    """Send this process's log to a file, since the board owns the terminal."""
     service_logging.configure("info", "json")
     path = StatePaths.of(demo_settings(settings)).log("demo")
     path.parent.mkdir(parents=True, exist_ok=True)

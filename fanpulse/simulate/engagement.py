@@ -1,4 +1,4 @@
-"""What people do with posts: long tails, the wakes of VIPs, mentions, reads, and second thoughts."""
+"""What people do with posts: long tails, reactions to VIPs, mentions, reads and withdrawals."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from fanpulse.simulate.content import Draft, Payload, Post
 from fanpulse.simulate.draw import Draw, Weighted
 from fanpulse.simulate.organisation import ACCOUNTS, ALIASES, END_MS, MINUTE_MS, START_MS, VIPS
 
-#: What is done on each platform, and how often.
+#: The actions on each platform, with their weights.
 ACTIONS: dict[str, Weighted[str]] = {
     "twitter": Weighted([("like", 64), ("repost", 17), ("comment", 13), ("quote", 5)]),
     "facebook": Weighted([("like", 61), ("comment", 22), ("share", 16)]),
     "instagram": Weighted([("like", 79), ("comment", 15), ("share", 6)]),
 }
-#: Actions that bring a post before new eyes.
+#: Actions that show a post to new people.
 SPREADING = frozenset({"repost", "quote", "share"})
-#: Second thoughts: action -> what takes it back, and how often it is.
+#: Action -> its withdrawal, and the share of actions that are withdrawn.
 _REGRETS = {"like": ("unlike", 0.025), "repost": ("unrepost", 0.02), "comment": ("delete_comment", 0.03)}
-_WRITES_HASHTAGS = 0.22  # share of the interactions that come with hashtags of their own
-_TAIL_MS = 6 * MINUTE_MS  # half of what a post gets, it gets within this time
-_WAKE_MS = 100_000  # the same for what follows a VIP's repost
+_WRITES_HASHTAGS = 0.22  # share of the interactions that have hashtags of their own
+_TAIL_MS = 6 * MINUTE_MS  # a post gets half of its interactions within this time
+_WAKE_MS = 100_000  # the same for the reactions to a VIP's repost
 
 
 @dataclass(frozen=True)
 class Crowd:
-    """The audience, and the chance by which it acts."""
+    """The audience, and the random stream by which it acts."""
 
     audience: Audience
     draw: Draw
 
     def interaction(self, post: Post, action: str, actor: Actor | None = None) -> Payload:
-        """Someone (or ``actor``) does ``action`` with a post."""
+        """``actor``, or a random one, does ``action`` with a post."""
         who = actor or self.audience.actor(self.draw)
         payload: Payload = {"kind": "interaction", **post.reference(), "action": action}
         if post.broadcast_id:
@@ -45,12 +45,12 @@ class Crowd:
         return payload
 
     def reaction(self, post: Post) -> Payload:
-        """Someone does with a post what people do on its platform."""
+        """A random actor does with a post what people do on its platform."""
         return self.interaction(post, ACTIONS[post.account.platform].pick(self.draw))
 
 
 def long_tail(crowd: Crowd, posts: Iterable[Post]) -> list[Draft]:
-    """What each post gets by itself; what would come after the scenario's end is left out."""
+    """The interactions that each post gets by itself, up to the scenario's end."""
     drafts = []
     for post in posts:
         for _ in range(post.pull):
@@ -61,7 +61,7 @@ def long_tail(crowd: Crowd, posts: Iterable[Post]) -> list[Draft]:
 
 
 def vip_wakes(crowd: Crowd, posts: Sequence[Post]) -> list[Draft]:
-    """Each VIP reposts, shares or comments on three posts of its platform, and its followers come after."""
+    """Each VIP reposts, shares or comments on three posts of its platform, and its followers react."""
     draw, drafts = crowd.draw, []
     for vip in VIPS:
         action = {"twitter": "repost", "facebook": "share", "instagram": "comment"}[vip.platform]
@@ -76,13 +76,13 @@ def vip_wakes(crowd: Crowd, posts: Sequence[Post]) -> list[Draft]:
 
 
 def _spread(draw: Draw, posts: Sequence[Post], count: int) -> list[Post]:
-    """One post of each of ``count`` equal stretches of the day."""
+    """One post from each of ``count`` equal parts of the day."""
     bounds = [len(posts) * part // count for part in range(count + 1)]
     return [draw.pick(posts[low:high]) for low, high in pairwise(bounds)]
 
 
 def mentions(crowd: Crowd, count: int = 1_800) -> list[Draft]:
-    """People name an account, with @, and hashtags of their own; no post of ours is concerned."""
+    """People mention an account with @, with hashtags of their own; these refer to none of our posts."""
     draw, drafts = crowd.draw, []
     account = Weighted((each, each.pull) for each in ACCOUNTS)
     concepts = sorted(ALIASES)
@@ -103,7 +103,7 @@ def mentions(crowd: Crowd, count: int = 1_800) -> list[Draft]:
 
 
 def reads(draw: Draw, posts: Iterable[Post]) -> list[Draft]:
-    """How often a post was read in the last minute, as a poller finds out: one event with a quantity."""
+    """Reads of each post per minute, as a poller finds them: one event with a quantity."""
     drafts = []
     for post in posts:
         weight = 60 * post.pull if post.pull else 30_000
@@ -119,7 +119,7 @@ def reads(draw: Draw, posts: Iterable[Post]) -> list[Draft]:
 
 
 def second_thoughts(draw: Draw, drafts: Iterable[Draft]) -> list[Draft]:
-    """Withdrawals: someone takes a like, repost or comment of ``drafts`` back, soon or late."""
+    """Withdrawals of likes, reposts and comments among ``drafts``, sooner or later after them."""
     withdrawals = []
     for at_ms, payload in drafts:
         undo, probability = _REGRETS.get(payload["action"], ("", 0.0))

@@ -1,4 +1,4 @@
-"""Makes the demo's stream a new one, and sees to it that there is one demo at a time."""
+"""Gives the demo an empty stream, and ensures that one demo runs at a time."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from services.runtime.kafka import BrokerUnavailableError, client_options
 from services.runtime.settings import Settings
 
 _GONE_SECONDS = 30.0
-#: A member that was killed is one until its session is over: 6 seconds, and the broker takes its time.
+#: A killed member stays in its group until its session is over: 6 seconds, and some more for the broker.
 _SESSION_SECONDS = 9.0
 
 
 class BusyError(RuntimeError):
-    """Another demo runs. The message says where, and what to do."""
+    """Another demo is running. The message says where, and what to do."""
 
 
 @contextmanager
-def only_demo(state_paths: StatePaths) -> Iterator[None]:
-    """Held while a demo runs; raises BusyError if another one of this state folder does."""
-    lock = FileLock(state_paths.state_dir / "stack" / f"{state_paths.name}.rehearsal.lock")
+def demo_lock(state_paths: StatePaths) -> Iterator[None]:
+    """Hold the lock of the state folder's demo; raises BusyError if another demo holds it."""
+    lock = FileLock(state_paths.state_dir / "stack" / f"{state_paths.name}.demo.lock")
     try:
         lock.acquire()
     except LockedError:
         pid = state.supervisor_pid(state_paths)
         where = f" (process {pid})" if pid else ""
         raise BusyError(
-            f"a demo runs already{where}; wait for its end, stop it with Ctrl-C there, "
-            "or give this one a state folder of its own with FANPULSE_STATE_DIR"
+            f"a demo is already running{where}; wait for its end, stop it with Ctrl-C there, "
+            "or set FANPULSE_STATE_DIR to give this one its own state folder"
         ) from None
     try:
         yield
@@ -48,18 +48,18 @@ def only_demo(state_paths: StatePaths) -> Iterator[None]:
 
 
 async def fresh_broker(state_paths: StatePaths) -> None:
-    """Forget what the embedded broker of an earlier demo holds. Waits while its processes still end.
+    """Delete the data of an earlier demo's embedded broker, once its processes have ended.
 
     Raises BusyError if something else runs in the demo's namespace.
     """
-    async with _nothing_runs(state_paths):
+    async with _no_stack_runs(state_paths):
         if state_paths.kafka.exists():
             await asyncio.to_thread(shutil.rmtree, state_paths.kafka)
 
 
 @asynccontextmanager
-async def _nothing_runs(state_paths: StatePaths) -> AsyncIterator[None]:
-    """Held while no stack of the namespace runs; raises BusyError if one does."""
+async def _no_stack_runs(state_paths: StatePaths) -> AsyncIterator[None]:
+    """Keep any stack of the namespace from starting; raises BusyError if one runs."""
     if state.is_up(state_paths):
         raise BusyError(
             f"a stack runs in the namespace {state_paths.name}; stop it with `fanpulse down` first"
@@ -78,12 +78,12 @@ async def _nothing_runs(state_paths: StatePaths) -> AsyncIterator[None]:
 async def fresh_topics(settings: Settings) -> None:
     """Delete the consumer groups and topics of the namespace on an existing broker.
 
-    Waits while the processes of an earlier demo still end, and until the broker has noticed that they have.
-    Raises BusyError if someone else reads with one of the groups, and BrokerUnavailableError.
+    Waits until the processes of an earlier demo have ended and the broker has noticed it. Raises BusyError if
+    another process reads with one of the groups, and BrokerUnavailableError.
     """
     admin = AIOKafkaAdminClient(**client_options(settings.kafka))
     try:
-        async with _nothing_runs(StatePaths.of(settings)):
+        async with _no_stack_runs(StatePaths.of(settings)):
             await admin.start()
             await _delete_groups(admin, qualified(settings.namespace, "fanpulse-"))
             await _delete_topics(admin, [qualified(settings.namespace, topic.name) for topic in TOPICS])
@@ -94,13 +94,13 @@ async def fresh_topics(settings: Settings) -> None:
 
 
 async def _delete_groups(admin: AIOKafkaAdminClient, prefix: str) -> None:
-    """Delete our groups of the namespace: for a new topic, offsets of the old one would mislead."""
+    """Delete our groups of the namespace: offsets of the old topics are wrong for the new ones."""
     deadline = asyncio.get_running_loop().time() + _SESSION_SECONDS
     for group in sorted(name for name, *_ in await admin.list_consumer_groups() if name.startswith(prefix)):
         while not await _delete_group(admin, group):
             if asyncio.get_running_loop().time() > deadline:
                 raise BusyError(
-                    f"the consumer group {group} of this broker has members: another demo runs there; "
+                    f"the consumer group {group} of this broker has members, so another demo uses it; "
                     "wait for its end"
                 )
             await asyncio.sleep(0.5)

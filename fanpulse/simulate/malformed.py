@@ -1,4 +1,4 @@
-"""What clients send by mistake: ways to spoil an event, each with the reason that ingest must give for it."""
+"""Mistakes that clients make: ways to corrupt an event, each with the reason that ingest must give."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _without(field: str) -> Callable[[Event], bytes]:
 
 
 def _raw(old: bytes, new: bytes) -> Callable[[Event], bytes]:
-    """The event as sent, with its first ``old`` replaced: for what a JSON encoder would not write."""
+    """The encoded event with its first ``old`` replaced, for bytes that no JSON encoder writes."""
 
     def corrupt(event: Event) -> bytes:
         line = _encode(event)
@@ -41,7 +41,7 @@ def _nested(event: Event) -> bytes:
     return _encode(event)[:-1] + b',"context":' + b"[" * 300 + b"]" * 300 + b"}"
 
 
-#: The mistakes. Each spoils a good interaction with an actor, whose time is in milliseconds.
+#: The mistakes. Each corrupts a valid interaction that has an actor and a time in milliseconds.
 MISTAKES: tuple[tuple[Reason, Callable[[Event], bytes]], ...] = (
     (Reason.UNKNOWN_KIND, _with(kind="reaction")),
     (Reason.UNKNOWN_KIND, _with(kind="clock")),

@@ -1,4 +1,4 @@
-"""The Gansu matrix: the accounts, hashtags, campaigns and well-known followers of the scenario."""
+"""The Gansu matrix: the accounts, hashtags, campaigns and VIPs of the scenario."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NAMESPACE = "demo"
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An account. ``followers`` is the figure at the start, ``pull`` its share of what goes on."""
+    """An account. ``followers`` is the figure at the start, ``pull`` its relative activity."""
 
     platform: str
     handle: str
@@ -36,14 +36,14 @@ FUXI, APRICOT, HERITAGE = "fuxi-ceremony-2026", "linxia-apricot-2026", "heritage
 BROADCAST_ID = "fuxi-2026"
 BROADCAST_TITLE = "Fuxi Grand Ceremony, Tianshui 公祭伏羲大典"
 
-#: Language pairs: display name -> the hashtags that count as it (the setting ``hashtag_aliases``).
+#: Language pairs: display name -> the hashtags that count under it (the setting ``hashtag_aliases``).
 ALIASES: dict[str, tuple[str, ...]] = {
     "FuxiCeremony": ("伏羲大典",),
     "LinxiaApricot": ("临夏杏花",),
     "GansuHeritage": ("文化和自然遗产日",),
     "ColorfulGansu": ("多彩甘肃",),
 }
-#: Hashtags that the audience adds, which no alias group joins.
+#: Hashtags that the audience adds and that are in no alias group, with their weights.
 AUDIENCE_HASHTAGS: tuple[tuple[str, float], ...] = (
     ("#Tianshui", 14), ("#天水", 9), ("#SilkRoad", 12), ("#丝绸之路", 5), ("#Dunhuang", 9), ("#敦煌", 5),
     ("#Hanfu", 8), ("#汉服", 4), ("#Maijishan", 6), ("#麦积山石窟", 3), ("#Zhangye", 5), ("#张掖丹霞", 3),
@@ -54,14 +54,14 @@ AUDIENCE_HASHTAGS: tuple[tuple[str, float], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Vip:
-    """A well-known actor. ``listed``: by the setting ``ingest.vip_actors``; else the platform verified it."""
+    """A VIP. ``listed``: it is in the setting ``ingest.vip_actors``; otherwise its platform verified it."""
 
     platform: str
     id: str
     name: str
     country: str
     listed: bool
-    reach: int  # people who follow a repost, on average
+    reach: int  # average number of reactions to a repost
 
 
 VIPS: tuple[Vip, ...] = (
@@ -77,7 +77,7 @@ VIPS: tuple[Vip, ...] = (
     Vip("instagram", "17841422093385", "slow.trains", "DE", False, 150),
 )
 
-#: Where the audience of the overseas accounts is: ISO 3166-1 code and weight.
+#: Countries of the audience of the overseas accounts: ISO 3166-1 code and weight.
 COUNTRIES: tuple[tuple[str, float], ...] = (
     ("US", 150), ("ID", 72), ("PH", 61), ("MY", 60), ("IN", 58), ("PK", 47), ("TH", 44), ("GB", 43),
     ("VN", 37), ("SG", 33), ("JP", 31), ("DE", 27), ("FR", 26), ("KR", 25), ("CA", 25), ("AU", 24),
@@ -87,5 +87,5 @@ COUNTRIES: tuple[tuple[str, float], ...] = (
     ("NZ", 6), ("SE", 6), ("CO", 6), ("CH", 6), ("KG", 5), ("BE", 5), ("CL", 5), ("PT", 5), ("GR", 5),
     ("SN", 3), ("MN", 3),
 )  # fmt: skip
-#: Where people write the Chinese hashtag rather than the English one.
+#: Countries where people prefer the Chinese hashtag to the English one.
 CHINESE_READERS = frozenset({"CN", "HK", "TW", "SG", "MY"})

@@ -1,24 +1,25 @@
-"""Plays the scenario to ingest over HTTP, in time, and does not give up when ingest or its broker is away."""
+"""Plays the scenario to ingest over HTTP on schedule, and retries while ingest or its broker is down."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import random
 from collections import deque
 from collections.abc import Sequence
 
 import httpx
 import structlog
+from httpx_retries import RetryTransport
 
+from fanpulse.load.retries import PostRetry
 from fanpulse.simulate.noise import Item
 from fanpulse.simulate.pacing import Batch, batches
 from fanpulse.simulate.sent_counts import AnswerError, SentCounts
 
-#: Requests under way at a time. The oldest is waited for before another is sent, so that the order in the
-#: log is the scenario's but for a few seconds of event time.
+#: Requests in flight at a time. The oldest is awaited before another is sent, so that the order in the log
+#: differs from the scenario's by a few seconds of event time at most.
 WINDOW = 4
-#: Longest time that one request is tried again and again.
+#: How long one request is retried.
 PATIENCE_SECONDS = 120.0
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 1.0
@@ -30,32 +31,33 @@ log = structlog.get_logger(__name__)
 
 
 class PlayError(RuntimeError):
-    """Ingest answered what it must not, or did not answer for too long. One line for people."""
+    """Ingest gave a wrong answer, or none for too long. One line for people."""
 
 
 class Player:
-    """Sends items to ``POST /v1/events`` of ``url``. Use ``run`` once; the attributes tell where it stands.
+    """Sends items to ``POST /v1/events`` of ``url``. Call ``run`` once; the attributes show its progress.
 
-    ``speed`` is event time by real time, 0 is as fast as ingest takes it. A request without an answer, or
-    with one that says to try again, is sent again with the same event ids: what was stored in spite of it
-    is then a duplicate, and counts once.
+    ``speed`` is event time by real time; 0 is as fast as ingest accepts. A request without an answer, or with
+    an answer that asks for a retry, is sent again with the same event ids. If its events were stored the
+    first time, the second copies are duplicates and do not count.
     """
 
     def __init__(self, url: str, items: Sequence[Item], speed: float) -> None:
         self.sent_counts = SentCounts()
-        self.now_ms = items[0].send_at_ms if items else 0  # event time played so far
-        self.trouble: str | None = None  # why a request is being sent again, while it is
+        self.event_time_ms = items[0].send_at_ms if items else 0  # event time played so far
+        self.trouble: str | None = None  # why a request is being retried; None when none is
         self._url = url.rstrip("/") + "/v1/events"
         self._items = items
         self._speed = speed
         self._began = 0.0
 
     async def run(self) -> SentCounts:
-        """Play everything; returns when every request has its final answer. Raises PlayError."""
+        """Play all items and return when every request has its final answer. Raises PlayError."""
         limits = httpx.Limits(max_connections=WINDOW, max_keepalive_connections=WINDOW)
         under_way: deque[asyncio.Task[None]] = deque()
         self._began = asyncio.get_running_loop().time()
-        async with httpx.AsyncClient(timeout=_TIMEOUT, limits=limits, trust_env=False) as client:
+        transport = RetryTransport(httpx.AsyncHTTPTransport(limits=limits))
+        async with httpx.AsyncClient(timeout=_TIMEOUT, transport=transport, trust_env=False) as client:
             try:
                 for batch in batches(self._items, self._speed):
                     await self._until(batch.due_ms)
@@ -63,7 +65,7 @@ class Player:
                         await under_way.popleft()
                     before = under_way[-1] if under_way else None
                     under_way.append(asyncio.create_task(self._deliver(client, batch, before)))
-                    if batch.first:
+                    if batch.barrier:
                         while under_way:
                             await under_way.popleft()
                 while under_way:
@@ -75,46 +77,37 @@ class Player:
         return self.sent_counts
 
     async def _until(self, due_ms: int) -> None:
-        """Wait for the real time that belongs to an event time."""
+        """Wait for the real time that corresponds to an event time."""
         if self._speed and self._items:
             due = self._began + (due_ms - self._items[0].send_at_ms) / 1000 / self._speed
             await asyncio.sleep(max(0.0, due - asyncio.get_running_loop().time()))
-        self.now_ms = max(self.now_ms, due_ms)
+        self.event_time_ms = max(self.event_time_ms, due_ms)
 
     async def _deliver(
         self, client: httpx.AsyncClient, batch: Batch, before: asyncio.Task[None] | None
     ) -> None:
-        """Send a batch until it is answered for good, and tally the answer.
+        """Send a batch until it has its final answer, and count the answer.
 
-        It is sent again only after the one ``before`` it has been answered: after a failure the order is
-        kept, so that the present does not run ahead of events that have yet to come.
+        A retry waits until the batch ``before`` has its answer. That keeps the order after a failure, so that
+        stream time does not run ahead of events that are still to come.
         """
-        deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
-        pause = _FIRST_PAUSE_SECONDS
-        while True:
-            response, problem = await self._attempt(client, batch)
-            if response is not None and response.status_code not in _TRY_AGAIN:
-                break
-            if asyncio.get_running_loop().time() > deadline:
-                raise PlayError(f"ingest at {self._url} took nothing for {PATIENCE_SECONDS:.0f} s: {problem}")
-            self.trouble = problem
-            self.sent_counts.retries += 1
-            log.debug("request sent again", problem=problem, events=len(batch.items))
-            # S311: jitter, so that requests do not come back all at once.
-            await asyncio.sleep(max(pause * random.uniform(0.5, 1.0), _retry_after(response)))  # noqa: S311
-            if before is not None:
-                await asyncio.wait({before})
-            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+        response = await client.post(
+            self._url,
+            content=batch.body,
+            headers={"Content-Type": batch.content_type},
+            extensions={"retry": _Resend(self, before)},
+        )
         self.trouble = None
         self._record(batch, response)
 
-    async def _attempt(self, client: httpx.AsyncClient, batch: Batch) -> tuple[httpx.Response | None, str]:
-        headers = {"Content-Type": batch.content_type}
-        try:
-            response = await client.post(self._url, content=batch.body, headers=headers)
-        except httpx.TransportError as error:
-            return None, type(error).__name__
-        return response, f"status {response.status_code}"
+    async def wait(self, problem: str, seconds: float, before: asyncio.Task[None] | None) -> None:
+        """Wait before a request is sent again, and until the request ``before`` it is answered."""
+        self.trouble = problem
+        self.sent_counts.retries += 1
+        log.debug("request sent again", problem=problem)
+        await asyncio.sleep(seconds)
+        if before is not None:
+            await asyncio.wait({before})
 
     def _record(self, batch: Batch, response: httpx.Response) -> None:
         self.sent_counts.requests += 1
@@ -128,9 +121,26 @@ class Player:
             raise PlayError(f"ingest answered {response.status_code}, but {error}") from error
 
 
-def _retry_after(response: httpx.Response | None) -> float:
-    """Seconds that the answer asks to wait, at most the longest pause; 0 if it does not say."""
-    if response is None:
-        return 0.0
-    asked = response.headers.get("retry-after", "")
-    return min(float(asked), _LONGEST_PAUSE_SECONDS) if asked.isdigit() else 0.0
+class _Resend(PostRetry):
+    """The retries of one request."""
+
+    def __init__(self, player: Player, before: asyncio.Task[None] | None) -> None:
+        super().__init__(
+            first_seconds=_FIRST_PAUSE_SECONDS,
+            longest_seconds=_LONGEST_PAUSE_SECONDS,
+            longest_retry_after_seconds=_LONGEST_PAUSE_SECONDS,
+            statuses=_TRY_AGAIN,
+        )
+        self._player = player
+        self._before = before
+        self._deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+
+    async def asleep(self, response: httpx.Response | Exception) -> None:
+        """Wait before the next attempt. Raises PlayError when patience ends."""
+        if isinstance(response, httpx.Response):
+            problem = f"status {response.status_code}"
+        else:
+            problem = type(response).__name__
+        if asyncio.get_running_loop().time() > self._deadline:
+            raise PlayError(f"ingest took nothing for {PATIENCE_SECONDS:.0f} s: {problem}")
+        await self._player.wait(problem, self.delay(response), self._before)

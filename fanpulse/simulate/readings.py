@@ -1,4 +1,4 @@
-"""What pollers read off the platforms: followers, viewers and reads; and the follows behind the followers."""
+"""What pollers read from the platforms: followers, viewers and reads, and the follows behind them."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from fanpulse.simulate.content import Draft, Payload, Post
 from fanpulse.simulate.draw import Draw, interpolate
 from fanpulse.simulate.organisation import ACCOUNTS, BROADCAST_ID, MINUTE_MS, MINUTES, START_MS, Account
 
-#: New followers of the whole matrix a minute. In sum they pass 1,000,000 in the live phase.
+#: New followers of all accounts per minute. The accounts' followers pass 1,000,000 in the live phase.
 GROWTH: tuple[tuple[int, float], ...] = (
     (0, 12), (25, 30), (40, 90), (60, 110), (71, 150), (84, 190), (97, 260), (100, 160), (120, 60)
 )  # fmt: skip
 _UNFOLLOWS = 0.05
-#: A platform takes reads by machines off the stream: which post, when, and one in how many. From then on its
-#: figure is lower by as many.
+#: A platform removes reads by bots from the stream's figure: which post, when, and one in how many reads.
+#: The figure stays lower from then on.
 PURGED, PURGE_MS, PURGE_PART = ("facebook", "fuxi-live-fb"), START_MS + 89 * MINUTE_MS, 20
-#: Viewers of the broadcast at once, on all platforms.
+#: Concurrent viewers of the broadcast, on all platforms.
 VIEWERS: tuple[tuple[int, float], ...] = (
     (0, 300), (50, 9_000), (60, 48_000), (71, 126_000), (76, 121_000), (84, 171_000), (90, 158_000),
     (97, 214_000), (100, 190_000), (103, 31_000), (110, 4_000), (120, 800),
@@ -24,7 +24,7 @@ VIEWERS: tuple[tuple[int, float], ...] = (
 
 
 def follows(draw: Draw) -> list[Draft]:
-    """New followers, in pollers' portions of some at once, and unfollows."""
+    """New followers and unfollows. A poller reports several at once."""
     drafts = []
     pull = sum(account.pull for account in ACCOUNTS)
     for minute in range(MINUTES):
@@ -51,7 +51,7 @@ def _follow(account: Account, action: str, quantity: int) -> Payload:
 
 
 def followers(changes: Iterable[Draft]) -> list[Draft]:
-    """Each account's followers at the end of each minute: those at the start, and ``changes`` since."""
+    """Each account's followers at the end of each minute: the initial figure and all ``changes`` since."""
     steps: dict[tuple[str, str, int], int] = {}
     for at_ms, payload in changes:
         key = (payload["platform"], payload["account"], (at_ms - START_MS) // MINUTE_MS)
@@ -68,7 +68,7 @@ def followers(changes: Iterable[Draft]) -> list[Draft]:
 
 
 def viewers(draw: Draw, streams: Sequence[Post]) -> list[Draft]:
-    """Viewers of the broadcast, every twenty seconds; the host's page adds up the platforms."""
+    """Viewers of the broadcast, every twenty seconds. The host's page adds up the platforms."""
     drafts = []
     for at_ms in range(START_MS + 20_000, START_MS + MINUTES * MINUTE_MS, 20_000):
         expected = interpolate(VIEWERS, (at_ms - START_MS) / MINUTE_MS)
@@ -78,8 +78,8 @@ def viewers(draw: Draw, streams: Sequence[Post]) -> list[Draft]:
 
 
 def read_counts(drafts: Iterable[Draft]) -> list[Draft]:
-    """How often each post has been read in all, after every fifth event of the ``read`` ``drafts``; less
-    what the platform has taken off by then."""
+    """The total reads of each post after every fifth ``read`` event among ``drafts``, less the reads that the
+    platform has removed."""
     sums: dict[tuple[str, str], int] = {}
     polls: dict[tuple[str, str], int] = {}
     purged = 0

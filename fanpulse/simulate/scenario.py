@@ -1,7 +1,7 @@
-"""The scenario as a whole: every line that is sent, in order, and what must come of it.
+"""The whole scenario: every line to send, in order, and the expected result.
 
-Pure: no clock, no network, no state. The same seed gives the same bytes everywhere. ``docs/scenario.md``
-tells the story, and the numbers that hold for every seed.
+Pure: no clock, no network, no state. The same seed gives the same bytes everywhere. ``docs/scenario.md`` has
+the story, and the numbers that hold for every seed.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from fanpulse.simulate import ceremony, content, engagement, readings, viral
-from fanpulse.simulate import noise as noise
+from fanpulse.simulate import ceremony, content, engagement, noise, readings, viral
 from fanpulse.simulate.audience import Audience, vip_setting
 from fanpulse.simulate.content import Draft
 from fanpulse.simulate.draw import Draw
@@ -25,7 +24,7 @@ DEFAULT_SEED = 2026
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What comes of sending all items once. ``accepted`` includes duplicates; only the rest is counted."""
+    """The result of sending all items once. ``accepted`` includes duplicates, which are not counted."""
 
     sent: int
     accepted: int
@@ -34,12 +33,12 @@ class Expectation:
 
     @property
     def counted(self) -> int:
-        """Distinct accepted events: what totals are made of."""
+        """Distinct accepted events, which make up the totals."""
         return self.accepted - self.duplicates
 
 
 def expect(items: Iterable[Item]) -> Expectation:
-    """Add up what is expected of items."""
+    """The expected result of sending the items."""
     outcomes = Counter(str(item.expected) for item in items)
     sent = outcomes.total()
     duplicates, accepted = outcomes.pop(DUPLICATE, 0), outcomes.pop(ACCEPTED, 0)
@@ -48,7 +47,7 @@ def expect(items: Iterable[Item]) -> Expectation:
 
 @dataclass(frozen=True)
 class Scenario:
-    """The two hours of 22 June 2026 for a seed; ``minutes`` cuts them short."""
+    """The two hours of 22 June 2026 for a seed, or their first ``minutes``."""
 
     seed: int = DEFAULT_SEED
     minutes: int = MINUTES
@@ -57,21 +56,21 @@ class Scenario:
 
     @cached_property
     def items(self) -> tuple[Item, ...]:
-        """Every line in the order in which it is sent. Takes some seconds the first time."""
+        """Every line, in sending order. Takes some seconds the first time."""
         until_ms = min(START_MS + self.minutes * MINUTE_MS, END_MS)
-        everything = noise.disturb(self.seed, happenings(self.seed))
+        everything = noise.add_noise(self.seed, all_drafts(self.seed))
         items = [item for item in everything if item.send_at_ms < until_ms]
-        items.sort(key=lambda item: item.send_at_ms)  # stable: an original stays before its repetition
+        items.sort(key=lambda item: item.send_at_ms)  # stable: an original stays before its duplicate
         return tuple(items)
 
     @cached_property
     def expected(self) -> Expectation:
-        """What must come of it."""
+        """The result that the demo must have."""
         return expect(self.items)
 
 
-def happenings(seed: int) -> list[Draft]:
-    """What happened, in order of time: the events before anything goes wrong with them."""
+def all_drafts(seed: int) -> list[Draft]:
+    """Everything that happens, in order of time, before noise is added."""
     audience = Audience(seed)
     streams, apricot, daily = content.live_streams(), content.apricot_posts(), content.daily_posts(seed)
     posts = [*streams, *apricot, *daily]

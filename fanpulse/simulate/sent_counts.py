@@ -1,4 +1,4 @@
-"""What ingest answered, counted, and held against what the scenario expects. Pure."""
+"""Counts the answers of ingest, and compares them with the scenario. Pure."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _EXAMPLES = 10
 
 
 class AnswerError(ValueError):
-    """The answer is not what the contract of ``POST /v1/events`` promises."""
+    """The answer breaks the contract of ``POST /v1/events``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """One event that ingest judged otherwise than the scenario. ``got`` is a reason, or ``accepted``."""
+    """One event whose answer differs from the scenario. ``got`` is a reason, or ``accepted``."""
 
     line: bytes
     expected: str
@@ -32,21 +32,21 @@ class Mismatch:
 
 @dataclass
 class SentCounts:
-    """Counts over the final answers: an event that was sent again after a lost answer counts once."""
+    """Counts of the final answers. An event that was sent again after a lost answer counts once."""
 
     sent: int = 0
     accepted: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     requests: int = 0
-    #: Requests sent again, since the answer was lost or said to; their events may be in the log twice.
+    #: Requests sent again, because the answer was lost or asked for it. The log may hold their events twice.
     retries: int = 0
     mismatched: int = 0
     mismatches: list[Mismatch] = field(default_factory=list)
 
     def record(self, items: Sequence[Item], answer: Any) -> None:
-        """Take in the answer to a request of ``items``: the JSON body of a 202 or 422.
+        """Count the answer to a request with ``items``: the JSON body of a 202 or 422.
 
-        Raises AnswerError if it is not such a body, or does not account for every item.
+        Raises AnswerError if it is not such a body, or does not cover every item.
         """
         rejected = _rejections(answer, len(items))
         self.sent += len(items)
@@ -62,12 +62,12 @@ class SentCounts:
 
 
 def _rejections(answer: Any, count: int) -> dict[int, str]:
-    """Reason by index; checks that accepted and rejected make ``count``."""
+    """The reason of each rejected index; checks that accepted and rejected add up to ``count``."""
     try:
         rejected = {int(each["index"]): str(each["reason"]) for each in answer["rejected"]}
         accepted = int(answer["accepted"])
     except (KeyError, TypeError, ValueError) as error:
-        raise AnswerError(f"no answer of the contract: {str(answer)[:200]}") from error
+        raise AnswerError(f"the answer breaks the contract: {str(answer)[:200]}") from error
     if accepted + len(rejected) != count or not all(0 <= index < count for index in rejected):
         raise AnswerError(
             f"{count} events sent, but accepted {accepted} and rejected {sorted(rejected)[:20]}"

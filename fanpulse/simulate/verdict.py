@@ -1,4 +1,4 @@
-"""What came of a rehearsal, and whether that is what had to come of it. Pure."""
+"""The outcome of a demo run, and whether it is the expected one. Pure."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any, Protocol
 from fanpulse.simulate.scenario import Expectation
 from fanpulse.simulate.sent_counts import SentCounts
 
-#: Differences of the audit that are told one by one.
+#: How many differences of the audit are listed.
 _DIFFERENCES = 10
 
 
 class AuditedDifference(Protocol):
-    """One thing that the audit found wrong."""
+    """One difference that the audit found."""
 
     @property
     def line(self) -> str:
-        """For people."""
+        """The difference in one line."""
 
 
 class AuditedSpike(Protocol):
@@ -27,7 +27,7 @@ class AuditedSpike(Protocol):
 
     @property
     def start_ms(self) -> int:
-        """Start of its minute."""
+        """Start of the minute."""
 
     @property
     def observed(self) -> int:
@@ -43,11 +43,11 @@ class Audited(Protocol):
 
     @property
     def verdict(self) -> str:
-        """In words."""
+        """The verdict in words."""
 
     @property
     def exact(self) -> bool:
-        """Whether everything published is right to the unit."""
+        """Whether every published figure is exactly right."""
 
     @property
     def events(self) -> int:
@@ -55,11 +55,11 @@ class Audited(Protocol):
 
     @property
     def counted(self) -> int:
-        """Events that count."""
+        """Events that are counted."""
 
     @property
     def differences(self) -> Sequence[AuditedDifference]:
-        """What is wrong."""
+        """All differences."""
 
     @property
     def notes(self) -> Sequence[str]:
@@ -67,16 +67,16 @@ class Audited(Protocol):
 
     @property
     def milestones(self) -> Sequence[object]:
-        """One for each."""
+        """All milestones."""
 
     @property
     def spikes(self) -> Sequence[AuditedSpike]:
-        """One for each."""
+        """All spikes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The figures of a rehearsal. ``problems`` is empty if all is as it has to be; one line each."""
+    """The figures of a demo run. ``problems`` has one line per problem; it is empty if all is right."""
 
     sent: int
     accepted: int
@@ -88,22 +88,22 @@ class Outcome:
     exact: bool
     seconds: float
     verdict: str
-    #: Events that are in the log twice or more since their answer was lost and they were sent again.
+    #: Further copies of events in the log, sent again because their answer was lost.
     resent: int
     retries: int
-    #: Each spike in short: when, and how many times the usual.
+    #: Each spike as text: its time, and how many times the median it was.
     moments: tuple[str, ...]
-    #: What the audit remarks without calling it wrong.
+    #: Remarks of the audit that are not problems.
     notes: tuple[str, ...]
     problems: tuple[str, ...]
 
     @property
     def good(self) -> bool:
-        """Whether the audit agrees and every figure is the scenario's."""
+        """Whether the audit agrees and every figure is that of the scenario."""
         return not self.problems
 
     def as_json(self) -> dict[str, Any]:
-        """The report."""
+        """The report for programs."""
         return {
             "sent": self.sent,
             "accepted": self.accepted,
@@ -124,10 +124,11 @@ class Outcome:
 
 
 def compare(expected: Expectation, sent_counts: SentCounts, audited: Audited, seconds: float) -> Outcome:
-    """Hold answers and audit against the scenario.
+    """Compare the answers and the audit with the scenario.
 
-    An event whose answer was lost and that was sent again may be in the log twice; ``accepted`` counts it
-    once, by its final answer. What the log has beyond ``accepted`` is that, and no duplicate of the scenario.
+    If the answer to an event was lost, the event was sent again and may be in the log twice. ``accepted``
+    counts it once, by its final answer. So the log may have more events than ``accepted``; the surplus is
+    ``resent``, and is not among the scenario's ``duplicates``.
     """
     resent = audited.events - sent_counts.accepted
     duplicates = sent_counts.accepted - audited.counted
@@ -151,7 +152,7 @@ def compare(expected: Expectation, sent_counts: SentCounts, audited: Audited, se
 
 
 def _more(differences: int) -> str:
-    return f", of {differences:,} differences the first are:" if differences > _DIFFERENCES else ""
+    return f"; the first {_DIFFERENCES} of {differences:,} differences:" if differences > _DIFFERENCES else ""
 
 
 def _moment(spike: AuditedSpike) -> str:
@@ -177,13 +178,13 @@ def _problems(
     for reason in sorted(expected.rejected.keys() | sent_counts.rejected.keys()):
         got, wanted = sent_counts.rejected.get(reason, 0), expected.rejected.get(reason, 0)
         if got != wanted:
-            problems.append(f"rejected as {reason} are {got:,}, but the scenario has {wanted:,}")
+            problems.append(f"rejected as {reason} is {got:,}, but the scenario has {wanted:,}")
     if sent_counts.mismatched:
         problems.append(
-            f"{sent_counts.mismatched:,} events were judged otherwise, such as: {sent_counts.mismatches[0]}"
+            f"{sent_counts.mismatched:,} events got another answer, such as: {sent_counts.mismatches[0]}"
         )
     if resent < 0:
         problems.append(f"the log lacks {-resent:,} of the events that were acknowledged")
     if resent > 0 and not sent_counts.retries:
-        problems.append(f"the log has {resent:,} more events than were acknowledged, though none was resent")
+        problems.append(f"the log has {resent:,} more events than were acknowledged, but none was resent")
     return problems

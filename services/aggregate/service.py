@@ -15,9 +15,14 @@ from aiokafka.errors import KafkaError
 
 from schemas.hashtags import canonical
 from schemas.topics import EVENTS, TOTALS, qualified
-from services.aggregate.kafka.app import HealthChecks, create_app, exit_process
+from services.aggregate.counting.dedup import DedupWindow
+from services.aggregate.kafka.health import HealthChecks
 from services.aggregate.kafka.partition_manager import PartitionManager
+from services.aggregate.kafka.process_end import exit_process, or_exit
 from services.aggregate.kafka.self_metrics import SelfMetrics
+from services.aggregate.kafka.source import FaustSource
+from services.aggregate.kafka.storage import KafkaStorage
+from services.aggregate.kafka.warm_up import StateLoader
 from services.aggregate.kafka.watchdog import Progress, Watchdog
 from services.aggregate.series.progress_collector import ProgressCollector
 from services.aggregate.series.selected_series import Selection
@@ -38,44 +43,63 @@ class Aggregator:
 
     app: faust.App
     partition_manager: PartitionManager
+    loader: StateLoader
     selection: SharedTopK
     endpoint: Endpoint
 
 
 def build(settings: Settings) -> Aggregator:
-    """Put the parts together; nothing is connected yet. Raises SettingsError."""
-    client_options(settings.kafka)  # refuses settings without a broker, before Faust is given them
+    """Put the parts together; nothing is connected yet. Raises SettingsError and UnsupportedClientError."""
+    client_options(settings.kafka)  # rejects settings without a broker, before Faust gets them
     registry = NamespacedRegistry(settings.namespace)
-    partition_manager = PartitionManager(settings, SelfMetrics(registry))
+    source, storage = FaustSource(settings), KafkaStorage(settings)
+    loader = StateLoader(storage, _dedup_window(settings.aggregate))
+    partition_manager = PartitionManager(source, storage.open, loader, SelfMetrics(registry))
+    source.subscribe(partition_manager)
     accounts, hashtags = _selections(settings.aggregate)
-    registry.register(SubjectCollector(partition_manager, accounts, ("platform", "account")))
-    registry.register(SubjectCollector(partition_manager, hashtags, ("hashtag",)))
+    registry.register(SubjectCollector(partition_manager, accounts))
+    registry.register(SubjectCollector(partition_manager, hashtags))
     registry.register(ProgressCollector(partition_manager, accounts))
 
     selection = SharedTopK(settings, partition_manager, (accounts, hashtags))
-    app = create_app(settings, partition_manager, selection.partitions_assigned)
+    partition_manager.after_assignment = selection.partitions_assigned
+    app = source.app
+    app.task(_flush_loop(settings, app, partition_manager))
     app.task(selection.run)
-    app.task(_watch(settings, app, partition_manager))
+    app.task(_watch(settings, app, HealthChecks(source, partition_manager)))
     endpoint = Endpoint(
         registry,
-        lambda: None if partition_manager.ready else "no partitions have been taken over yet",
+        lambda: None if partition_manager.ready else "no partitions have been assigned yet",
         host=settings.aggregate.metrics_host,
         port=settings.aggregate.metrics_port,
     )
-    return Aggregator(app, partition_manager, selection, endpoint)
+    return Aggregator(app, partition_manager, loader, selection, endpoint)
 
 
-def _watch(
+def _dedup_window(aggregate: AggregateSettings) -> DedupWindow:
+    return DedupWindow(
+        aggregate.dedup_segment_events, aggregate.dedup_segments, aggregate.dedup_segment_seconds * 1000
+    )
+
+
+def _flush_loop(
     settings: Settings, app: faust.App, partition_manager: PartitionManager
 ) -> Callable[[], Awaitable[None]]:
-    topic = qualified(settings.namespace, EVENTS.name)
-    checks = HealthChecks(app, partition_manager, topic)
+    async def flush_loop() -> None:
+        while not app.should_stop:
+            await asyncio.sleep(settings.aggregate.flush_interval_ms / 1000)
+            await or_exit(partition_manager.flush(), "storing failed")
+
+    return flush_loop
+
+
+def _watch(settings: Settings, app: faust.App, checks: HealthChecks) -> Callable[[], Awaitable[None]]:
     session = settings.aggregate.session_timeout_seconds
     watchdog = Watchdog(
         {
             "group_membership": (checks.group_membership, 5.0),
             "rebalance": (checks.rebalance, 60.0 + 4 * session),
-            "ownership": (checks.partition_manager, 30.0 + 2 * session),
+            "ownership": (checks.ownership, 30.0 + 2 * session),
             "progress": (Progress(checks.work).check, 30.0),
             "storing": (
                 Progress(checks.storing, "counted records wait and none is stored").check,
@@ -121,7 +145,7 @@ async def _prepare(settings: Settings, aggregator: Aggregator) -> None:
         )
     await aggregator.selection.start()
     await aggregator.endpoint.start()
-    aggregator.partition_manager.start_warm_up()
+    aggregator.loader.start_warm_up()
 
 
 def run(settings: Settings) -> None:
@@ -130,11 +154,11 @@ def run(settings: Settings) -> None:
     Raises SettingsError and BrokerUnavailableError before anything is counted; ends the process with
     status 70 if it can no longer count exactly.
     """
-    # Counting makes and keeps millions of small objects without cycles; to look for cycles costs a tenth. To
-    # look at this many young ones that stay takes some 20 ms, in which nothing else is done.
+    # Counting makes and keeps millions of small objects without cycles; looking for cycles costs a tenth.
+    # Looking at this many young ones that stay takes some 20 ms, in which nothing else is done.
     gc.set_threshold(25_000, 160, 50)
     # The consumer's thread needs Python's lock once for each record that it has decompressed. After the usual
-    # 5 ms it is given to it too late: the records are counted faster than that.
+    # 5 ms it would get the lock too late: the records are counted faster than that.
     sys.setswitchinterval(0.001)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
@@ -147,5 +171,5 @@ def run(settings: Settings) -> None:
     worker = faust.Worker(
         aggregator.app, loop=loop, override_logging=False, redirect_stdouts=False, quiet=True, loglevel="WARN"
     )
-    worker.spinner = None  # it writes to the terminal even when it is told to be quiet
+    worker.spinner = None  # it writes to the terminal even with quiet=True
     worker.execute_from_commandline()

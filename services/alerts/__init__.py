@@ -1,1 +1,1 @@
-"""Milestones and spikes: decided from the totals, each on record once, and told to people."""
+"""Milestones and spikes: decided from the totals, recorded once, delivered to people."""

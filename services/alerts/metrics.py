@@ -10,7 +10,7 @@ from services.alerts.deciding.rules import Rules
 
 
 class AlertsMetrics:
-    """Each is described where it is made, and starts at 0."""
+    """Each metric is described where it is made, and starts at 0."""
 
     def __init__(self, registry: CollectorRegistry, rules: Rules) -> None:
         self.decided = Counter(
@@ -26,31 +26,31 @@ class AlertsMetrics:
             registry=registry,
         )
         self.suppressed = Counter(
-            "fanpulse_alerts_withheld_total",
-            "Milestones not sent to a channel, since a higher one of the same series was crossed with them.",
+            "fanpulse_alerts_suppressed_total",
+            "Milestones not sent to a channel, because a higher one of their series was crossed with them.",
             ["channel"],
             registry=registry,
         )
         self.failures = Counter(
             "fanpulse_alerts_delivery_failures_total",
-            "Alerts given up: the channel refused them, or did not take them in the time there is.",
+            "Alerts given up: the channel rejected them, or did not take them at any attempt.",
             ["channel"],
             registry=registry,
         )
         self.retries = Counter(
             "fanpulse_alerts_delivery_retries_total",
-            "Deliveries that are tried again after an error that may pass.",
+            "Attempts that failed and are followed by another.",
             ["channel"],
             registry=registry,
         )
         self.alert_log_size = Gauge(
-            "fanpulse_alerts_ledger_size",
-            "Alerts known to be decided: they will not be decided again.",
+            "fanpulse_alerts_alert_log_size",
+            "Alerts on record: they are not decided again.",
             registry=registry,
         )
         self.unreadable = Counter(
             "fanpulse_alerts_unreadable_records_total",
-            "Records of engagement.totals.v1 or engagement.alerts.v1 that were left out: not readable.",
+            "Records of engagement.totals.v1 or engagement.alerts.v1 that cannot be read and are left out.",
             ["topic"],
             registry=registry,
         )
@@ -66,7 +66,7 @@ class AlertsMetrics:
         )
         self.evaluation_seconds = Histogram(
             "fanpulse_alerts_evaluation_seconds",
-            "Seconds taken to hold the changed totals against the rules and record what was decided.",
+            "Seconds taken to compare the changed totals with the rules and record what was decided.",
             buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
             registry=registry,
         )
@@ -77,7 +77,7 @@ class AlertsMetrics:
             self.unreadable.labels(topic)
 
     def begin(self, channels: Iterable[str]) -> None:
-        """Let the counters of these channels start at 0."""
+        """Start the counters of these channels at 0."""
         for channel in channels:
             for counter in (self.delivered, self.suppressed, self.failures, self.retries):
                 counter.labels(channel)

@@ -1,7 +1,7 @@
 """Composition root of the alerts service.
 
-engagement.totals.v1 -> TotalsReader -> Figures -> Milestones, Spikes -> Ledger -> engagement.alerts.v1
-engagement.alerts.v1 -> Courier -> Channel (terminal, webhook), one courier per channel
+engagement.totals.v1 -> TotalsReader -> Figures -> Milestones, Spikes -> AlertLog -> engagement.alerts.v1
+engagement.alerts.v1 -> Dispatcher -> Channel (terminal, webhook, ...), one dispatcher per channel
 """
 
 from __future__ import annotations
@@ -23,30 +23,28 @@ from services.alerts.deciding.figures import Figures
 from services.alerts.deciding.milestones import Milestones
 from services.alerts.deciding.rules import Rules, RulesError, parse_rules
 from services.alerts.deciding.spikes import Spikes
-from services.alerts.delivery import Channel
 from services.alerts.delivery.dispatcher import Dispatcher
-from services.alerts.delivery.terminal import TerminalChannel
-from services.alerts.delivery.webhook import WebhookChannel, WebhookSetupError
+from services.alerts.delivery.registry import make_channels
 from services.alerts.kafka.alert_log import AlertLog
 from services.alerts.kafka.reader import TotalsReader
 from services.alerts.metrics import AlertsMetrics
 from services.runtime.kafka import create_topics
 from services.runtime.lifecycle import stop_event
 from services.runtime.metrics import NamespacedRegistry
-from services.runtime.settings import AlertsSettings, Settings, SettingsError
+from services.runtime.settings import Settings, SettingsError
 from services.runtime.web import Endpoint
 
 log = structlog.get_logger(__name__)
 
-#: Subjects held against the rules before anything else gets a turn.
+#: Subjects compared with the rules before other tasks get their turn.
 SUBJECTS_PER_STEP = 2000
 
 
 class AlertsService:
-    """One alerts service. Exactly one of a namespace decides: a second one shuts the first out."""
+    """One alerts service. Exactly one per namespace decides: a second one fences the first."""
 
     def __init__(self, settings: Settings) -> None:
-        """Put the parts together; nothing is connected yet. Raises SettingsError."""
+        """Make all parts; nothing is connected yet. Raises SettingsError."""
         self._settings = settings
         self._rules = load_rules(settings.alerts.rules)
         self.registry = NamespacedRegistry(settings.namespace)
@@ -62,21 +60,21 @@ class AlertsService:
         self._not_ready_reason: str | None = "connecting to the broker"
 
     def not_ready_reason(self) -> str | None:
-        """Why alerts are not decided yet; None from when the totals have been read to their end."""
+        """Why no alerts are decided yet; None once the totals have been read to their end."""
         return self._not_ready_reason
 
     async def run(self) -> None:
         """Decide and deliver until cancelled, which is safe at any moment.
 
-        Raises SettingsError if the address of the endpoint cannot be had, BrokerUnavailableError if the
-        broker cannot be reached or another service has taken over (FencedError), and KafkaError if it
-        is not known whether an alert was written: the next start finds out.
+        Raises SettingsError if the address of the endpoint is taken, BrokerUnavailableError if the broker
+        cannot be reached or another service has taken over (FencedError), and KafkaError if it is unknown
+        whether an alert was written: the next start finds out.
         """
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self.endpoint)
             await create_topics(self._settings, (TOTALS, ALERTS))
-            couriers = [Dispatcher(self._settings, channel, self.metrics) for channel in self._channels]
-            for dispatcher in couriers:
+            dispatchers = [Dispatcher(self._settings, channel, self.metrics) for channel in self._channels]
+            for dispatcher in dispatchers:
                 stack.push_async_callback(dispatcher.close)
                 await dispatcher.open()
             self._not_ready_reason = "reading what has been decided"
@@ -88,7 +86,9 @@ class AlertsService:
             reader = await stack.enter_async_context(TotalsReader(self._settings))
             self._not_ready_reason = "reading the totals"
             log.info("alerts_start", decided=len(alert_log.ids), metrics=self.endpoint.url)
-            await _together(self._decide(reader, alert_log), *(dispatcher.run() for dispatcher in couriers))
+            await _together(
+                self._decide(reader, alert_log), *(dispatcher.run() for dispatcher in dispatchers)
+            )
 
     async def _decide(self, reader: TotalsReader, alert_log: AlertLog) -> Never:
         figures = Figures(reader.partitions)
@@ -109,8 +109,8 @@ class AlertsService:
                     )
             self.metrics.lag_records.set(reader.lag_records())
             self.metrics.lag_seconds.set(reader.lag_seconds())
-            # Only at the end: further back, compaction may already have taken entries of the state that a
-            # position belongs to, and a figure would not be the one of a recount.
+            # Only at the end: further back, compaction may already have removed entries that a checkpoint
+            # belongs to, and a figure would differ from a recount.
             if reader.lag_records() == 0:
                 await self._evaluate(figures, milestones, spikes, alert_log)
                 self._not_ready_reason = None
@@ -120,10 +120,10 @@ class AlertsService:
     async def _evaluate(
         self, figures: Figures, milestones: Milestones, spikes: Spikes, alert_log: AlertLog
     ) -> None:
-        """Hold what has changed against the rules, and record what is decided, step by step.
+        """Compare what has changed with the rules, and record what is decided, step by step.
 
-        The figures stay as they are meanwhile. A crash between two steps loses nothing: what was not
-        recorded follows from the figures again.
+        The figures do not change meanwhile. A crash between two steps loses nothing: what was not recorded
+        follows from the figures again.
         """
         began, now_ms = time.perf_counter(), time.time_ns() // 1_000_000
         changed = list(figures.take_changed())
@@ -131,7 +131,7 @@ class AlertsService:
         for start in range(0, len(changed), SUBJECTS_PER_STEP):
             step = changed[start : start + SUBJECTS_PER_STEP]
             await self._record(alert_log, milestones.decide(figures, step, now_ms))
-            await asyncio.sleep(0)  # after a long absence all subjects have changed; /healthz shall answer
+            await asyncio.sleep(0)  # after a long pause all subjects have changed; /healthz must still answer
         if changed:
             self.metrics.evaluation_seconds.observe(time.perf_counter() - began)
 
@@ -145,7 +145,7 @@ class AlertsService:
 
 
 async def _together(*work: Coroutine[Any, Any, Never]) -> None:
-    """Run until cancelled, or until one of them fails: then end the others, and raise what it raised."""
+    """Run until cancelled, or until one fails: then cancel the others, and raise what it raised."""
     tasks = [asyncio.create_task(each) for each in work]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -159,7 +159,7 @@ async def _together(*work: Coroutine[Any, Any, Never]) -> None:
 
 
 def load_rules(path: Path | None) -> Rules:
-    """The rules of a file, or those that come with fanpulse. Raises SettingsError."""
+    """The rules of a file, or the packaged ones. Raises SettingsError."""
     try:
         if path is None:
             packaged = files("services.alerts").joinpath("rules.toml")
@@ -172,35 +172,15 @@ def load_rules(path: Path | None) -> Rules:
         raise SettingsError(f"alerts.rules: {path} cannot be read ({reason}); correct the path") from error
 
 
-def make_channels(alerts: AlertsSettings, metrics: AlertsMetrics) -> list[Channel]:
-    """The channels that are set up. Raises SettingsError."""
-    channels: list[Channel] = [TerminalChannel()] if alerts.terminal else []
-    if alerts.webhook_url is None:
-        if alerts.webhook_secret is not None:
-            raise SettingsError("alerts.webhook_secret is set, but alerts.webhook_url is not; set both")
-        return channels
-    if alerts.webhook_secret is None:
-        raise SettingsError(
-            "alerts.webhook_url is set, but a webhook is always signed: set FANPULSE_ALERTS_WEBHOOK_SECRET"
-        )
-    on_retry = metrics.retries.labels(WebhookChannel.name).inc
-    try:
-        secret = alerts.webhook_secret.get_secret_value()
-        channels.append(WebhookChannel(alerts.webhook_url, secret, on_retry=on_retry))
-    except WebhookSetupError as error:
-        raise SettingsError(str(error)) from error
-    return channels
-
-
 async def run(settings: Settings) -> None:
     """Run until SIGTERM, SIGINT, or cancelled. Raises what AlertsService and its run raise."""
     service = AlertsService(settings)
-    told = asyncio.create_task(stop_event().wait())
+    stopped = asyncio.create_task(stop_event().wait())
     running = asyncio.create_task(service.run())
     try:
-        await asyncio.wait({told, running}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({stopped, running}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        told.cancel()
+        stopped.cancel()
         running.cancel()
         outcome, *_ = await asyncio.gather(running, return_exceptions=True)
     if isinstance(outcome, Exception):

@@ -1,7 +1,7 @@
-"""Writing an export: the log, the totals and the alerts as Parquet, with a manifest.
+"""Writes an export: the log, the totals and the alerts as Parquet, with a manifest.
 
-Totals are read first, alerts after them, events last: so every figure and every alert in the export stands
-at offsets whose events are in it too, also while the stream runs on.
+Totals are read first, alerts after them, events last. So the events behind every figure and every alert of
+the export are in it too, even while the stream goes on.
 """
 
 from __future__ import annotations
@@ -44,9 +44,8 @@ from services.runtime.topic_scan import Record, Span
 
 PART_ROWS = 500_000
 BATCH_ROWS = 50_000  # rows held as Python objects at a time
-_RING_KEY = b'["bucket",'  # the aggregator's rolling windows: derived, large, and not part of the totals
 
-#: A record of another topic than the events, as it is; bytes that are not UTF-8 have them replaced.
+#: A record of the totals or of the alerts, as it is; bytes that are not UTF-8 are replaced.
 RECORD_SCHEMA = pa.schema(
     [
         pa.field("partition", pa.int32(), nullable=False),
@@ -74,10 +73,10 @@ class LogReader(Protocol):
 async def write_export(
     settings: Settings, reader: LogReader, directory: Path, progress: Progress | None = None
 ) -> Manifest:
-    """Write what the reader gives of the namespace to ``directory``; a former export there is replaced.
+    """Write what the reader gives of the namespace to ``directory``; an earlier export there is replaced.
 
-    The folder appears at once and complete, or not at all. Raises ExportRejectedError if the folder holds
-    anything else than an export, and what the reader raises.
+    The folder appears complete, or not at all. Raises ExportRejectedError if the folder holds anything but an
+    export, and what the reader raises.
     """
     with _fresh_folder(directory) as folder:
         exporter = _Exporter(settings, reader, folder, progress or (lambda done, total: None))
@@ -97,9 +96,9 @@ class _Exporter:
         self._files: list[ExportedFile] = []
 
     async def run(self) -> Manifest:
-        """Read the three topics; returns the manifest, which is not yet written."""
+        """Read the three topics; returns the manifest, which is not written yet."""
         rules = rules_text(self._settings.alerts.rules)
-        totals = await self._copy(TOTALS.name, TOTALS_FILE, skip=_RING_KEY)
+        totals = await self._copy(TOTALS.name, TOTALS_FILE)
         self._list(TOTALS_FILE, _keep_latest(self._folder / TOTALS_FILE, self._settings.audit.memory_mb))
         alerts = await self._copy(ALERTS.name, ALERTS_FILE)
         self._list(ALERTS_FILE, sum(part.entries for part in alerts.partitions))
@@ -117,16 +116,15 @@ class _Exporter:
             files=tuple(self._files),
         )
 
-    async def _copy(self, topic: str, path: str, skip: bytes | None = None) -> TopicRange:
-        """Write the records of a topic as they are; those whose key begins with ``skip`` are left out."""
+    async def _copy(self, topic: str, path: str) -> TopicRange:
+        """Write the records of a topic as they are."""
         name = qualified(self._settings.namespace, topic)
         read_at_ms, spans = _now_ms(), await self._reader.spans(name)
         read_counts = _ReadCounts(spans)
         with pq.ParquetWriter(self._folder / path, RECORD_SCHEMA, compression="zstd") as writer:
             async for records in _slices(self._reader.stream(name, spans)):
-                kept = [r for r in records if not (skip and r.key and r.key.startswith(skip))]
-                read_counts.add(records[0].partition, len(records), len(kept))
-                writer.write_batch(_as_they_are(kept))
+                read_counts.add(records[0].partition, len(records), len(records))
+                writer.write_batch(_as_they_are(records))
         return read_counts.range(name, read_at_ms)
 
     def _list(self, path: str, rows: int | None) -> None:
@@ -187,7 +185,7 @@ class _Parts:
 
 
 class _ReadCounts:
-    """Counts what came of each partition."""
+    """Counts what was read of each partition."""
 
     def __init__(self, spans: list[Span]) -> None:
         self._spans = spans
@@ -257,7 +255,7 @@ def _now_ms() -> int:
 
 @contextmanager
 def _fresh_folder(directory: Path) -> Iterator[Path]:
-    """A new folder beside ``directory`` that takes its place if the block ends well."""
+    """A new folder beside ``directory`` that takes its place if the block succeeds."""
     directory = directory.resolve()
     _reject_foreign(directory)
     directory.parent.mkdir(parents=True, exist_ok=True)
@@ -265,7 +263,7 @@ def _fresh_folder(directory: Path) -> Iterator[Path]:
     folder.mkdir()
     try:
         yield folder
-        _reject_foreign(directory)  # it may have been written to meanwhile
+        _reject_foreign(directory)  # something may have been written there meanwhile
         replaced = folder.with_name(f"{folder.name}-replaced")
         if directory.exists():
             directory.rename(replaced)

@@ -1,4 +1,4 @@
-"""The audit as one call: of an export, or of a running stream by way of a temporary one."""
+"""The audit in one call: of an export, or of a running stream, which is exported first."""
 
 from __future__ import annotations
 
@@ -43,10 +43,13 @@ async def audit(
 ) -> AuditResult:
     """Recount, compare, and give the verdict.
 
-    ``directory`` is an export; without one, the stream is exported to a temporary folder first. Of a stream
-    that runs, the totals may be behind the log and the alerts behind the totals: for up to
-    ``settle_seconds`` (default: the setting) they are waited for. What is still behind then is in the notes
-    if it is only late, and in the differences if it should be there.
+    Compared are: the totals, the rolling counts as they are stored (in buckets), the counters of every
+    checkpoint, late events among them, and the alerts.
+
+    ``directory`` is an export; without one, the stream is exported to a temporary folder first. In a running
+    stream the totals may be behind the log and the alerts behind the totals: the audit waits for them for up
+    to ``settle_seconds`` (default: the setting). What is still behind then is a note if it may yet come, and
+    a difference if it should be there.
 
     Raises NotAnExportError, RuleFileError, TopicMissingError and BrokerUnavailableError.
     """
@@ -74,7 +77,7 @@ async def audit(
 
 
 async def _wait_until_counted(settings: Settings, reader: LogReader, deadline: float) -> None:
-    """Return once the published positions have reached the end that the log has now, or at the deadline."""
+    """Return once the published checkpoints have reached the end that the log has now, or at the deadline."""
     events = await reader.spans(qualified(settings.namespace, EVENTS.name))
     totals = qualified(settings.namespace, TOTALS.name)
     read_to: dict[int, int] = {}
@@ -97,7 +100,7 @@ def _offset_in(checkpoint: bytes) -> int:
     try:
         offset = msgspec.json.decode(checkpoint)["offset"]
     except (msgspec.DecodeError, KeyError, TypeError):
-        return -1  # the audit proper will say what is wrong with it
+        return -1  # the audit itself will say what is wrong with it
     return offset if isinstance(offset, int) else -1
 
 

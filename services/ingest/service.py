@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
+from functools import partial
 from typing import Any
 
 import structlog
@@ -18,19 +19,21 @@ from services.ingest.http.asgi import IngestApp
 from services.ingest.http.auth import ApiKeys, check_access
 from services.ingest.http.connections import SilentConnections
 from services.ingest.http.deadlines import Deadlines
-from services.ingest.http.pipeline import Pipeline
 from services.ingest.http.server import STOP_SECONDS, listen, make_server
+from services.ingest.http.submitter import Submitter
 from services.ingest.kafka.byte_limiter import ByteLimiter
 from services.ingest.kafka.posts_topic import PostsFollower
+from services.ingest.kafka.producer import RecordProducer
 from services.ingest.kafka.publisher import ProducerFailedError, Publisher, Topics
 from services.ingest.kafka.stream_clock import ClockWriter, newest_logged
 from services.ingest.metrics import IngestMetrics
 from services.ingest.pipeline.enrichment import Enrichment
 from services.ingest.pipeline.known_posts import KnownPosts
 from services.ingest.pipeline.packing import RecordLimits
+from services.ingest.pipeline.pipeline import Pipeline
 from services.ingest.pipeline.pseudonyms import Pseudonymizer
 from services.ingest.pipeline.stream_time import EventStreamTime, StreamTime, WallStreamTime
-from services.runtime.kafka import BrokerUnavailableError, create_topics, make_producer
+from services.runtime.kafka import BrokerUnavailableError, create_topics
 from services.runtime.lifecycle import stop_event
 from services.runtime.metrics import NamespacedRegistry
 from services.runtime.pseudonym_key import actor_key
@@ -62,7 +65,7 @@ class Service:
         self._stream_time = stream_time = _stream_time(settings)
         actors = Pseudonymizer(ingest.vip_actors, actor_key(settings))
         self.publisher = Publisher(
-            make_producer(settings),
+            partial(RecordProducer, settings),
             topics,
             record_limits=record_limits,
             byte_limiter=byte_limiter,
@@ -74,17 +77,17 @@ class Service:
         self._clock = ClockWriter(self.publisher, stream_time, interval_ms=ingest.clock_interval_ms)
         metrics.watch(lambda: byte_limiter.reserved, lambda: len(posts))
         pipeline = Pipeline(
-            self.publisher,
             Enrichment(posts, AliasTable(settings.hashtag_aliases), actors),
             stream_time,
-            metrics,
             record_limits=record_limits,
             max_events=ingest.max_events,
+            partitions=lambda: self.publisher.partitions,
             wall_ms=wall_ms,
         )
         self.app = IngestApp(
             build_api(registry, self.not_ready_reason),
             pipeline,
+            Submitter(self.publisher, stream_time, metrics),
             ApiKeys(ingest.api_key_hashes),
             byte_limiter,
             metrics,

@@ -1,4 +1,4 @@
-"""Kafka clients of every service, made from the settings."""
+"""Kafka clients for every service, made from the settings."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from schemas.topics import TOPICS, Topic, qualified
 from services.runtime.settings import KafkaSettings, Settings, SettingsError
 
-#: How long a topic may take from its creation until the broker tells of it.
+#: How long a created topic may take to appear in the broker's metadata.
 _KNOWN_SECONDS = 5.0
 
 
 class BrokerUnavailableError(RuntimeError):
-    """The broker cannot be reached, or refuses us."""
+    """The broker cannot be reached, or denies access."""
 
 
 def client_options(kafka: KafkaSettings) -> dict[str, Any]:
-    """Connection options that every aiokafka client takes."""
+    """The connection options of every aiokafka client. Raises SettingsError if no broker is set."""
     if kafka.bootstrap is None:
         raise SettingsError(
-            "kafka.bootstrap is not set and no local stack runs; start one with `fanpulse up`, "
+            "kafka.bootstrap is not set and no local stack is running; start one with `fanpulse up`, "
             "or set FANPULSE_KAFKA_BOOTSTRAP"
         )
     options: dict[str, Any] = {
@@ -47,7 +47,7 @@ def client_options(kafka: KafkaSettings) -> dict[str, Any]:
 
 
 def ssl_context(kafka: KafkaSettings) -> ssl.SSLContext:
-    """TLS context with the configured authorities and client certificate."""
+    """A TLS context with the configured authorities and client certificate."""
     context = ssl.create_default_context(cafile=str(kafka.ssl_cafile) if kafka.ssl_cafile else None)
     if kafka.ssl_certfile:
         context.load_cert_chain(kafka.ssl_certfile, kafka.ssl_keyfile)
@@ -55,7 +55,7 @@ def ssl_context(kafka: KafkaSettings) -> ssl.SSLContext:
 
 
 async def create_topics(settings: Settings, topics: Collection[Topic] = TOPICS) -> None:
-    """Create the topics of the namespace that do not exist yet; those that do are left as they are.
+    """Create the missing topics of the namespace, and leave existing ones as they are.
 
     Raises BrokerUnavailableError.
     """
@@ -84,24 +84,24 @@ async def create_topics(settings: Settings, topics: Collection[Topic] = TOPICS) 
 
 
 async def _until_known(admin: AIOKafkaAdminClient, names: set[str]) -> None:
-    """Return when the broker tells of topics that its controller has created, which is a moment later.
+    """Wait until the broker lists topics that its controller has created, which takes a moment.
 
-    Or after some seconds: who may create a topic need not be allowed to see it.
+    Gives up after some seconds: a user who may create a topic may not be allowed to see it.
     """
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_KNOWN_SECONDS):
-            while not names <= set(await admin.list_topics()):  # noqa: ASYNC110 - nobody tells
+            while not names <= set(await admin.list_topics()):  # noqa: ASYNC110 - there is no event for it
                 await asyncio.sleep(0.05)
 
 
 def make_producer(settings: Settings, **options: Any) -> AIOKafkaProducer:
-    """A producer that waits for all replicas and neither loses nor doubles on retries."""
+    """A producer that waits for all replicas; its retries neither lose nor duplicate records."""
     defaults: dict[str, Any] = {"acks": "all", "enable_idempotence": True, "compression_type": "zstd"}
     return AIOKafkaProducer(**client_options(settings.kafka), **(defaults | options))
 
 
 def make_consumer(settings: Settings, **options: Any) -> AIOKafkaConsumer:
-    """A consumer that sees committed records only and commits nothing by itself."""
+    """A consumer that only sees committed records and never commits by itself."""
     defaults: dict[str, Any] = {
         "isolation_level": "read_committed",
         "enable_auto_commit": False,
@@ -111,7 +111,7 @@ def make_consumer(settings: Settings, **options: Any) -> AIOKafkaConsumer:
 
 
 async def partitions_of(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
-    """The partitions of a topic, once the broker tells; raises BrokerUnavailableError after 30 s without."""
+    """The partitions of a topic. Raises BrokerUnavailableError if the broker has not listed it after 30 s."""
     deadline = asyncio.get_running_loop().time() + 30
     while True:
         await consumer._client.force_metadata_update()
@@ -124,7 +124,8 @@ async def partitions_of(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPar
 
 
 async def caught_up(consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int]) -> bool:
-    """Whether the consumer has passed `ends`. By position, not by last record: a log may end in markers."""
+    """Whether the consumer's positions have reached `ends`. The last record would not do: a log may end in
+    transaction markers."""
     for partition, end in ends.items():
         if await consumer.position(partition) < end:
             return False

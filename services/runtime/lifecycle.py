@@ -1,4 +1,4 @@
-"""The end of a service: asked for by a signal, reached in an orderly way."""
+"""Graceful shutdown of a service after a signal."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _log = structlog.get_logger(__name__)
 
 
 def stop_event() -> asyncio.Event:
-    """An event that SIGINT or SIGTERM sets; call in the running event loop, once a process.
+    """An event that SIGINT or SIGTERM sets. Call it in the running event loop, once per process.
 
-    The first signal asks the service to finish. A second one gets the default treatment, so that a service
-    that hangs while it finishes can still be interrupted.
+    The first signal asks the service to stop. A second signal has its default effect, so that you can still
+    interrupt a service that hangs while it stops.
     """
     loop = asyncio.get_running_loop()
     event = asyncio.Event()

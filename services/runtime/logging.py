@@ -1,4 +1,4 @@
-"""Logs: one structured line per event on standard error, for our code and for the libraries alike."""
+"""Logging: one structured line per event on standard error, for our code and the libraries alike."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Literal
 import structlog
 
 #: Libraries that tell more at INFO than an operator wants to read.
-_QUIET = ("aiokafka", "asyncio", "faust", "httpcore", "httpx", "mode", "uvicorn")
+_QUIET = ("aiokafka", "asyncio", "faust", "httpcore", "httpx", "httpx_retries", "mode", "uvicorn")
 
 
 def configure(level: Literal["debug", "info", "warning", "error"], fmt: Literal["json", "console"]) -> None:
-    """Send structlog and the standard library's logging to standard error, as JSON lines or for people.
+    """Send structlog and the standard library's logging to standard error, as JSON or as lines for people.
 
     A line has ``event`` (constant text), ``level``, ``logger``, ``timestamp`` (UTC, ISO 8601) and the fields
     of the event; an exception becomes a field too. Libraries log from WARNING on, unless `level` is debug.
-    Calling it again replaces what the first call set up.
+    A second call replaces the first configuration.
     """
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -57,7 +57,7 @@ def configure(level: Literal["debug", "info", "warning", "error"], fmt: Literal[
 
 
 def _renderers(fmt: Literal["json", "console"]) -> list[structlog.typing.Processor]:
-    """Tracebacks come without the values of local variables, which may be events or secrets."""
+    """The renderers. Tracebacks omit the values of local variables, which may be events or secrets."""
     if fmt == "json":
         tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
         return [

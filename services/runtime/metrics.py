@@ -1,7 +1,7 @@
-"""Prometheus registries that know their namespace, and how a registry is written out.
+"""Prometheus registries that know their namespace, and their text form.
 
-Each service makes one registry of its own and registers its metrics there; the client library's global
-registry is not used, so two services in one process (as in tests) never meet.
+Each service makes its own registry and registers its metrics there. The client library's global registry is
+not used, so two services in one process (as in tests) share nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.exposition import choose_encoder, generate_latest
 from prometheus_client.registry import Collector
 
-#: Label that tells the streams of one Prometheus apart; absent when the namespace is empty.
+#: The label that distinguishes the streams in one Prometheus; absent if the namespace is empty.
 NAMESPACE_LABEL = "namespace"
 
 _WITH_CREATED = frozenset({"counter", "histogram", "summary", "gaugehistogram"})
@@ -22,17 +22,17 @@ _WITH_CREATED = frozenset({"counter", "histogram", "summary", "gaugehistogram"})
 
 @dataclass(slots=True, eq=False)
 class Series:
-    """A series that is exposed again and again. Its line is written by the client library once, and after
-    that only its value changes; writing it out anew takes some thirty times as long."""
+    """A series with a cached line. The client library formats the line once; after that only its value
+    changes. Formatting it at each scrape takes about thirty times as long."""
 
     name: str
     labels: dict[str, str]
-    line_start: str = ""  # kept by the registry
+    line_start: str = ""  # set by the registry
 
 
 @dataclass
 class Family:
-    """A metric family made of kept series, each with its value."""
+    """A metric family of cached series, each with its value."""
 
     name: str
     documentation: str
@@ -40,7 +40,7 @@ class Family:
     points: list[tuple[Series, int]] = field(default_factory=list)
 
     def metric(self) -> Metric:
-        """As the client library knows it."""
+        """The family as an object of the client library."""
         metric = Metric(self.name, self.documentation, self.type)
         for series, value in self.points:
             metric.add_sample(series.name, series.labels, value)
@@ -48,23 +48,23 @@ class Family:
 
 
 class SeriesCollector(Collector):
-    """A collector with so many series that it keeps them from one scrape to the next."""
+    """A collector with so many series that it caches them between scrapes."""
 
     @abstractmethod
     def families(self) -> Iterable[Family]:
         """All families, with current values."""
 
     def collect(self) -> Iterator[Metric]:
-        """The same in the client library's form, for registries of its own kind."""
+        """The same families as objects of the client library, for a plain registry."""
         return (family.metric() for family in self.families())
 
 
 class NamespacedRegistry(CollectorRegistry):
-    """A registry that adds the label ``namespace`` to every sample it hands out, if there is a namespace.
+    """A registry that adds the label ``namespace`` to every sample, if there is a namespace.
 
-    Metrics are declared without the label, so the code that counts does not know of it. A sample that has
-    the label already keeps its own. The ``_created`` samples of the client library are left out: they would
-    double the number of series, and Prometheus does not need them to see a restart.
+    Metrics are declared without the label, so the code that counts does not know it. A sample that already
+    has the label keeps it. The registry drops the ``_created`` samples of the client library: they double the
+    number of series, and Prometheus detects a restart without them.
     """
 
     def __init__(self, namespace: str = "") -> None:
@@ -80,13 +80,13 @@ class NamespacedRegistry(CollectorRegistry):
             super().register(collector)
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics of all collectors but those of kept series, labelled."""
+        """The labelled metrics of all collectors except those of cached series."""
         return self._labelled(super().collect())
 
     def _labelled(self, metrics: Iterable[Metric]) -> Iterator[Metric]:
         extra = {NAMESPACE_LABEL: self.namespace} if self.namespace else {}
         for metric in metrics:
-            # A copy: a collector may hand out the same object at every scrape.
+            # A copy, since a collector may return the same object at every scrape.
             copy = Metric(metric.name, metric.documentation, metric.type, metric.unit)
             samples = metric.samples
             if metric.type in _WITH_CREATED:
@@ -97,7 +97,7 @@ class NamespacedRegistry(CollectorRegistry):
             yield copy
 
     def lines(self, encode: Callable[[CollectorRegistry], bytes]) -> Iterator[str]:
-        """What the collectors of kept series have to say, without line ends."""
+        """The lines of the collectors with cached series, without line ends."""
         for collector in self.series_collectors:
             for family in collector.families():
                 self._begin_lines(family)
@@ -105,7 +105,7 @@ class NamespacedRegistry(CollectorRegistry):
                 yield from [series.line_start + str(value) for series, value in family.points]
 
     def _begin_lines(self, family: Family) -> None:
-        """Have the library write the lines of series that are new."""
+        """Let the library format the lines of new series."""
         new = [series for series, _ in family.points if not series.line_start]
         if not new:
             return
@@ -119,7 +119,7 @@ class NamespacedRegistry(CollectorRegistry):
 
 
 class _Single(CollectorRegistry):
-    """A registry of one metric, to have that written out."""
+    """A registry of one metric, for the library to encode."""
 
     def __init__(self, metric: Metric) -> None:
         super().__init__()
@@ -131,15 +131,14 @@ class _Single(CollectorRegistry):
 
 def _encoded(encode: Callable[[CollectorRegistry], bytes], metric: Metric) -> list[str]:
     text = encode(_Single(metric)).decode()
-    # Not splitlines: a label may hold what that takes for the end of a line, as U+2028.
+    # Not splitlines: a label may contain other line ends, such as U+2028.
     return text.removesuffix("# EOF\n").removesuffix("\n").split("\n")
 
 
 def expose(registry: CollectorRegistry, accept: str = "") -> tuple[bytes, str]:
-    """The registry as text, and its content type: OpenMetrics if ``accept`` (the header) asks for it.
+    """The registry as text, and its content type: OpenMetrics if the Accept header ``accept`` asks for it.
 
-    Collectors run in the caller's thread, so state that belongs to an event loop may be read when this is
-    called from that loop.
+    Collectors run in the caller's thread. Call this from an event loop if they read state of that loop.
     """
     encode, content_type = choose_encoder(accept)
     body = encode(registry)

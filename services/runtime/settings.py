@@ -27,34 +27,36 @@ PREFIX = "FANPULSE_"
 
 
 class SettingsError(ValueError):
-    """A setting has a wrong value. The message is one line that says which, why and what to change."""
+    """A setting has a wrong value. The message is one line: which setting, why, and what to change."""
 
 
 class Section(BaseModel):
-    """A table of the settings file; unknown keys are refused, so that a misspelt one is seen."""
+    """A table of the settings file. An unknown key is an error, so that you notice a misspelt one."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
 class KafkaSettings(Section):
-    """How to reach the Kafka broker. Without a bootstrap address the embedded broker is used."""
+    """How to reach the Kafka broker. Without a bootstrap address, fanpulse uses the embedded broker."""
 
     bootstrap: str | None = Field(
-        None, description="host:port[,host:port...] of an existing broker; unset: the embedded one"
+        None, description="host:port[,host:port...] of an existing broker; unset: the embedded broker"
     )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        "PLAINTEXT", description="protocol spoken with the broker"
+        "PLAINTEXT", description="protocol of the connection to the broker"
     )
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
-        "PLAIN", description="SASL mechanism, used with the SASL protocols"
+        "PLAIN", description="SASL mechanism, for the SASL protocols"
     )
     sasl_username: str | None = Field(None, description="SASL user")
     sasl_password: SecretStr | None = Field(None, description="SASL password")
     ssl_cafile: Path | None = Field(None, description="PEM file of the authorities to trust")
     ssl_certfile: Path | None = Field(None, description="PEM file of the client certificate")
     ssl_keyfile: Path | None = Field(None, description="PEM file of the client key")
-    partitions: int = Field(4, ge=1, le=1024, description="partitions of a topic when fanpulse creates it")
-    replication_factor: int = Field(1, ge=1, le=10, description="replicas of a topic when it is created")
+    partitions: int = Field(4, ge=1, le=1024, description="partitions of the topics that fanpulse creates")
+    replication_factor: int = Field(
+        1, ge=1, le=10, description="replicas of the topics that fanpulse creates"
+    )
 
     @field_validator("bootstrap")
     @classmethod
@@ -67,23 +69,25 @@ class KafkaSettings(Section):
 
 
 class IngestSettings(Section):
-    """The HTTP service that takes events in."""
+    """The HTTP service that accepts events."""
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 picks a free one")
     api_key_hashes: tuple[str, ...] = Field(
         (), description="SHA-256 (hex) of each accepted API key; required unless host is a loopback address"
     )
-    max_body_bytes: int = Field(8 * 2**20, ge=1024, description="largest request body, after unpacking")
+    max_body_bytes: int = Field(8 * 2**20, ge=1024, description="largest request body, decompressed")
     max_events: int = Field(20_000, ge=1, description="most events in one request")
     max_pending_bytes: int = Field(
-        64 * 2**20, ge=2**20, description="bytes of accepted events that may wait for the broker; then 503"
+        64 * 2**20,
+        ge=2**20,
+        description="bytes of accepted events that may wait for the broker; beyond it, 503",
     )
     read_timeout_seconds: float = Field(
         10.0, gt=0, description="longest time a client may take to send a body"
     )
     ack_timeout_seconds: float = Field(
-        30.0, gt=0, description="longest wait for the broker's acknowledgement; then 503"
+        30.0, gt=0, description="longest wait for the broker's acknowledgement; after it, 503"
     )
     record_max_events: int = Field(
         1000, ge=1, le=10_000, description="most events packed into one Kafka record"
@@ -93,26 +97,26 @@ class IngestSettings(Section):
     )
     clock: Literal["wall", "event"] = Field(
         "wall",
-        description="the present written to the log: the wall clock, or the newest event time accepted "
-        "(simulations and replays)",
+        description="source of the stream time in the log: the wall clock, or the newest event time accepted "
+        "(for simulations and replays)",
     )
     clock_interval_ms: int = Field(1000, ge=50, le=60_000, description="time between two clock records")
     max_ahead_seconds: int = Field(
-        300, ge=1, description="an event further ahead of the present than this is refused"
+        300, ge=1, description="how far ahead of stream time an event may be; beyond it, it is rejected"
     )
     known_posts: int = Field(
         1_000_000,
         ge=1000,
-        description="most posts remembered, to complete the interactions with them; about 250 bytes each",
+        description="most posts whose metadata completes their interactions; about 250 bytes each",
     )
     actor_key: SecretStr | None = Field(
-        None, description="key of the actor pseudonyms; unset: made once and kept in the state folder"
+        None, description="key of the actor pseudonyms; unset: generated once and kept in the state folder"
     )
     actor_ids: Literal["pseudonym", "raw"] = Field(
-        "pseudonym", description="what the log holds of an actor: a keyed hash, or the raw id"
+        "pseudonym", description="how an actor appears in the log: as a keyed hash, or by the raw id"
     )
     vip_actors: tuple[str, ...] = Field(
-        (), description="verified actors as platform:id; marked, and kept by name, before ids are hashed"
+        (), description="VIPs as platform:id; they are marked and keep their names"
     )
 
 
@@ -125,35 +129,39 @@ class AggregateSettings(Section):
     session_timeout_seconds: float = Field(
         6.0,
         ge=1,
-        description="silence after which a worker is replaced; not below the broker's "
+        description="silence after which the group replaces a worker; not below the broker's "
         "`group.min.session.timeout.ms`, which is 6 s unless set",
     )
     dedup_segment_events: int = Field(
-        250_000, ge=1000, description="most events of a partition in one generation of remembered ids"
+        250_000, ge=1000, description="most events of a partition in one dedup segment"
     )
     dedup_segment_seconds: int = Field(
-        604_800, ge=60, description="how far the present moves on within one generation, at most"
+        604_800, ge=60, description="longest span of stream time of one dedup segment"
     )
     dedup_segments: int = Field(
-        2, ge=1, le=100, description="closed generations remembered besides the open one"
+        2, ge=1, le=100, description="closed segments in the dedup window, besides the open one"
     )
     tracked_accounts: tuple[str, ...] = Field(
-        (), description="accounts as platform:account that always have Prometheus series of their own"
+        (), description="accounts as platform:account that always have their own Prometheus series"
     )
     tracked_hashtags: tuple[str, ...] = Field(
-        (), description="hashtags that always have Prometheus series of their own"
+        (), description="hashtags that always have their own Prometheus series"
     )
-    top_accounts: int = Field(100, ge=0, le=10_000, description="further accounts with series of their own")
-    top_hashtags: int = Field(100, ge=0, le=10_000, description="further hashtags with series of their own")
+    top_accounts: int = Field(
+        100, ge=0, le=10_000, description="further accounts with their own series: the busiest ones"
+    )
+    top_hashtags: int = Field(
+        100, ge=0, le=10_000, description="further hashtags with their own series: the busiest ones"
+    )
 
 
 class AlertsSettings(Section):
-    """The service that reports milestones and spikes."""
+    """The service that decides and delivers milestones and spikes."""
 
     metrics_host: str = Field("127.0.0.1", description="address of /metrics, /healthz and /readyz")
     metrics_port: int = Field(9102, ge=0, le=65535, description="their port; 0 picks a free one")
     rules: Path | None = Field(None, description="TOML rule file; unset: the rules that come with fanpulse")
-    webhook_url: str | None = Field(None, description="where each alert is posted as JSON")
+    webhook_url: str | None = Field(None, description="URL that each alert is posted to as JSON")
     webhook_secret: SecretStr | None = Field(
         None, description="secret of the webhook signature (Standard Webhooks, whsec_...)"
     )
@@ -164,17 +172,17 @@ class AuditSettings(Section):
     """The recount of the log."""
 
     memory_mb: int = Field(
-        1024, ge=128, description="memory that counting may use, in MiB; beyond it, files are written"
+        1024, ge=128, description="memory for the recount, in MiB; beyond it, the audit uses temporary files"
     )
     settle_seconds: float = Field(
         30.0,
         ge=0,
-        description="longest wait of an audit until the services have counted and decided all of the log",
+        description="longest wait until the services have counted and decided the whole log",
     )
 
 
 class StackSettings(Section):
-    """The local stack of `fanpulse up` and `fanpulse demo`; a port of 0 picks a free one and keeps it."""
+    """The local stack of `fanpulse up` and `fanpulse demo`; a port of 0 picks a free one and reuses it."""
 
     kafka_port: int = Field(0, ge=0, le=65535, description="port of the embedded broker")
     prometheus_port: int = Field(0, ge=0, le=65535, description="port of Prometheus, if it is on the PATH")
@@ -201,10 +209,12 @@ class Settings(BaseSettings):
     )
     state_dir: Path = Field(
         default_factory=lambda: Path(platformdirs.user_state_dir("fanpulse")),
-        description="folder of the embedded broker's data, the stack's addresses and generated keys",
+        description="folder of the embedded broker's data, the addresses of the stack and generated keys",
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level logged")
-    log_format: Literal["json", "console"] = Field("json", description="how a log line looks")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="lowest level that is logged"
+    )
+    log_format: Literal["json", "console"] = Field("json", description="format of a log line")
     kafka: KafkaSettings = KafkaSettings()
     ingest: IngestSettings = IngestSettings()
     aggregate: AggregateSettings = AggregateSettings()
@@ -212,11 +222,11 @@ class Settings(BaseSettings):
     audit: AuditSettings = AuditSettings()
     stack: StackSettings = StackSettings()
     api_key: SecretStr | None = Field(
-        None, description="API key that `fanpulse load` and `dead-letters redrive` send to ingest"
+        None, description="API key that `fanpulse load` and `fanpulse dead-letters redrive` send to ingest"
     )
     hashtag_aliases: dict[str, tuple[str, ...]] = Field(
         default_factory=dict,
-        description="display name -> hashtags that count as that one, e.g. the pair of two languages",
+        description="display name -> hashtags that count as that one, such as its translation",
     )
 
     @classmethod
@@ -243,7 +253,7 @@ def load_settings(**overrides: Any) -> Settings:
         raise SettingsError(
             f"{CONFIG_VARIABLE} names {named}, which is not a file; correct the path or unset it"
         )
-    _refuse_unknown_variables()
+    _reject_unknown_variables()
     try:
         return Settings(**overrides)
     except ValidationError as error:
@@ -267,7 +277,7 @@ def known_variables() -> set[str]:
     return names
 
 
-def _refuse_unknown_variables() -> None:
+def _reject_unknown_variables() -> None:
     unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known_variables())
     if unknown:
         raise SettingsError(f"{unknown[0]} is not a setting; see docs/settings.md for the names, or unset it")

@@ -1,4 +1,4 @@
-"""Reading whole topics: every partition from its start to its end as of now, committed records only."""
+"""Reads whole topics: the committed records of every partition, from its start to its current end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError
 from services.runtime.kafka import BrokerUnavailableError, make_consumer
 from services.runtime.settings import Settings
 
-#: Longest silence of the broker while records are still due.
+#: How long the broker may be silent while records are still missing.
 STALL_SECONDS = 30.0
 
 
@@ -22,7 +22,7 @@ class TopicMissingError(BrokerUnavailableError):
 
 
 class Record(NamedTuple):
-    """One record. ``timestamp_ms`` is the record's own time: when it was produced or appended."""
+    """One record. ``timestamp_ms`` is the record's timestamp: when it was produced or appended."""
 
     partition: int
     offset: int
@@ -32,9 +32,9 @@ class Record(NamedTuple):
 
 
 class Span(NamedTuple):
-    """The part of a partition that is read: offsets from ``begin`` up to, but without, ``end``.
+    """The part of a partition to read: offsets from ``begin`` to before ``end``.
 
-    ``begin`` above 0 means that the broker has dropped what was before it. Not every offset in between is a
+    If ``begin`` is above 0, the broker has deleted the records before it. Not every offset in between is a
     record: transactions leave markers, and compaction leaves gaps.
     """
 
@@ -44,22 +44,24 @@ class Span(NamedTuple):
 
 
 class TopicReader:
-    """Reads topics one after the other over one connection. Made by ``open_reader``."""
+    """Reads topics one after another over one connection. ``open_reader`` makes it."""
 
     def __init__(self, consumer: AIOKafkaConsumer) -> None:
         self._consumer = consumer
 
     async def spans(self, topic: str) -> list[Span]:
-        """What each partition holds now, in order of partition; ends are those of committed records.
+        """The current span of each partition, in order of partition. Ends are those of committed records.
 
-        Raises TopicMissingError at once if there is no such topic, and never creates one.
+        Raises TopicMissingError at once if the topic does not exist, and never creates it.
         """
-        # The metadata of all topics is asked for: to ask for a topic by name may create it.
+        # Ask for the metadata of all topics: asking for a topic by name may create it.
         cluster = await self._consumer._client.fetch_all_metadata()
         numbers = cluster.partitions_for_topic(topic)
         if not numbers:
-            raise TopicMissingError(f"topic {topic} does not exist; is the namespace right? has it run yet?")
-        await self._consumer._client.add_topic(topic)  # so that the leaders of its partitions are known
+            raise TopicMissingError(
+                f"topic {topic} does not exist; check the namespace, and that its services have run"
+            )
+        await self._consumer._client.add_topic(topic)  # fetches the leaders of its partitions
         partitions = [TopicPartition(topic, number) for number in sorted(numbers)]
         begins = await self._consumer.beginning_offsets(partitions)
         ends = await self._consumer.end_offsets(partitions)
@@ -68,8 +70,8 @@ class TopicReader:
     async def stream(self, topic: str, spans: Iterable[Span]) -> AsyncIterator[list[Record]]:
         """The records of the spans, in batches of one partition, in order of offset within a partition.
 
-        Ends when the position of every partition has reached its end, not at a last record: a log may end
-        in markers. Raises BrokerUnavailableError if the broker is silent for STALL_SECONDS.
+        Ends when the position in every partition has reached its end. The last record would not do: a log may
+        end in transaction markers. Raises BrokerUnavailableError if the broker is silent for STALL_SECONDS.
         """
         ends = {TopicPartition(topic, span.partition): span.end for span in spans if span.begin < span.end}
         begins = {TopicPartition(topic, span.partition): span.begin for span in spans}
@@ -97,14 +99,14 @@ class TopicReader:
                     self._consumer.pause(partition)
                     del open_ends[partition]
             if loop.time() - moved > STALL_SECONDS:
-                raise BrokerUnavailableError(f"no record of {topic} came for {STALL_SECONDS:.0f} s")
+                raise BrokerUnavailableError(f"no record of {topic} arrived for {STALL_SECONDS:.0f} s")
 
 
 @asynccontextmanager
 async def open_reader(settings: Settings, **options: Any) -> AsyncIterator[TopicReader]:
-    """A reader, closed at the end of the block. Raises BrokerUnavailableError."""
+    """A reader that is closed at the end of the block. Raises BrokerUnavailableError."""
     defaults: dict[str, Any] = {
-        # A record that vanishes while it is read must not be stepped over in silence.
+        # A record that is deleted while we read must be an error, not a silent gap.
         "auto_offset_reset": "none",
         "fetch_max_wait_ms": 100,
         "max_partition_fetch_bytes": 4 * 2**20,
@@ -120,7 +122,7 @@ async def open_reader(settings: Settings, **options: Any) -> AsyncIterator[Topic
 
 
 async def read_topic(settings: Settings, topic: str) -> list[Record]:
-    """All records of a topic up to its end as of now; for compacted topics, which fit into memory.
+    """All records of a topic up to its current end. For compacted topics, which fit into memory.
 
     Raises TopicMissingError and BrokerUnavailableError.
     """

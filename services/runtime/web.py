@@ -14,7 +14,7 @@ from prometheus_client.exposition import gzip_accepted
 from services.runtime.metrics import expose
 from services.runtime.settings import SettingsError
 
-#: Says why the service does not do its job now; None when it does.
+#: Returns why the service is not ready; None if it is ready.
 NotReadyReason = Callable[[], str | None]
 
 _SHUTDOWN_SECONDS = 2.0
@@ -23,14 +23,14 @@ _SHUTDOWN_SECONDS = 2.0
 class Endpoint:
     """Serves a registry and the state of a service, in the event loop that starts it.
 
-    - ``/metrics``: text or OpenMetrics by the Accept header, gzip if the client takes it. Collectors run in
-      the event loop, so they may read state that belongs to it; compression does not (it takes a thread).
-    - ``/healthz``: 200 while the loop turns.
-    - ``/readyz``: 200 ``{"status":"ready"}``, or 503 ``{"status":"waiting","reason":...}`` with what
-      ``not_ready_reason`` returns.
+    - ``/metrics``: text or OpenMetrics by the Accept header, gzip if the client accepts it. Collectors run in
+      the event loop, so they may read its state; compression runs in a thread.
+    - ``/healthz``: 200 while the event loop runs.
+    - ``/readyz``: 200 ``{"status":"ready"}``, or 503 ``{"status":"waiting","reason":...}`` with the result of
+      ``not_ready_reason``.
 
-    Everything else is 404; other methods than GET and HEAD are 405. Use as ``async with``, or call start and
-    stop. ``port`` is the port listened on, also if 0 (a free one) was asked for.
+    Any other path is 404, and any method other than GET and HEAD is 405. Use as ``async with``, or call start
+    and stop. ``port`` is the actual port, also if you passed 0 for a free one.
     """
 
     def __init__(
@@ -44,12 +44,12 @@ class Endpoint:
 
     @property
     def url(self) -> str:
-        """Base address, without a slash at its end."""
+        """Base address, without a trailing slash."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
 
     async def start(self) -> None:
-        """Listen. Raises SettingsError if the address cannot be had."""
+        """Start to listen. Raises SettingsError if the address cannot be used."""
         app = web.Application()
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/healthz", self._healthz)
@@ -69,7 +69,7 @@ class Endpoint:
         self.port = runner.addresses[0][1]
 
     async def stop(self) -> None:
-        """Stop listening; answers under way are finished first, within two seconds."""
+        """Stop listening, after up to two seconds for answers in progress."""
         if self._runner is not None:
             runner, self._runner = self._runner, None
             await runner.cleanup()

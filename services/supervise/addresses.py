@@ -6,8 +6,8 @@ import random
 import socket
 
 HOST = "127.0.0.1"
-# Below the ports that Linux, macOS and Windows hand out to outgoing connections, so that a remembered port
-# is not taken by chance between two starts.
+# Below the ephemeral ports of Linux, macOS and Windows, so that no outgoing connection takes a remembered
+# port by chance between two starts.
 RANGE = (20_000, 30_000)
 
 
@@ -23,7 +23,7 @@ def is_free(port: int) -> bool:
 
 
 def reachable(host: str) -> str:
-    """An address to connect to, for one that is listened on."""
+    """The host to connect to when a server listens on `host`."""
     if host in ("0.0.0.0", ""):  # noqa: S104 - it is compared, not listened on
         return "127.0.0.1"
     if host == "::":
@@ -32,7 +32,7 @@ def reachable(host: str) -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """So many different ones, remembered nowhere."""
+    """`count` different free ports, which nothing remembers."""
     ports: set[int] = set()
     while len(ports) < count:
         ports.add(new_port(ports))
@@ -40,7 +40,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def new_port(avoid: set[int]) -> int:
-    """A free port that is not among these."""
+    """A free port that is not in `avoid`."""
     while True:
         port = random.randrange(*RANGE)  # noqa: S311 - not a secret
         if port not in avoid and is_free(port):

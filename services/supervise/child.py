@@ -1,4 +1,4 @@
-"""A process of the stack that cannot outlive us: it runs under a reaper (reaper.py)."""
+"""A child process that cannot outlive its parent: it runs under a reaper (reaper.py)."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ POLL_SECONDS = 0.05
 
 
 class ChildError(RuntimeError):
-    """The command could not be run; the message says why."""
+    """The command cannot be run. The message says why."""
 
 
 class Child:
-    """A running command, its output in a bounded log, or on our standard error.
+    """A running command. Its output goes to a bounded log, or to our standard error.
 
-    Nothing here belongs to an event loop, so that a child may be started in one and stopped in another; the
-    waits poll, which for a handful of processes costs nothing.
+    A child does not belong to an event loop: you may start it in one and stop it in another. Waiting polls,
+    which costs nothing for a few processes.
     """
 
     def __init__(
@@ -38,12 +38,13 @@ class Child:
         cwd: Path | None = None,
         grace_seconds: float = 5.0,
         log_bytes: int = LOG_BYTES,
-        held: Sequence[int] = (),
+        inherited_fds: Sequence[int] = (),
     ) -> None:
-        """Start the command and return once it runs; raises ChildError if it cannot be run.
+        """Start the command and return once it runs. Raises ChildError if it cannot be run.
 
-        `held` are descriptors that the reaper keeps open until the command is gone: a file lock held by them
-        is not free before. `grace_seconds` is the time between SIGTERM and SIGKILL once we are gone.
+        The reaper keeps the descriptors `inherited_fds` open until the command has ended, so a file lock on
+        one of them is released no earlier. `grace_seconds` is the time between SIGTERM and SIGKILL if this
+        process dies.
         """
         if log is not None:
             log.parent.mkdir(parents=True, exist_ok=True)
@@ -51,13 +52,13 @@ class Child:
             "log": None if log is None else str(log),
             "log_bytes": log_bytes,
             "grace_seconds": grace_seconds,
-            "private": list(held),
+            "private": list(inherited_fds),
         }
         self.command = tuple(command)
         self.log = log
         self.started_at = time.monotonic()
         self._returncode: int | None = None
-        self._heard = b""
+        self._received = b""
         self._reaper = subprocess.Popen(
             [sys.executable, "-I", "-S", str(REAPER), json.dumps(options), *command],
             stdin=subprocess.PIPE,
@@ -65,10 +66,10 @@ class Child:
             env=None if env is None else dict(env),
             cwd=cwd,
             start_new_session=True,
-            pass_fds=held,
+            pass_fds=inherited_fds,
             bufsize=0,
         )
-        self.pid = self._first_word()
+        self.pid = self._read_pid()
         os.set_blocking(self._stdout(), False)
 
     @property
@@ -77,28 +78,28 @@ class Child:
 
     @property
     def returncode(self) -> int | None:
-        """Exit status, negative if a signal ended it; None while it runs."""
+        """Exit status, negative if a signal ended the command; None while it runs."""
         if self._returncode is None:
-            self._listen()
+            self._poll_exit()
         return self._returncode
 
     def send(self, number: int) -> None:
-        """Send a signal to the command; a negative number goes to all of its process group.
+        """Send a signal to the command, or with a negative number to its process group.
 
-        Nothing happens if it has ended.
+        Does nothing if the command has ended.
         """
         if self._reaper.stdin is not None and not self._reaper.stdin.closed:
             with contextlib.suppress(OSError):
                 self._reaper.stdin.write(f"{number}\n".encode())
 
     async def wait(self) -> int:
-        """Exit status, once the command and all of its process group have ended."""
+        """Wait until the command and its process group have ended; returns the exit status."""
         while (status := self.returncode) is None:  # noqa: ASYNC110 - not bound to a loop, see above
             await asyncio.sleep(POLL_SECONDS)
         return status
 
     async def stop(self, grace_seconds: float) -> int:
-        """SIGTERM, and SIGKILL after the grace; its exit status. If cancelled, the command is killed."""
+        """Send SIGTERM, and SIGKILL after the grace; returns the exit status. If cancelled, kill at once."""
         self.send(signal.SIGTERM)
         try:
             with contextlib.suppress(TimeoutError):
@@ -109,12 +110,12 @@ class Child:
         return await self.kill()
 
     async def kill(self) -> int:
-        """SIGKILL to all of its process group, and wait."""
+        """Send SIGKILL to the process group, and wait for its end."""
         self.send(-signal.SIGKILL)
         return await self.wait()
 
     def abandon(self) -> None:
-        """Let go of the lifeline without waiting: the reaper ends the command."""
+        """Close the lifeline without waiting: the reaper then ends the command."""
         if self._reaper.stdin is not None:
             self._reaper.stdin.close()
 
@@ -122,7 +123,7 @@ class Child:
         assert self._reaper.stdout is not None
         return self._reaper.stdout.fileno()
 
-    def _first_word(self) -> int:
+    def _read_pid(self) -> int:
         assert self._reaper.stdout is not None
         line = self._reaper.stdout.readline().decode(errors="replace")
         word, _, rest = line.strip().partition(" ")
@@ -131,15 +132,15 @@ class Child:
         self._reap()
         raise ChildError(rest or f"{self.command[0]}: its reaper ended at once")
 
-    def _listen(self) -> None:
+    def _poll_exit(self) -> None:
         try:
             data = os.read(self._stdout(), 4096)
         except BlockingIOError:
             return
-        self._heard += data
-        if data and b"\n" not in self._heard:
+        self._received += data
+        if data and b"\n" not in self._received:
             return
-        word, _, rest = self._heard.decode(errors="replace").strip().partition(" ")
+        word, _, rest = self._received.decode(errors="replace").strip().partition(" ")
         if word == "exit":
             status = int(rest)
         else:  # the reaper itself was killed
@@ -157,7 +158,7 @@ class Child:
 
 
 def tail(log: Path, lines: int = 20) -> str:
-    """The last lines of a log, for an error message; empty if there is none."""
+    """The last lines of a log, for an error message; empty if there is no log."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - 16_384))

@@ -1,4 +1,4 @@
-"""Settings as environment variables: how the supervisor tells a service the settings it was given."""
+"""Settings as environment variables: how the supervisor hands its settings to a service."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from services.runtime.settings import Section, Settings, variable_name
 
 
 def as_environment(settings: Settings) -> dict[str, str]:
-    """Variables that make `load_settings` return the same settings.
+    """The variables that make `load_settings` return the same settings.
 
-    A key without a value has no variable, so a settings file could still fill it in.
+    A key without a value gets no variable, so a settings file could still set it.
     """
     variables: dict[str, str] = {}
     for key in type(settings).model_fields:

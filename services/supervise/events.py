@@ -1,4 +1,4 @@
-"""What happens to a stack, for people and programs that watch it."""
+"""Events of a stack and its processes, for people and programs that watch it."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from enum import StrEnum
 
 
 class EventType(StrEnum):
-    """Kinds of events."""
+    """What happened to a process."""
 
-    WAITING = "waiting"  # for the processes of an earlier stack to end
+    WAITING = "waiting"  # the processes of an earlier stack still run
     STARTING = "starting"
     READY = "ready"
-    EXITED = "exited"  # without being asked to
-    HUNG = "hung"  # alive but silent; it is killed
+    EXITED = "exited"  # it ended though nobody asked it to
+    HUNG = "hung"  # it is alive but does not answer, and is killed
     FAILED = "failed"  # it cannot be started
     RESTARTING = "restarting"
-    ABSENT = "absent"  # an optional part that is not installed
+    ABSENT = "absent"  # it is optional and not installed
     STOPPING = "stopping"
     STOPPED = "stopped"
 
 
 @dataclass(frozen=True, slots=True)
 class StackEvent:
-    """Something happened to a service of the stack; `text` says more, for people."""
+    """Something happened to a service. `text` gives people the details."""
 
     event_type: EventType
     service: str

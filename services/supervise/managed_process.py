@@ -1,4 +1,4 @@
-"""A part of the stack that runs as a process: how it is started, asked and stopped."""
+"""A service that runs as a process: how to start it, probe it and stop it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from services.supervise.probes import http_status
 
 
 class ProcessError(RuntimeError):
-    """A part cannot be started; `reason` says why, with the tail of its log on further lines."""
+    """A process cannot be started. `reason` says why, with the tail of its log on further lines."""
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"{name}: {reason}")
@@ -20,19 +20,19 @@ class ProcessError(RuntimeError):
 
 
 class ManagedProcess(ABC):
-    """A part of the stack; `group` is its key in the status."""
+    """A process that a Supervisor keeps running. `group` is its key in the stack's status."""
 
     name: str
     group: str
-    #: From SIGTERM to SIGKILL.
+    #: Time from SIGTERM to SIGKILL.
     stop_seconds: float = 10.0
-    #: From launch to ready; a start that takes longer has failed.
+    #: Time from launch to ready. A start that takes longer has failed.
     start_seconds: float = 60.0
 
     @property
     @abstractmethod
     def child(self) -> Child | None:
-        """Its process, from launch to stop; it may have ended."""
+        """The child process, from launch to stop. It may have ended."""
 
     @property
     def pid(self) -> int | None:
@@ -45,35 +45,35 @@ class ManagedProcess(ABC):
 
     @abstractmethod
     async def ready(self) -> bool:
-        """Whether it does its job."""
+        """Whether the service does its job."""
 
     @abstractmethod
     async def healthy(self) -> bool:
-        """Whether it answers at all."""
+        """Whether the process answers at all."""
 
     @abstractmethod
     async def stop(self) -> None:
-        """End it in an orderly way; by force after `stop_seconds`. Safe to repeat."""
+        """Stop the process gracefully, or by force after `stop_seconds`. Safe to repeat."""
 
     @abstractmethod
     async def kill(self) -> None:
-        """End it by force."""
+        """Kill the process."""
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """Its entry in the status, without the pid."""
+        """The entry in the stack's status, without the pid."""
 
     @property
     @abstractmethod
     def address(self) -> str:
-        """Where it is reached, for people."""
+        """Where clients reach the service, for people."""
 
     @property
     @abstractmethod
     def log(self) -> Path | None:
-        """Where its output goes; None if to our standard error."""
+        """The file that takes the output; None if it goes to our standard error."""
 
-    def how_it_ended(self) -> str:
+    def exit_status_text(self) -> str:
         """The exit status in words."""
         status = self.child.returncode if self.child else None
         how = (
@@ -81,23 +81,23 @@ class ManagedProcess(ABC):
             if status is not None and status < 0
             else f"ended with status {status}"
         )
-        return f"{how}{self.where_to_look()}"
+        return f"{how}{self.log_hint()}"
 
-    def why_it_ended(self) -> str:
-        """The same, and the last of the log."""
-        return f"{self.how_it_ended()}{self.end_of_log()}"
+    def exit_reason(self) -> str:
+        """The exit status in words, and the tail of the log."""
+        return f"{self.exit_status_text()}{self.log_tail()}"
 
-    def where_to_look(self) -> str:
-        """The end of a sentence that names the log."""
+    def log_hint(self) -> str:
+        """The end of a sentence: where the log is."""
         return f"; its log is {self.log}" if self.log else ""
 
-    def end_of_log(self) -> str:
-        """The last of the log, on further lines."""
+    def log_tail(self) -> str:
+        """The tail of the log, on further lines."""
         return f"\n{tail(self.log)}" if self.log else ""
 
 
 class HttpProcess(ManagedProcess):
-    """A process that tells its state by HTTP."""
+    """A process whose state is probed over HTTP."""
 
     def __init__(
         self,
@@ -110,11 +110,11 @@ class HttpProcess(ManagedProcess):
         log: Path | None,
         env: Mapping[str, str],
         cwd: Path | None = None,
-        held: Sequence[int] = (),
+        inherited_fds: Sequence[int] = (),
         health_path: str = "/healthz",
         ready_path: str = "/readyz",
     ) -> None:
-        """`entry` is its entry in the status; `log` and `held`: see Child."""
+        """`entry` is the entry in the stack's status. For `log` and `inherited_fds` see Child."""
         self.name = name
         self.group = group
         self.url = url
@@ -123,7 +123,7 @@ class HttpProcess(ManagedProcess):
         self._log = log
         self.env = dict(env)
         self._cwd = cwd
-        self._held = tuple(held)
+        self._inherited_fds = tuple(inherited_fds)
         self._health_path = health_path
         self._ready_path = ready_path
         self._child: Child | None = None
@@ -144,7 +144,7 @@ class HttpProcess(ManagedProcess):
                 env=self.env,
                 cwd=self._cwd,
                 grace_seconds=self.stop_seconds,
-                held=self._held,
+                inherited_fds=self._inherited_fds,
             )
         except (ChildError, OSError) as error:
             raise ProcessError(self.name, str(error)) from error

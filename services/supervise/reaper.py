@@ -1,18 +1,19 @@
-"""Runs one command and ends it when its parent is gone, however the parent went.
+"""Runs one command and ends it when the parent process dies, however that happens.
 
-Standard library only, and one file: it is run as ``python -I -S reaper.py OPTIONS COMMAND...`` by
-``services.supervise.child``, once for each process of the stack.
+One file that needs only the standard library: ``services.supervise.child`` runs it as ``python -I -S
+reaper.py OPTIONS COMMAND...``, once for each process.
 
 Contract with the parent:
 
-- OPTIONS is JSON: ``log`` (file that takes the command's output; null: it goes to our standard error),
-  ``log_bytes`` (size at which the log is moved to ``<log>.1`` and begun anew), ``grace_seconds``, ``private``
-  (inherited descriptors to keep open but not to hand on: a lock held by them is free only when this process
-  has ended).
-- Standard input is the lifeline. A line is the number of a signal to send to the command, a negative one to
-  its whole process group. At end of file the group gets SIGTERM, and SIGKILL ``grace_seconds`` later.
-- Standard output tells ``pid N`` once the command runs, or ``failed REASON``; then ``exit N`` when it has
-  ended, negative if by a signal. Nothing of the command's process group is left by then.
+- OPTIONS is JSON: ``log`` (the file that takes the command's output; null: our standard error),
+  ``log_bytes`` (the size at which the log is moved to ``<log>.1`` and a new one begins), ``grace_seconds``,
+  ``private`` (inherited descriptors to keep open without passing them on: a lock on one of them is released
+  only when this process ends).
+- Standard input is the lifeline. Each line is the number of a signal to send to the command; a negative
+  number goes to its whole process group. At end of file the group gets SIGTERM, and SIGKILL
+  ``grace_seconds`` later.
+- Standard output says ``pid N`` once the command runs, or ``failed REASON``; then ``exit N`` when the command
+  has ended, negative if by a signal. By then its whole process group has ended.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ DRAIN_SECONDS = 1.0
 
 
 class BoundedLog:
-    """A log file and its predecessor, each of at most about ``limit`` bytes. A full disk loses lines only."""
+    """A log file and its predecessor, each at most about ``limit`` bytes. A full disk only loses lines."""
 
     def __init__(self, path: str, limit: int) -> None:
         self.path = path
@@ -54,13 +55,13 @@ class BoundedLog:
 
 
 def report(line: str) -> None:
-    """Tell the parent, if it still listens."""
+    """Send a line to the parent, if it still listens."""
     with contextlib.suppress(OSError):
         os.write(1, line.encode(errors="replace") + b"\n")
 
 
 def die_with(reaper_pid: int) -> None:
-    """In the command's process: be killed when the reaper is (Linux; elsewhere the parent sees to it)."""
+    """Called in the command's process: die when the reaper dies (Linux; elsewhere the parent ensures it)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != reaper_pid:
@@ -68,7 +69,7 @@ def die_with(reaper_pid: int) -> None:
 
 
 def spawn(command: list[str], output: int) -> int:
-    """Run the command in a session of its own; its pid. Raises OSError if it cannot be run."""
+    """Run the command in its own session and return its pid. Raises OSError if it cannot be run."""
     reaper_pid = os.getpid()
     error_read, error_write = os.pipe()
     pid = os.fork()
@@ -97,7 +98,7 @@ def spawn(command: list[str], output: int) -> int:
 
 
 class Reaper:
-    """The loop that joins lifeline, output and the command's end; ``output`` is None if it goes elsewhere."""
+    """The loop over lifeline, output and the command's end; ``output`` is None if it goes elsewhere."""
 
     def __init__(self, pid: int, output: int | None, log: BoundedLog | None, grace_seconds: float) -> None:
         self.pid = pid
@@ -109,7 +110,7 @@ class Reaper:
         self.selector = selectors.DefaultSelector()
 
     def run(self, wakeup: int) -> int:
-        """Until the command has ended; its exit status, negative if a signal ended it."""
+        """Run until the command has ended; returns its exit status, negative if a signal ended it."""
         self.selector.register(0, selectors.EVENT_READ, self.on_lifeline)
         if self.output is not None:
             self.selector.register(self.output, selectors.EVENT_READ, self.on_output)
@@ -123,7 +124,7 @@ class Reaper:
                 self.kill_at = time.monotonic() + self.grace_seconds
             ended, status = os.waitpid(self.pid, os.WNOHANG)
             if ended:
-                self.send(-signal.SIGKILL)  # what the command started and left behind
+                self.send(-signal.SIGKILL)  # processes that the command started and left behind
                 self.drain()
                 return os.waitstatus_to_exitcode(status)
 
@@ -135,7 +136,7 @@ class Reaper:
                 os.kill(self.pid, number)
 
     def end(self) -> None:
-        """Ask the command to end, once, and see to it that it does."""
+        """Ask the command to end, once, and schedule SIGKILL in case it does not."""
         if self.kill_at is None:
             self.send(-signal.SIGTERM)
             self.kill_at = time.monotonic() + self.grace_seconds
@@ -165,7 +166,7 @@ class Reaper:
             self.end()
 
     def drain(self) -> None:
-        """The last of the output; a stranger that holds the pipe open is not waited for."""
+        """Read the last of the output, for a moment only: another process may keep the pipe open."""
         deadline = time.monotonic() + DRAIN_SECONDS
         self.selector.close()
         if self.output is None or self.log is None:

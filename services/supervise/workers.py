@@ -1,7 +1,7 @@
-"""Several aggregators on one machine, which share the partitions: `fanpulse aggregate --workers N`.
+"""Several aggregators on one machine that share the partitions: `fanpulse aggregate --workers N`.
 
-A worker that ends by itself, since it can no longer count exactly or because somebody killed it, is started
-again; its partitions are with the others meanwhile. Workers end with this process, however that ends.
+A worker may end by itself because it can no longer count exactly, or somebody may kill it. It is restarted;
+until then the other workers own its partitions. All workers end with this process, however this process ends.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from services.supervise.supervisor import Supervisor
 log = structlog.get_logger(__name__)
 
 #: Exit statuses of a worker, and what they mean.
-_ENDINGS = {
+_EXIT_MEANINGS = {
     2: "a setting is wrong, and its last line says which",
     3: "the broker cannot be reached",
-    70: "it ended itself since it could no longer count exactly, and its last line says why",
-    0: "it was asked to end by somebody else",
+    70: "it stopped because it could no longer count exactly, and its last line says why",
+    0: "somebody else asked it to stop",
     -9: "it was killed",
 }
 _WRONG_SETTING = 2
-_GRAVE = frozenset((EventType.EXITED, EventType.HUNG, EventType.FAILED, EventType.RESTARTING))
+_WARNINGS = frozenset((EventType.EXITED, EventType.HUNG, EventType.FAILED, EventType.RESTARTING))
 
 
 class Worker(HttpProcess):
-    """One of them; its output goes where ours goes."""
+    """One aggregator process. Its output goes to our standard error."""
 
     def __init__(self, number: int, settings: Settings, port: int) -> None:
         host = reachable(settings.aggregate.metrics_host)
@@ -56,17 +56,17 @@ class Worker(HttpProcess):
 
     @property
     def wrong_setting(self) -> bool:
-        """Whether it ended for a reason that another start does not mend."""
+        """Whether it ended because of a wrong setting, which a restart does not mend."""
         return self.child is not None and self.child.returncode == _WRONG_SETTING
 
-    def how_it_ended(self) -> str:
+    def exit_status_text(self) -> str:
         status = self.child.returncode if self.child is not None else None
-        meaning = _ENDINGS.get(status) if status is not None else None
-        return super().how_it_ended() + (f": {meaning}" if meaning else "")
+        meaning = _EXIT_MEANINGS.get(status) if status is not None else None
+        return super().exit_status_text() + (f": {meaning}" if meaning else "")
 
 
 async def require_partitions(settings: Settings, workers: int) -> None:
-    """Create the topics that are missing. Raises SettingsError if a worker would have nothing to do."""
+    """Create missing topics. Raises SettingsError if there are more workers than partitions."""
     await create_topics(settings)
     if workers == 1:
         return
@@ -74,37 +74,37 @@ async def require_partitions(settings: Settings, workers: int) -> None:
         partitions = len(await reader.spans(qualified(settings.namespace, EVENTS.name)))
     if workers > partitions:
         raise SettingsError(
-            f"{workers} workers are asked for, but {EVENTS.name} has {partitions} partitions, and each is "
-            f"counted by one worker; use --workers {partitions} or fewer (a new stream may have more: "
+            f"--workers {workers} is more than {EVENTS.name} has partitions ({partitions}), and one worker "
+            f"counts each partition; use --workers {partitions} or fewer (a new stream may have more: "
             "kafka.partitions)"
         )
 
 
 def make_workers(settings: Settings, count: int) -> list[Worker]:
-    """The first one's port is the one of the settings, and the next ones follow; or all have free ones.
+    """Make the workers. Their ports count up from aggregate.metrics_port; with 0 each takes a free port.
 
     Raises SettingsError.
     """
     first = settings.aggregate.metrics_port
     if first + count - 1 > 65535:
-        raise SettingsError(f"aggregate.metrics_port is {first}, which leaves no ports for {count} workers")
+        raise SettingsError(f"aggregate.metrics_port is {first}: too few ports follow it for {count} workers")
     ports = list(range(first, first + count)) if first else free_ports(count)
     return [Worker(number, settings, port) for number, port in enumerate(ports, 1)]
 
 
 async def run(settings: Settings, count: int, targets: Path | None) -> None:
-    """Run until SIGINT or SIGTERM, then end all in an orderly way.
+    """Run until SIGINT or SIGTERM, then stop all workers gracefully.
 
-    `targets` is a file for Prometheus' file_sd_configs; it is written, and left, since a worker that is away
-    is to be missed. Raises SettingsError, also if a worker ends with one at its start, and
-    BrokerUnavailableError.
+    Writes their addresses to the file `targets`, for Prometheus' file_sd_configs. The file stays, so that
+    Prometheus notices a worker that is down. Raises BrokerUnavailableError, and SettingsError, also if a
+    worker finds a wrong setting when it starts.
     """
     await require_partitions(settings, count)
     workers = make_workers(settings, count)
     if targets is not None:
         _write_targets(targets, workers)
     stopping = asyncio.create_task(stop_event().wait())
-    tasks = [asyncio.create_task(_keep(worker)) for worker in workers]
+    tasks = [asyncio.create_task(_supervise(worker)) for worker in workers]
     try:
         done, _ = await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
@@ -117,8 +117,8 @@ async def run(settings: Settings, count: int, targets: Path | None) -> None:
     log.info("workers ended", workers=count)
 
 
-async def _keep(worker: Worker) -> None:
-    """For ever."""
+async def _supervise(worker: Worker) -> None:
+    """Start a worker and keep it running; never returns."""
     supervisor = Supervisor(worker, _report)
     try:
         await supervisor.start()
@@ -126,17 +126,17 @@ async def _keep(worker: Worker) -> None:
         if worker.wrong_setting:
             raise SettingsError(str(error)) from error
         _report(StackEvent(EventType.FAILED, worker.name, error.reason))
-        await supervisor.keep(started=False)
-    await supervisor.keep()
+        await supervisor.keep_running(started=False)
+    await supervisor.keep_running()
 
 
 def _report(event: StackEvent) -> None:
-    level = log.warning if event.event_type in _GRAVE else log.info
+    level = log.warning if event.event_type in _WARNINGS else log.info
     level(f"worker {event.event_type.value}", worker=event.service, pid=event.pid, detail=event.text)
 
 
 def _write_targets(path: Path, workers: list[Worker]) -> None:
-    """At once, so that Prometheus does not read half of it."""
+    """Replace the file in one step, so that Prometheus never reads half of it."""
     if not path.parent.is_dir():
         raise SettingsError(f"--targets: {path.parent} is not a folder; make it, or name another file")
     addresses = [worker.url.removeprefix("http://") for worker in workers]

@@ -17,16 +17,16 @@ INTERACTION = event_schema("interaction", "submission")
 
 
 def changed(path: str, **keywords: Any) -> dict[str, Any]:
-    """The interaction schema with keywords of one place (dotted) set, or taken away where they are None."""
+    """The interaction schema with keywords at one dotted path set, or removed where they are None."""
     schema = copy.deepcopy(INTERACTION)
-    place = schema
+    node = schema
     for part in filter(None, path.split(".")):
-        place = place[int(part)] if isinstance(place, list) else place[part]  # type: ignore[assignment]
+        node = node[int(part)] if isinstance(node, list) else node[part]  # type: ignore[assignment]
     for name, value in keywords.items():
         if value is None:
-            place.pop(name)
+            node.pop(name)
         else:
-            place[name] = value
+            node[name] = value
     return schema
 
 
@@ -46,11 +46,11 @@ BREAKING = {
     ),
     "a free text becomes a list": (
         changed("properties.event_id", enum=["a"]),
-        "event_id: any value was allowed",
+        "event_id: any value was allowed, now only ['a']",
     ),
     "a maximum is lowered": (
         changed("properties.quantity", maximum=1000),
-        "quantity: maximum was 1000000000",
+        "quantity: maximum was 1000000000, is 1000",
     ),
     "a minimum is raised": (changed("properties.quantity", minimum=2), "quantity: minimum was 1, is 2"),
     "a length is cut": (changed("properties.event_id", maxLength=64), "event_id: maxLength was 200, is 64"),
@@ -60,7 +60,7 @@ BREAKING = {
     ),
     "a pattern is added": (
         changed("properties.hashtags.anyOf.0.items", pattern="^#"),
-        "hashtags[]: pattern was not set",
+        "hashtags[]: pattern was not set, is ^#",
     ),
     "members must be distinct": (
         changed("properties.hashtags.anyOf.0", uniqueItems=True),
@@ -97,18 +97,16 @@ COMPATIBLE = {
         "properties.action", anyOf=[{"type": "string"}, {"type": "null"}], type=None, enum=None
     ),
     "a pattern is dropped": changed("properties.event_id", pattern=None),
-    "words are improved": changed("properties.event_id", description="better words"),
+    "a description is improved": changed("properties.event_id", description="better words"),
     "unknown fields pass": changed("", additionalProperties=True),
 }
 
 
 @pytest.mark.parametrize("name", BREAKING)
 def test_a_breaking_change_is_named(name: str) -> None:
-    """What a document of before could have, and is refused now, is said with its place."""
+    """What a valid document could have before, and no longer can, is named with its path."""
     schema, expected = BREAKING[name]
-    findings = incompatible_changes(INTERACTION, schema)
-    assert len(findings) == 1, findings
-    assert findings[0].startswith(expected)
+    assert incompatible_changes(INTERACTION, schema) == [expected]
 
 
 @pytest.mark.parametrize("name", COMPATIBLE)
@@ -129,7 +127,7 @@ def test_the_exported_files_are_what_the_models_say() -> None:
 
 
 def test_everything_released_is_still_accepted() -> None:
-    """Within a version the present schemas accept all that the released ones accept."""
+    """Within a version the schemas of today accept all that the released ones accept."""
     assert export.broken_promises() == []
     released = {path.name for path in (export.HERE / "released" / "submission").glob("*.json")}
     assert released == {f"{kind}.v1.json" for kind in ("interaction", "post", "reading", "broadcast")}
@@ -154,7 +152,10 @@ def test_the_check_fails_on_a_breaking_change_without_a_new_version(
     released.write_text(json.dumps(schema))
     for arguments in (["--check"], [], ["--release"]):
         assert export.main(arguments) == 1
-        assert "json/submission/post.v1.json: summary: field removed" in capsys.readouterr().out
+        lines = capsys.readouterr().out.splitlines()
+        assert [line.partition(";")[0] for line in lines if "field removed" in line] == [
+            "json/submission/post.v1.json: summary: field removed"
+        ]
     assert "summary" in released.read_text()
 
 

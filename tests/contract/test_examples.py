@@ -21,7 +21,7 @@ EXAMPLES = Path(schemas.__file__).parent / "examples"
 VALID = sorted((EXAMPLES / "valid").glob("*.json"))
 INVALID = sorted((EXAMPLES / "invalid").glob("*.json"))
 SCHEMAS = json_schemas()
-#: Decided by ingest with what it knows besides the event: the present, and the size of a record.
+#: Decided by ingest with what it knows besides the event: stream time, and the size of a record.
 DECIDED_ELSEWHERE = {Reason.AHEAD_OF_CLOCK, Reason.TOO_LARGE}
 
 
@@ -57,7 +57,7 @@ def test_what_the_log_holds_of_a_valid_example_satisfies_the_log_schema(path: Pa
 
 
 @pytest.mark.parametrize("path", INVALID, ids=lambda path: path.stem)
-def test_an_invalid_example_is_refused_with_its_field_and_reason(path: Path) -> None:
+def test_an_invalid_example_is_rejected_with_its_field_and_reason(path: Path) -> None:
     """The slow result and the fast decoder both name the field and the reason that the example states."""
     wrapper = load(path)
     for result in (validate(raw_of(wrapper)), decode_one(raw_of(wrapper))):
@@ -67,7 +67,7 @@ def test_an_invalid_example_is_refused_with_its_field_and_reason(path: Path) -> 
 
 
 def test_every_kind_and_every_value_that_a_field_lists_has_a_valid_example() -> None:
-    """Somebody who looks for an action, format, metric or phase finds an event with it."""
+    """If you look for an action, format, metric or phase, you find an event with it."""
     events = [load(path) for path in VALID]
     assert {event["kind"] for event in events} == set(MODELS)
     for field, values in {

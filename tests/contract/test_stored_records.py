@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 import schemas
-from fanpulse.deadletters.snapshot import RedriveMarker, encode_marker
 from schemas.codec import decode_one, encode, encode_clock
+from schemas.dead_letter import RedriveMarker, encode_dead_letter, encode_marker
 from schemas.events import Clock
 from schemas.export import json_schemas
 from schemas.reasons import Reason, Rejection
@@ -21,9 +21,9 @@ from schemas.totals import Checkpoint
 from schemas.totals_schema import SCOPES, key_schema
 from services.aggregate.counting.decode import BadEntry
 from services.aggregate.counting.dedup import DedupWindow
+from services.aggregate.counting.entries import take_changes
 from services.aggregate.counting.partition_state import PartitionState
 from services.aggregate.kafka.dead_letters import dead_letter as aggregator_dead_letter
-from services.ingest.pipeline.dead_letters import dead_letter as ingest_dead_letter
 from services.ingest.pipeline.known_posts import record_of
 
 SCHEMAS = json_schemas()
@@ -38,9 +38,9 @@ def check(path: str, document: Any) -> None:
 @pytest.mark.parametrize("raw", [b"", b'{"kind":"interaction"}', b"\xff\x00", b"x" * 300_000])
 @pytest.mark.parametrize("reason", [Reason.NOT_JSON, Reason.TOO_LARGE])
 def test_dead_letters_of_ingest_are_as_published(raw: bytes, reason: Reason) -> None:
-    """Empty, short, not UTF-8 or huge: each letter satisfies the schema of engagement.rejected.v1."""
+    """Empty, short, not UTF-8 or huge: each dead letter satisfies the schema of engagement.rejected.v1."""
     rejection = Rejection("actor.id", reason, "a sentence")
-    written = ingest_dead_letter(rejection, raw, source="http 127.0.0.1", received_at=NOW_MS, index=-1)
+    written = encode_dead_letter(rejection, raw, source="http 127.0.0.1", received_at=NOW_MS, index=-1)
     check("rejected/dead_letter", json.loads(written))
 
 
@@ -50,8 +50,8 @@ def test_dead_letters_of_the_aggregator_are_as_published() -> None:
     check("rejected/dead_letter", json.loads(aggregator_dead_letter(entry, 3, 4711, NOW_MS / 1000)))
 
 
-def test_the_mark_of_a_redriven_letter_is_as_published() -> None:
-    """What `fanpulse dead-letters redrive` writes beside the letters satisfies its schema."""
+def test_a_redrive_marker_is_as_published() -> None:
+    """What `fanpulse dead-letters redrive` writes beside dead letters satisfies its schema."""
     check("rejected/redriven", json.loads(encode_marker(RedriveMarker("ab" * 16, NOW_MS, accepted=False))))
 
 
@@ -118,7 +118,7 @@ def test_totals_are_written_as_published() -> None:
     clock = encode_clock(Clock(kind="clock", stream_time=NOW_MS + 7_200_000, source="event")).decode()
     state.apply(0, f"[{','.join([*entries, clock])}]".encode())
     keys, scopes = jsonschema.Draft7Validator(key_schema()), set()
-    for key, value in state.take_changes():
+    for key, value in take_changes(state):
         keys.validate(json.loads(key))
         scope = json.loads(key)[0]
         scopes.add(scope)

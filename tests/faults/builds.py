@@ -1,6 +1,6 @@
 """Other builds of the aggregator, made by patching.
 
-Broken ones have bugs that somebody might write: each must fail the suite (test_broken_builds.py), or the
+Broken builds have bugs that somebody might write: each must fail the suite (test_broken_builds.py), or the
 suite proves nothing. ``polls_lost`` does what the libraries might do, and must pass. ``INTACT`` changes
 nothing.
 """
@@ -17,9 +17,10 @@ from aiokafka import AIOKafkaProducer
 from faust.types import TP
 
 from services.aggregate import service
-from services.aggregate.counting.partition_state import Change, PartitionState
-from services.aggregate.kafka import checkpoint_store as store
-from services.aggregate.kafka.checkpoint_store import CheckpointStore
+from services.aggregate.counting.entries import Change
+from services.aggregate.counting.partition_state import PartitionState
+from services.aggregate.kafka import checkpoint_store, warm_up
+from services.aggregate.kafka.checkpoint_store import KafkaCheckpointStore
 from services.aggregate.kafka.consumer import ConsumerThread
 from tests.faults.wrapping import Function, wrap
 
@@ -27,13 +28,16 @@ INTACT = "intact"
 
 
 def offset_outside() -> None:
-    """The source offset (the group's, and the position entry that recovery goes by) is committed by a
+    """The source offset (the group's, and the checkpoint that recovery goes by) is committed by a
     transaction of its own, after that of the counts: a kill in between counts the records twice."""
-    stored: dict[CheckpointStore, int] = {}
+    stored: dict[KafkaCheckpointStore, int] = {}
 
     def make(commit: Function) -> Function:
         async def apart(
-            self: CheckpointStore, changes: Sequence[Change], next_offset: int, dead_letters: Iterable[bytes]
+            self: KafkaCheckpointStore,
+            changes: Sequence[Change],
+            next_offset: int,
+            dead_letters: Iterable[bytes],
         ) -> None:
             await commit(self, changes[:-1], stored.get(self, 0), dead_letters)
             await commit(self, changes[-1:], next_offset, ())
@@ -41,12 +45,12 @@ def offset_outside() -> None:
 
         return apart
 
-    wrap(CheckpointStore, "commit", make)
+    wrap(KafkaCheckpointStore, "commit", make)
 
 
 def no_fencing() -> None:
-    """Each process has a transactional id of its own, so that none shuts out another: a worker that wakes
-    after its session writes old entries over the new owner's."""
+    """Each process has a transactional id of its own, so that none fences another: a worker that wakes after
+    its session writes old entries over the new owner's."""
 
     def make(make_producer: Function) -> Function:
         def unshared(settings: Any, **options: Any) -> Any:
@@ -55,34 +59,34 @@ def no_fencing() -> None:
 
         return unshared
 
-    wrap(store, "make_producer", make)
+    wrap(checkpoint_store, "make_producer", make)
 
 
 def no_dedup() -> None:
-    """Every id is new to the one who looks for duplicates."""
+    """Every id is new to the search for duplicates."""
     wrap(PartitionState, "apply", _on_new_ids)
 
 
 def ids_forgotten() -> None:
-    """Ids met before a restart are not remembered after it; how many they were is."""
-    wrap(PartitionState, "remember", _on_new_ids)
+    """After a restart the ids seen before it are gone; their number is not."""
+    wrap(warm_up, "rebuild_dedup", _on_new_ids)
 
 
 def at_least_once() -> None:
     """Entries are written without a transaction; the group's offset follows when they are acknowledged.
 
     A kill alone does no harm to this build, since there is a second defence: what a flush writes is one
-    batch, which the broker appends as a whole, the position in it. But nothing shuts out a woken worker.
+    batch, which the broker appends as a whole, the checkpoint in it. But nothing fences a woken worker.
     """
     apps: list[faust.App] = []
 
     def built(build: Function) -> Function:
-        def remembered(settings: Any) -> Any:
+        def kept(settings: Any) -> Any:
             aggregator = build(settings)
             apps.append(aggregator.app)
             return aggregator
 
-        return remembered
+        return kept
 
     def plain(make_producer: Function) -> Function:
         def without_transactions(settings: Any, **options: Any) -> Any:
@@ -105,15 +109,15 @@ def at_least_once() -> None:
         return commit
 
     wrap(service, "build", built)
-    wrap(store, "make_producer", plain)
+    wrap(checkpoint_store, "make_producer", plain)
     wrap(AIOKafkaProducer, "begin_transaction", nothing)
     wrap(AIOKafkaProducer, "send_offsets_to_transaction", by_the_consumer)
     wrap(AIOKafkaProducer, "commit_transaction", nothing)
 
 
 def at_least_once_offset_after() -> None:
-    """The same with the position in a batch of its own, after the entries: without the second defence a kill
-    in between counts twice."""
+    """The same with the checkpoint in a batch of its own, after the entries: without the second defence a
+    kill in between counts twice."""
     at_least_once()
     offset_outside()
 

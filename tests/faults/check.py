@@ -47,22 +47,22 @@ class Published:
 
 
 async def check(settings: Settings, expositions: Iterable[str], dedup_window: DedupWindow) -> int:
-    """The number of events met. Raises DiffersError unless every figure is right, to the unit.
+    """The number of events seen. Raises DiffersError unless every figure is right, to the unit.
 
     ``expositions``: /metrics of all workers, taken after all of the log had been counted.
     """
     log = await read(settings, EVENTS.name)
     published = await read_published(settings, expositions)
     found: list[str] = []
-    met = 0
+    seen = 0
     for partition, records in log.items():
         expected = recount([(r.offset, r.value) for r in records], dedup_window)
-        met += expected.checkpoint["ordinal"]
+        seen += expected.checkpoint["ordinal"]
         found += [f"partition {partition}: {line}" for line in differences(expected, published[partition])]
     if found:
         more = [f"... and {len(found) - 12} more"] if len(found) > 12 else []
         raise DiffersError("\n".join([f"{len(found)} figures differ from the recount", *found[:12], *more]))
-    return met
+    return seen
 
 
 def differences(expected: Recount, found: Published) -> Iterator[str]:
@@ -72,7 +72,7 @@ def differences(expected: Recount, found: Published) -> Iterator[str]:
             yield f"checkpoint {name}: {found.checkpoint.get(name)}, expected {value}"
     for key in sorted(expected.totals.keys() | found.totals.keys(), key=str):
         right, entry = expected.totals.get(key), found.totals.get(key)
-        # Fields beyond those that were recounted are not judged here.
+        # Fields beyond those that were recounted are not compared here.
         if right is None or entry is None or {name: entry.get(name) for name in right} != right:
             yield f"{key}: {entry}, expected {right}"
     yield from _unequal("rolling", expected.rolling, found.rolling)

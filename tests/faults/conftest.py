@@ -1,4 +1,4 @@
-"""The stage on which runs are played, and the report at the end."""
+"""The runner of the scenarios, and the report at the end."""
 
 from __future__ import annotations
 
@@ -10,24 +10,22 @@ from typing import Any
 import pytest
 
 from tests.faults.plan import POINTS, draw_plan
-from tests.faults.runner import WORKER_POOL, Runner
+from tests.faults.runner import BROKER_GROUP, Runner
 from tests.faults.scenario_run import Outcome
 
-#: As many as CI plays; `make soak` plays 300.
+#: As many as CI runs; `make soak` runs 300.
 SEEDS = 30
 OUTCOMES = pytest.StashKey[dict[int, Outcome]]()
 #: The outcome of a seed, as soon as it is known.
 OutcomeOf = Callable[[int], Outcome]
-#: Seeds are told of in their order, those with a broker of their own end last: until then this is said.
+#: Seeds are reported in order, but those with a broker of their own end last: until then a line says so.
 SAY_SO_SECONDS = 60.0
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """--seed and --seeds."""
-    parser.addoption(
-        "--seed", type=int, action="append", help="play this seed of the fault suite; repeatable"
-    )
-    parser.addoption("--seeds", type=int, default=SEEDS, help="play so many seeds of the fault suite")
+    parser.addoption("--seed", type=int, action="append", help="run this seed of the fault suite; repeatable")
+    parser.addoption("--seeds", type=int, default=SEEDS, help="run so many seeds of the fault suite")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -41,32 +39,32 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session")
 def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
-    """A stage, its brokers not started yet."""
+    """A runner; its brokers are not started yet."""
     with Runner(tmp_path_factory.mktemp("faults")) as started:
         yield started
 
 
 @pytest.fixture(scope="session")
 def outcome_of(request: pytest.FixtureRequest, runner: Runner) -> OutcomeOf:
-    """Begins with all seeds that are tested; the outcome of one when it is asked for."""
+    """Submits all seeds that are tested; gives the outcome of one when it is asked for."""
     known = request.config.stash.setdefault(OUTCOMES, {})
     callspecs = (getattr(item, "callspec", None) for item in request.session.items)
     seeds = [spec.params["seed"] for spec in callspecs if spec is not None and "seed" in spec.params]
     plans = [draw_plan(seed) for seed in dict.fromkeys(seeds)]
     victims = [plan for plan in plans if plan.with_broker]
-    crews: dict[int, Future[dict[int, Outcome]]] = {}
-    for at in range(0, len(victims), WORKER_POOL):
-        pool = runner.submit_pool(victims[at : at + WORKER_POOL])
-        crews |= {plan.seed: pool for plan in victims[at : at + WORKER_POOL]}
+    groups: dict[int, Future[dict[int, Outcome]]] = {}
+    for at in range(0, len(victims), BROKER_GROUP):
+        group = runner.submit_group(victims[at : at + BROKER_GROUP])
+        groups |= {plan.seed: group for plan in victims[at : at + BROKER_GROUP]}
     alone = {plan.seed: runner.submit(plan) for plan in plans if not plan.with_broker}
 
-    jobs: dict[int, Future[Any]] = {**crews, **alone}
+    jobs: dict[int, Future[Any]] = {**groups, **alone}
 
     def outcome(seed: int) -> Outcome:
         while wait([jobs[seed]], SAY_SO_SECONDS).not_done:
-            played = sum(job.done() for job in jobs.values())
-            print(f"\nwaiting for seed {seed}; {played} of {len(jobs)} are played", end=" ")  # noqa: T201
-        known[seed] = alone[seed].result() if seed in alone else crews[seed].result()[seed]
+            finished = sum(job.done() for job in jobs.values())
+            print(f"\nwaiting for seed {seed}; {finished} of {len(jobs)} are finished", end=" ")  # noqa: T201
+        known[seed] = alone[seed].result() if seed in alone else groups[seed].result()[seed]
         return known[seed]
 
     return outcome

@@ -1,8 +1,8 @@
 """Points in a worker at which it can be killed or paused, put around the aggregator's own functions.
 
-The product has no failpoints. Its methods are wrapped when a worker of these tests starts, and each passing
-of a point looks for orders in a file. What was struck, and whether the worker was processing, is appended to
-another file just before the signal.
+The product has no failpoints. Its functions are wrapped when a worker of these tests starts; a worker that
+passes a point looks for orders in a file. Just before the signal it appends to another file which point was
+struck, and whether it was processing.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from aiokafka import AIOKafkaProducer
 
 from services.aggregate import service
 from services.aggregate.counting.partition_state import PartitionState
-from services.aggregate.kafka import partition_manager as partition_manager
-from services.aggregate.kafka.checkpoint_store import CheckpointStore
+from services.aggregate.kafka import warm_up
+from services.aggregate.kafka.checkpoint_store import KafkaCheckpointStore
 from services.aggregate.kafka.partition_manager import PartitionManager
 from services.aggregate.kafka.warm_up import WarmUp
 from tests.faults.plan import Order
 from tests.faults.wrapping import Function, wrap
 
-#: What the running task is in the midst of: "fence", "commit", "on_revoked".
-_runner: ContextVar[str] = ContextVar("stage", default="")
+#: What the running task is doing: "fence", "commit", "on_revoked".
+_activity: ContextVar[str] = ContextVar("activity", default="")
 #: The store that the running task commits to.
-_store: ContextVar[CheckpointStore | None] = ContextVar("store", default=None)
+_store: ContextVar[KafkaCheckpointStore | None] = ContextVar("store", default=None)
 
 
 class Failpoints:
@@ -45,7 +45,7 @@ class Failpoints:
         self._timer: threading.Timer | None = None
         self._striking = threading.Lock()
         self._woken = False
-        self._paused_in: CheckpointStore | None = None
+        self._paused_in: KafkaCheckpointStore | None = None
         self.aggregator: service.Aggregator | None = None
         self.committed: dict[int, int] = {}  # partition -> next offset, as stored
         self.loading: list[int] = []
@@ -72,12 +72,12 @@ class Failpoints:
         return order is not None and order.point == point
 
     def delay(self) -> float:
-        """How long a commit is let go on before the strike, in seconds; 0 if it is not to be struck."""
+        """Seconds for which a commit goes on before the strike; 0 if it is not to be struck."""
         order = self._order()
         return order.delay_ms / 1000 if order and order.point == "commit.half" else 0.0
 
     def strike(self, order: Order) -> None:
-        """Leave a mark, and send the signal to this process; once for an order, by whichever thread."""
+        """Leave a mark and send the signal to this process: once for each order, from whichever thread."""
         with self._striking:
             if self._order() == order:
                 self._strike(order)
@@ -85,7 +85,7 @@ class Failpoints:
     def _strike(self, order: Order) -> None:
         write_orders(self._orders, json.loads(self._orders.read_text())[1:])
         self.mark(struck=order.point, signal=order.signal, at=time.time(), **self._business())
-        # To this thread, which then goes no step further; the signal is for the whole process all the same.
+        # To this thread, which then goes no step further; the signal still ends or stops the whole process.
         signal.pthread_kill(threading.get_ident(), signal.Signals[order.signal])
         # Here only after a pause.
         self._paused_in = _store.get()
@@ -93,12 +93,12 @@ class Failpoints:
         self.mark(woken=order.point, at=time.time())
 
     def mark(self, **content: Any) -> None:
-        """Append a line for the one who watches."""
+        """Append a line for the test."""
         with self._marks.open("a") as file:
             file.write(json.dumps(content) + "\n")
 
     def outcome(self, found: str) -> None:
-        """Tell how the commit ended that was paused; or, if none was, the first one after a pause."""
+        """Note how the commit ended that was paused; if none was, the first one after the pause."""
         if self._woken and self._paused_in in (None, _store.get()):
             self._woken = False
             self.mark(outcome=found)
@@ -112,7 +112,7 @@ class Failpoints:
         return Order(**orders[0]) if orders else None
 
     def _business(self) -> dict[str, Any]:
-        """Which partitions are in hand; records counted and not committed, and records that wait."""
+        """Partitions owned or being loaded; records counted and not committed, and records that wait."""
         owned = list(self.aggregator.partition_manager.owned.values()) if self.aggregator else []
         uncommitted = waiting = 0
         for each in owned:
@@ -141,8 +141,8 @@ def install(points: Failpoints) -> None:
 
 def _install_in_store(points: Failpoints) -> None:
     def fence(original: Function) -> Function:
-        async def fenced(store: CheckpointStore) -> None:
-            _runner.set("fence")
+        async def fenced(store: KafkaCheckpointStore) -> None:
+            _activity.set("fence")
             await original(store)
             points.passing("fence.done")
 
@@ -150,9 +150,9 @@ def _install_in_store(points: Failpoints) -> None:
 
     def commit(original: Function) -> Function:
         async def committed(
-            store: CheckpointStore, changes: Any, next_offset: int, dead_letters: Any
+            store: KafkaCheckpointStore, changes: Any, next_offset: int, dead_letters: Any
         ) -> None:
-            before, owner = _runner.set("commit"), _store.set(store)
+            before, owner = _activity.set("commit"), _store.set(store)
             try:
                 points.passing("flush.begin")
                 await original(store, changes, next_offset, dead_letters)
@@ -163,13 +163,13 @@ def _install_in_store(points: Failpoints) -> None:
                 points.outcome("committed")
                 points.committed[store._partition] = next_offset
             finally:
-                _runner.reset(before)
+                _activity.reset(before)
                 _store.reset(owner)
 
         return committed
 
-    wrap(CheckpointStore, "fence", fence)
-    wrap(CheckpointStore, "commit", commit)
+    wrap(KafkaCheckpointStore, "fence", fence)
+    wrap(KafkaCheckpointStore, "commit", commit)
 
 
 def _install_in_producer(points: Failpoints) -> None:
@@ -177,7 +177,7 @@ def _install_in_producer(points: Failpoints) -> None:
         def make(original: Function) -> Function:
             async def passed(*args: Any, **options: Any) -> Any:
                 result = await original(*args, **options)
-                if _runner.get() == "commit":
+                if _activity.get() == "commit":
                     points.passing(point)
                 return result
 
@@ -187,7 +187,7 @@ def _install_in_producer(points: Failpoints) -> None:
 
     def commit(original: Function) -> Function:
         async def ended(producer: AIOKafkaProducer) -> None:
-            if _runner.get() != "commit":
+            if _activity.get() != "commit":
                 await original(producer)
                 return
             ending = asyncio.ensure_future(original(producer))
@@ -218,21 +218,21 @@ def _install_in_loading(points: Failpoints) -> None:
         return loaded
 
     def rebuild_dedup(original: Function) -> Function:
-        def remembered(state: PartitionState, offset: int, data: bytes | None) -> None:
-            points.passing("remember.load" if points.in_load else "remember.ahead")
+        def rebuilt(state: PartitionState, offset: int, data: bytes | None) -> None:
+            points.passing("rebuild.load" if points.in_load else "rebuild.warm_up")
             original(state, offset, data)
 
-        return remembered
+        return rebuilt
 
     def start(original: Function) -> Function:
         def started(self: WarmUp) -> None:
-            if not points.expects("remember.load"):  # else it would leave nothing to be remembered later
+            if not points.expects("rebuild.load"):  # else it would leave nothing to be read later
                 original(self)
 
         return started
 
-    wrap(partition_manager, "load_states", load)
-    wrap(PartitionState, "remember", rebuild_dedup)
+    wrap(warm_up, "load_states", load)
+    wrap(warm_up, "rebuild_dedup", rebuild_dedup)
     wrap(WarmUp, "start", start)
 
 
@@ -258,9 +258,9 @@ def _install_in_ownership(points: Failpoints) -> None:
     def on_revoked(original: Function) -> Function:
         async def given(self: PartitionManager) -> None:
             points.passing("revoke.begin")
-            before = _runner.set("on_revoked")
+            before = _activity.set("on_revoked")
             await original(self)
-            _runner.reset(before)
+            _activity.reset(before)
 
         return given
 
@@ -268,7 +268,7 @@ def _install_in_ownership(points: Failpoints) -> None:
         async def flushed(self: PartitionManager) -> None:
             points.passing("anywhere")
             await original(self)
-            if _runner.get() == "on_revoked":
+            if _activity.get() == "on_revoked":
                 points.passing("revoke.flushed")
 
         return flushed

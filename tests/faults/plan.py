@@ -11,7 +11,7 @@ POINTS: dict[str, tuple[str, ...]] = {
     "kill in a commit": ("commit.offsets", "commit.half", "commit.done"),
     "kill between fence and load": ("fence.done", "load.begin"),
     "kill in a rebalance": ("revoke.begin", "revoke.flushed", "assign.begin"),
-    "kill in the dedup rebuild": ("remember.ahead", "remember.load"),
+    "kill in the dedup rebuild": ("rebuild.warm_up", "rebuild.load"),
     "kill at any moment": ("anywhere",),
     "pause past the session": ("flush.begin", "flush.sent", "commit.offsets", "anywhere"),
     "broker stopped": (),
@@ -86,7 +86,7 @@ def draw_fault(draw: random.Random, kind: str, is_last: bool = False) -> Fault:
         return Fault(kind)
     point = draw.choice(POINTS[kind])
     # Points of a start are passed once for each partition, those of a flush at every flush.
-    nth = draw.randrange(1, 40) if point.startswith("remember") else 1
+    nth = draw.randrange(1, 40) if point.startswith("rebuild") else 1
     if point.startswith(("flush", "commit")):
         nth = draw.randrange(1, 6)
     order = Order(

@@ -30,7 +30,7 @@ Key = tuple[Any, ...]
 
 @dataclass
 class Recount:
-    """What a partition adds up to: totals entries by key, position, rolling counts, and what is no event."""
+    """What a partition adds up to: totals by key, checkpoint, rolling counts, and what is no event."""
 
     totals: dict[Key, dict[str, Any]] = field(default_factory=dict)
     rolling: Counter[Key] = field(default_factory=Counter)  # (window, scope, ...subject, action)
@@ -41,7 +41,7 @@ class Recount:
 
 @dataclass(frozen=True)
 class DedupWindow:
-    """How long an id is remembered: see docs/adr/0005."""
+    """How long an id counts as seen: see docs/adr/0005."""
 
     segment_events: int
     segments: int
@@ -52,8 +52,8 @@ def recount(log: Iterable[tuple[int, bytes | None]], dedup_window: DedupWindow) 
     """Count the records, (offset, value), of one partition."""
     found = Recount()
     checkpoint, kept = found.checkpoint, []
-    segment = first = began = 0  # of the generation: its number, events before it, the present then
-    met_in: dict[str, int] = {}  # id -> the generation in which it was met last
+    segment = first = began = 0  # of the segment: its number, events before it, stream time then
+    seen_in: dict[str, int] = {}  # id -> the segment in which it was seen last
     for offset, value in log:
         for index, entry in enumerate(entries(value)):
             stream_time, ordinal = checkpoint["stream_time_ms"], checkpoint["ordinal"]
@@ -68,8 +68,8 @@ def recount(log: Iterable[tuple[int, bytes | None]], dedup_window: DedupWindow) 
                 if ordinal - first >= dedup_window.segment_events:
                     segment, first, began = segment + 1, ordinal, stream_time
                 checkpoint["ordinal"] += 1
-                before = met_in.get(entry["event_id"])
-                met_in[entry["event_id"]] = segment
+                before = seen_in.get(entry["event_id"])
+                seen_in[entry["event_id"]] = segment
                 if before is None or segment - before > dedup_window.segments:
                     kept.append((entry, stream_time))
         checkpoint["offset"] = offset
@@ -111,7 +111,7 @@ def is_event(entry: Any) -> bool:
 
 
 def count(found: Recount, event: dict[str, Any], stream_time: int) -> None:
-    """Count an event that is no duplicate and was met at a present."""
+    """Count an event that is no duplicate and was seen at a stream time."""
     totals, checkpoint, at, kind = found.totals, found.checkpoint, event["occurred_at"], event["kind"]
     checkpoint["max_event_time_ms"] = max(checkpoint["max_event_time_ms"], at)
     if kind == "reading":
@@ -132,8 +132,7 @@ def count(found: Recount, event: dict[str, Any], stream_time: int) -> None:
         for key in subjects(event):
             entry = totals.setdefault(key, {"actions": {}, "last_ms": 0})
             entry["actions"][action] = entry["actions"].get(action, 0) + quantity
-            if key[0] not in ("country", "vip"):
-                entry["last_ms"] = max(entry["last_ms"], at // SECOND * SECOND)
+            entry["last_ms"] = max(entry["last_ms"], at // SECOND * SECOND)
             if key[0] == "post":
                 entry["account"] = event["account"]
             if key[0] in ("account", "hashtag"):

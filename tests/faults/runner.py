@@ -1,4 +1,4 @@
-"""Where runs are played: in a thread of its own, several at a time, on brokers that start when needed."""
+"""Runs scenarios: in a thread of its own, several at a time, on brokers that start when needed."""
 
 from __future__ import annotations
 
@@ -16,51 +16,51 @@ from tests.faults.builds import INTACT
 from tests.faults.plan import FaultPlan
 from tests.faults.scenario_run import Outcome, run_scenario
 
-#: Runs wait for sessions to end most of the time; so many keep two cores at work.
+#: Scenario runs mostly wait for sessions to end; so many keep two cores at work.
 AT_ONCE = 5
-#: A crew of runs that share the faults of one broker takes this much of that, and has so many members.
-WORKER_POOL_WEIGHT, WORKER_POOL = 2, 3
+#: Runs that share a broker with faults of its own go in groups of this size; a group takes so many slots.
+BROKER_GROUP, BROKER_GROUP_SLOTS = 3, 2
 
 
 class Runner:
-    """Takes plans and plays them in the order in which they came."""
+    """Takes plans and runs them in the order in which they came."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="stage")
-        self._gate = asyncio.Semaphore(AT_ONCE)
-        self._crews = asyncio.Lock()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="fault-runner")
+        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._one_group = asyncio.Lock()
         self._starting = asyncio.Lock()
         self._broker: SharedBroker | None = None
         self._jobs: list[Future[Any]] = []
         self._numbers = 0
 
     def submit(self, plan: FaultPlan, build: str = INTACT) -> Future[Outcome]:
-        """Play a plan whose broker is no victim."""
+        """Run a plan whose broker is no victim."""
         assert not plan.with_broker
         return self._begin(self._run_scenario(plan, build))
 
-    def submit_pool(self, plans: Sequence[FaultPlan]) -> Future[dict[int, Outcome]]:
-        """Play plans in which the broker is a victim, on one broker; outcomes by seed."""
-        return self._begin(self._run_pool(plans))
+    def submit_group(self, plans: Sequence[FaultPlan]) -> Future[dict[int, Outcome]]:
+        """Run plans in which the broker is a victim, together on one broker; outcomes by seed."""
+        return self._begin(self._run_group(plans))
 
     def _begin(self, job: Coroutine[Any, Any, Any]) -> Future[Any]:
         self._jobs.append(asyncio.run_coroutine_threadsafe(job, self._loop))
         return self._jobs[-1]
 
     async def _run_scenario(self, plan: FaultPlan, build: str) -> Outcome:
-        async with self._gate:
+        async with self._slots:
             async with self._starting:
                 if self._broker is None:
                     self._broker = SharedBroker(self._folder / "broker")
                     await self._broker.start()
             return await run_scenario(plan, self._broker, self._place(plan), build)
 
-    async def _run_pool(self, plans: Sequence[FaultPlan]) -> dict[int, Outcome]:
-        async with self._crews, AsyncExitStack() as slots:
-            for _ in range(WORKER_POOL_WEIGHT):
-                await slots.enter_async_context(self._gate)
+    async def _run_group(self, plans: Sequence[FaultPlan]) -> dict[int, Outcome]:
+        async with self._one_group, AsyncExitStack() as taken:
+            for _ in range(BROKER_GROUP_SLOTS):
+                await taken.enter_async_context(self._slots)
             broker = SharedBroker(self._folder / f"broker-of-{plans[0].seed}", len(plans))
             await broker.start()
             try:

@@ -1,4 +1,4 @@
-"""Plays a plan: workers count a log while it is written and faults strike; then everything is checked."""
+"""Runs a plan: workers count a log while it is written and faults strike; then everything is checked."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from tests.faults.worker_pool import DEDUP_WINDOW, FAILED, UNAVAILABLE, Worker, 
 from tests.faults.writer import Writer
 
 PARTITIONS = 3
-#: Until the first fault, so that ids are remembered and counts stored that a mistake could spoil.
+#: Before the first fault, so that there are ids and stored counts that a mistake could harm.
 WARM_UP_RECORDS = 25
 PATIENCE_SECONDS, SETTLE_SECONDS = 90.0, 30.0
-AT_A_START = ("fence.done", "load.begin", "remember.ahead", "remember.load")
+AT_A_START = ("fence.done", "load.begin", "rebuild.warm_up", "rebuild.load")
 IN_A_REBALANCE = ("revoke.begin", "revoke.flushed", "assign.begin")
 _STALE = re.compile(r"^fanpulse_stale_records_total\S* (\S+)$", re.MULTILINE)
 _OFFSET = re.compile(r'^fanpulse_aggregate_offset\{.*partition="(\d+)".*\} (\S+)$', re.MULTILINE)
@@ -41,7 +41,7 @@ _OFFSET = re.compile(r'^fanpulse_aggregate_offset\{.*partition="(\d+)".*\} (\S+)
 
 @dataclass
 class Outcome:
-    """What a run was like. ``strikes``: (kind, whether it hit a worker that was processing)."""
+    """What happened in a run. ``strikes``: (kind, whether it hit a worker that was processing)."""
 
     plan: FaultPlan
     build: str = INTACT
@@ -68,7 +68,7 @@ class Outcome:
         )
 
 
-class Run:
+class ScenarioRun:
     """A run under way."""
 
     def __init__(self, outcome: Outcome, broker: SharedBroker, settings: Settings, folder: Path) -> None:
@@ -82,7 +82,7 @@ class Run:
         self._seen: Counter[Worker] = Counter()  # strikes
 
     async def run_scenario(self) -> None:
-        """All of it; raises AssertionError if anything is not as it should be."""
+        """The whole scenario; raises AssertionError if anything is not as it should be."""
         plan = self._outcome.plan
         await create_topics(self._settings)
         await self._admin.start()
@@ -132,7 +132,7 @@ class Run:
             await self._struck(victim, [(fault.kind, fault.order)])
 
     async def _struck(self, victim: Worker, orders: list[tuple[str, Order]]) -> None:
-        """Have a worker struck; it is started again by the supervisor, in time for the next order."""
+        """Order a worker to be struck; the supervisor starts it again in time for the next order."""
         victim.order(order for _, order in orders)
         await self._strikes(victim, orders)
 
@@ -149,7 +149,7 @@ class Run:
             self._outcome.strikes.append((kind, busy))
 
     async def _was_busy(self, mark: dict[str, object]) -> bool:
-        """Whether a worker had records in hand when it was struck: counted and not committed, or waiting."""
+        """Whether a worker was processing when it was struck: it had records not counted or not committed."""
         if mark["uncommitted"] or mark["waiting"]:
             return True
         ends, committed = self._writer.ends(float(str(mark["at"]))), await self._committed()
@@ -158,7 +158,7 @@ class Run:
         return any(ends.get(partition, 0) > committed.get(partition, 0) for partition in partitions)
 
     async def _pause(self, victim: Worker, fault: Fault) -> None:
-        """Stop a worker until another one has taken over and counted, then let it go on."""
+        """Stop a worker until another one owns its partitions and has counted, then let it go on."""
         assert fault.order is not None
         alone = len(self._pool.workers) == 1
         async with self._one_more() if alone else nullcontext():
@@ -172,7 +172,7 @@ class Run:
             await until(
                 lambda: len(victim.marks("woken")) > woken, PATIENCE_SECONDS, "the paused worker goes on"
             )
-            # It tries to store, and is told off; or it has nothing to store, and takes over anew.
+            # It tries to store, and is fenced; or it has nothing to store, and gets partitions again.
             await until(
                 lambda: len(victim.marks("outcome")) > outcomes or len(victim.marks("url")) > ended,
                 PATIENCE_SECONDS,
@@ -183,7 +183,7 @@ class Run:
 
     @asynccontextmanager
     async def _one_more(self) -> AsyncIterator[Worker]:
-        """A further worker, which joins and, afterwards, leaves."""
+        """A further worker, which joins and leaves afterwards."""
         extra = self._pool.add()
         await until(lambda: bool(extra.marks("url")), PATIENCE_SECONDS, "a further worker joins")
         yield extra
@@ -236,7 +236,7 @@ def scrape(url: str) -> str:
 
 
 async def run_scenario(plan: FaultPlan, broker: SharedBroker, folder: Path, build: str = INTACT) -> Outcome:
-    """Play a plan with a build, in a namespace of its own. What goes wrong is in the outcome."""
+    """Run a plan with a build, in a namespace of its own. What goes wrong is in the outcome."""
     outcome = Outcome(plan, build)
     await asyncio.to_thread(folder.mkdir, parents=True)
     settings = Settings(
@@ -246,8 +246,8 @@ async def run_scenario(plan: FaultPlan, broker: SharedBroker, folder: Path, buil
     )
     beginning = time.monotonic()
     try:
-        await Run(outcome, broker, settings, folder).run_scenario()
-    except Exception as error:  # noqa: BLE001 # it is told by the test of this seed
+        await ScenarioRun(outcome, broker, settings, folder).run_scenario()
+    except Exception as error:  # noqa: BLE001 # the test of this seed raises it
         outcome.error = error
     finally:
         await broker.leave()

@@ -1,4 +1,4 @@
-"""A log drawn from a seed: a matrix in a busy week, with all that a log may hold and should not.
+"""A log drawn from a seed: a matrix in a busy week, with everything that a log may hold and should not.
 
 One entry in twenty repeats an id, one event in eight is out of order by up to ten minutes, one in two hundred
 is later than a day, one entry in a hundred is no event, and so is one record in a hundred as a whole.
@@ -36,7 +36,7 @@ class Stream:
     def __init__(self, seed: int, partitions: int) -> None:
         self._draw = random.Random(f"log {seed}")
         self._partitions = partitions
-        self._met: list[list[Entry]] = [[] for _ in range(partitions)]
+        self._seen: list[list[Entry]] = [[] for _ in range(partitions)]
         self._stream_time = START_MS
         self._number = 0
         self._posts = [self._post(number) for number in range(12)]
@@ -68,7 +68,7 @@ class Stream:
             self._stream_time += (
                 draw.choice((3, 40, 700, 1_500, 3_000)) * MINUTE_MS
             )  # nothing happened meanwhile
-        if draw.random() < 0.1:  # to one partition only: the present of each is its own
+        if draw.random() < 0.1:  # to one partition only: the stream time of each is its own
             yield self._tick(draw.randrange(self._partitions))
         else:
             yield from (self._tick(partition) for partition in range(self._partitions))
@@ -78,15 +78,15 @@ class Stream:
         return partition, json.dumps([entry] if self._draw.random() < 0.8 else entry).encode()
 
     def _entry(self, partition: int) -> Any:
-        draw, met = self._draw, self._met[partition]
+        draw, seen = self._draw, self._seen[partition]
         chance = draw.random()
-        if met and chance < 0.05:
-            # Most repetitions follow soon; some come when the id has been forgotten, and count.
-            return draw.choice(met[-300:] if draw.random() < 0.9 else met)
+        if seen and chance < 0.05:
+            # Most repetitions follow soon; some come when the id has left the dedup window, and count.
+            return draw.choice(seen[-300:] if draw.random() < 0.9 else seen)
         event = self._event(partition)
         if chance > 0.99:
-            return self._spoilt(event)
-        met.append(event)
+            return self._corrupted(event)
+        seen.append(event)
         return event
 
     def _event(self, partition: int) -> Entry:
@@ -165,17 +165,17 @@ class Stream:
             return self._stream_time - draw.randrange(10 * MINUTE_MS)
         return self._stream_time - draw.randrange(-3_000, 1_000)  # a clock may be behind the events
 
-    def _spoilt(self, event: Entry) -> Any:
+    def _corrupted(self, event: Entry) -> Any:
         """What is no event: of another version, with a value out of the contract, or nothing like it."""
-        spoilt = dict(event)
+        corrupted = dict(event)
         kind = self._draw.randrange(7)
         if kind == 0:
             return self._draw.choice((17, "text", None, [], {}))
         if kind == 1:
-            del spoilt[self._draw.choice(("event_id", "occurred_at", "platform", "account"))]
-            return spoilt
+            del corrupted[self._draw.choice(("event_id", "occurred_at", "platform", "account"))]
+            return corrupted
         return (
-            spoilt
+            corrupted
             | (
                 {"v": 2},
                 {"kind": "applause"},

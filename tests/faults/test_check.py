@@ -34,7 +34,7 @@ def published(counted: Recount) -> Published:
     return found
 
 
-def spoilt(counted: Recount) -> Iterator[tuple[str, Published]]:
+def corrupted(counted: Recount) -> Iterator[tuple[str, Published]]:
     """Publications with one mistake each, and where it is."""
     for scope in SCOPES:
         keys = [key for key in counted.totals if key[0] == scope]
@@ -70,9 +70,9 @@ def spoilt(counted: Recount) -> Iterator[tuple[str, Published]]:
 
 
 def test_the_check_sees_every_mistake(counted: Recount) -> None:
-    """Nothing differs in a right publication, and exactly one line tells of one mistake, wherever it is."""
+    """Nothing differs in a correct publication, and exactly one line tells of one mistake, wherever it is."""
     assert list(differences(counted, published(counted))) == []
-    for where, found in spoilt(counted):
+    for where, found in corrupted(counted):
         assert len(list(differences(counted, found))) == 1, where
 
 

@@ -10,7 +10,7 @@ from tests.faults.conftest import OUTCOMES, SEEDS, OutcomeOf
 from tests.faults.plan import POINTS, draw_plan
 from tests.faults.scenario_run import Outcome
 
-# All seeds are begun by the first test; a later one may have to wait for the others.
+# The first test submits all seeds; a later one may have to wait for the others.
 pytestmark = pytest.mark.timeout(1800)
 
 
@@ -26,7 +26,7 @@ def test_ci_has_each_kind_of_fault_several_times() -> None:
 def test_figures_equal_a_recount(
     seed: int, outcome_of: OutcomeOf, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """After the faults of a seed totals, rolling counts, positions and dead letters equal a recount's."""
+    """After the faults of a seed totals, rolling counts, checkpoints and dead letters equal a recount's."""
     with capsys.disabled():
         outcome = outcome_of(seed)
         print(f"\n{outcome}", end=" ")  # noqa: T201 # a seed and what it did are seen, also when all is well

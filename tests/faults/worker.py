@@ -1,4 +1,4 @@
-"""A worker under test: ``fanpulse aggregate`` as it is, with failpoints, and broken if that is asked for.
+"""A worker under test: ``fanpulse aggregate`` as it is, with failpoints; broken if the build says so.
 
 It is forked from a process that has imported everything, which saves a second and a half of CPU at each of
 the hundreds of starts. Nothing else is shared with that process.
@@ -23,7 +23,7 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True)
 class ProcessRun:
-    """What a process is started with."""
+    """What one process of a worker is started with."""
 
     environment: dict[str, str]
     build: str

@@ -1,4 +1,4 @@
-"""The workers of a run, and what a supervisor does for them: who ends is started again."""
+"""The workers of a scenario run, and their supervisor: a worker that ends is started again."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.faults.recount import DedupWindow
 from tests.faults.stream import ACCOUNTS, TAGS
 
 SESSION_SECONDS = 2
-#: Generations end by their size, and by time as often as the present leaps.
+#: Segments end by their size, and by time as often as the stream time leaps.
 DEDUP_WINDOW = DedupWindow(segment_events=1_000, segments=2, segment_ms=1_800_000)
 KILLED, FAILED, UNAVAILABLE = -signal.SIGKILL, 70, 3
 _CONTEXT = multiprocessing.get_context("forkserver")
@@ -40,7 +40,7 @@ async def until(claim: Callable[[], bool], seconds: float, what: str) -> None:
 
 
 class Worker:
-    """A worker through all its lives."""
+    """A worker: one process after the other, since it is started again whenever it has ended."""
 
     def __init__(self, name: str, settings: Settings, folder: Path, build: str) -> None:
         self.name = name
@@ -55,27 +55,27 @@ class Worker:
         )
 
     def start(self) -> None:
-        """Begin a life."""
+        """Start a process."""
         self._starts_before = len(self.marks("url"))
         self._process = _CONTEXT.Process(target=worker.run, args=(self._process_run,), name=self.name)
         self._process.start()
 
     @property
     def exit_code(self) -> int | None:
-        """Of the life that has ended; None while it runs."""
+        """Exit code of the last process; None while it runs."""
         return None if self._process is None else self._process.exitcode
 
     @property
     def has_started(self) -> bool:
-        """Whether this life came as far as to listen."""
+        """Whether this process came as far as to listen."""
         return len(self.marks("url")) > self._starts_before
 
     def order(self, orders: Iterable[Order]) -> None:
-        """What shall strike, one after the other, in this life or the next ones."""
+        """What is to strike, one after the other, in this process or the next ones."""
         write_orders(self._process_run.orders, [asdict(order) for order in orders])
 
     def marks(self, name: str = "") -> list[dict[str, Any]]:
-        """What its lives have left behind, of one name or all."""
+        """What its processes have left behind, of one name or all."""
         with contextlib.suppress(FileNotFoundError):
             lines = self._process_run.marks.read_text().splitlines(keepends=True)
             found = [json.loads(line) for line in lines if line.endswith("\n")]
@@ -83,7 +83,7 @@ class Worker:
         return []
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal, if it runs."""
+        """Send a signal if it runs."""
         if self._process is not None and self._process.pid is not None and self.exit_code is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._process.pid, number)
@@ -97,7 +97,7 @@ class Worker:
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """The settings of a worker, for a run in a hurry."""
+    """The settings of a worker, for a short run."""
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("FANPULSE_")},
         "FANPULSE_KAFKA_BOOTSTRAP": str(settings.kafka.bootstrap),
@@ -115,7 +115,7 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 class WorkerPool:
-    """The workers that shall run. ``ended`` counts by status the lives that they ended themselves."""
+    """The workers that are to run. ``ended`` counts, by exit code, the processes that ended by themselves."""
 
     def __init__(self, settings: Settings, folder: Path, build: str) -> None:
         self._settings = settings
@@ -136,7 +136,7 @@ class WorkerPool:
         return added
 
     async def dismiss(self, leaver: Worker) -> None:
-        """End a worker in an orderly way; AssertionError if it does not end, or not so."""
+        """Stop a worker by SIGTERM; AssertionError if it does not end, or ends with an error."""
         self.workers.remove(leaver)
         leaver.signal(signal.SIGTERM)
         try:

@@ -1,4 +1,4 @@
-"""Functions of the product in other clothes, for the life of a process."""
+"""Wraps functions of the product for as long as the process runs."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ Function = Callable[..., Any]
 
 
 def wrap(owner: Any, name: str, make: Callable[[Function], Function]) -> None:
-    """Replace a function of a module or class by what ``make`` makes of it."""
+    """Replace a function of a module or class by what ``make`` makes of it. AttributeError if it is gone."""
     setattr(owner, name, make(getattr(owner, name)))

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from schemas.topics import REJECTED, qualified
-from services.aggregate.kafka.app import EXIT_FAILED
+from services.aggregate.kafka.process_end import EXIT_FAILED
 from services.runtime.settings import Settings
 from services.runtime.topic_scan import read_topic
 from tests.support import stream

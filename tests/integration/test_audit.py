@@ -168,20 +168,26 @@ async def test_forged_and_doubled_milestones_are_named(settings: Settings) -> No
 
 
 async def test_the_aggregator_is_waited_for_and_agrees(settings: Settings, tmp_path: Path) -> None:
-    """While a real aggregator still counts, the audit waits for it; then every figure is the same."""
-    await events.produce(settings, events.records(11, 400))
+    """While a real aggregator still counts, the audit waits for it; then every figure is the same: totals,
+    rolling counts, late events."""
+    late = {"kind": "interaction", "v": 1, "occurred_at": START_MS - 10 * 86_400_000, "platform": "twitter",
+            "account": "GansuTravel", "action": "like", "hashtags": ["fuxiceremony"]}  # fmt: skip
+    too_late = [(1, json.dumps(late | {"event_id": f"late{n}"}).encode()) for n in range(7)]
+    await events.produce(settings, [*events.records(11, 400), *too_late])
     (tmp_path / "rules.toml").write_text("")
     worker = Service("aggregate", settings, tmp_path / "worker.log", free_port())
     with worker:
         result = await audit(settings, settle_seconds=60)
     assert [difference.line for difference in result.differences] == []
     assert (result.verdict, result.counts.uncounted) == ("AGREES", 0)
-    assert result.counts.events == 20_000
+    assert result.counts.events == 20_007
+    assert result.counts.late == 7
+    assert result.counts.rolling > 1000
     assert result.counts.duplicates > 500
 
 
 async def test_one_unit_too_many_gained_by_a_reading_is_named(settings: Settings) -> None:
-    """A forged course of a figure: exit 1, and one line with figure, difference and partition."""
+    """A forged history of a figure: exit 1, and one line with figure, difference and partition."""
     stream = Stream(partitions=4, rules=RULES)
     reading = {"kind": "reading", "v": 1, "occurred_at": START_MS, "platform": "twitter",
                "account": "GansuTravel", "metric": "followers"}  # fmt: skip
@@ -205,7 +211,7 @@ async def test_one_unit_too_many_gained_by_a_reading_is_named(settings: Settings
 
 async def test_readings_agree_after_an_aggregator_was_killed(settings: Settings, tmp_path: Path) -> None:
     """kill -9 while readings come in, and another worker goes on: what figures gained, lost, how often they
-    were corrected and reset are those of the log."""
+    were adjusted and reset are those of the log."""
     draw = random.Random(17)
 
     def records(first: int) -> list[tuple[int, bytes]]:

@@ -11,13 +11,13 @@ import pytest
 from aiokafka import TopicPartition
 from rich.console import Console
 
+from fanpulse.board.background import run_with_background
 from fanpulse.board.feed import Feed
 from fanpulse.board.model import AlertLine, Board
-from fanpulse.board.together import beside
-from fanpulse.board.watch import Watching
+from fanpulse.board.watch import WatchSession
 from fanpulse.devstack.lock import FileLock
 from fanpulse.devstack.state_paths import StatePaths
-from fanpulse.simulate.fresh import BusyError, fresh_broker, fresh_topics, only_demo
+from fanpulse.simulate.fresh import BusyError, demo_lock, fresh_broker, fresh_topics
 from fanpulse.simulate.organisation import ALIASES, START_MS
 from fanpulse.simulate.scenario import Scenario
 from schemas.alerts import Milestone
@@ -37,9 +37,9 @@ class Recorder(Board):
         super().__init__(ALIAS_TABLE)
         self.records: list[tuple[int, bytes, bytes | None]] = []
 
-    def take_total(self, partition: int, key: bytes, value: bytes | None, timestamp_ms: int) -> None:
+    def apply_total(self, partition: int, key: bytes, value: bytes | None, timestamp_ms: int) -> None:
         self.records.append((partition, key, value))
-        super().take_total(partition, key, value, timestamp_ms)
+        super().apply_total(partition, key, value, timestamp_ms)
 
 
 def published() -> Recorder:
@@ -90,13 +90,13 @@ async def until(claim: Callable[[], bool], what: str) -> None:
 
 
 async def test_the_feed_brings_the_board_to_what_is_committed(settings: Settings) -> None:
-    """All of a transaction, nothing of an aborted one; alerts that come later are told, earlier ones not."""
+    """All of a transaction, nothing of an aborted one; later alerts are reported, earlier ones are not."""
     source = published()
     await write_totals(settings, source.records)
     await write_alert(settings, milestone(1))
     board = Board(ALIAS_TABLE)
-    told: list[AlertLine] = []
-    feed = Feed(settings, board, told.append)
+    reported: list[AlertLine] = []
+    feed = Feed(settings, board, reported.append)
 
     async def poll() -> None:
         async with asyncio.timeout(30):
@@ -108,33 +108,43 @@ async def test_the_feed_brings_the_board_to_what_is_committed(settings: Settings
             wanted.all_accounts,
         )
         assert seen.counted == wanted.counted
-        assert not told
+        assert not reported
         await write_alert(settings, milestone(2))
-        await until(lambda: bool(told), "the alert")
-        assert [line.text for line in told] == ["all accounts 2,000 interactions"]
+        await until(lambda: bool(reported), "the alert")
+        assert [line.text for line in reported] == ["all accounts 2,000 interactions"]
         assert board.snapshot(NOW_MS).milestones == 2
         await write_alert(settings, milestone(3))
         async with asyncio.timeout(30):
             await feed.read_to_end()
-        assert [line.text for line in told][1:] == ["all accounts 3,000 interactions"]
+        assert [line.text for line in reported][1:] == ["all accounts 3,000 interactions"]
 
-    await beside(poll(), feed.run())
+    await run_with_background(poll(), feed.run())
 
 
 async def test_the_board_is_shown_once(settings: Settings) -> None:
     """`watch --once` prints the board of what the topics hold."""
-    await write_totals(settings, published().records)
+    source = published()
+    await write_totals(settings, source.records)
     file = io.StringIO()
-    await Watching(settings, ALIASES, Console(file=file, width=100)).once()
-    assert "GansuTravel" in file.getvalue()
-    assert "#FuxiCeremony" in file.getvalue()
+    await WatchSession(settings, ALIASES, Console(file=file, width=120)).print_once()
+    cells = [line.split() for line in file.getvalue().splitlines()]
+    snapshot = source.snapshot(NOW_MS)
+    assert snapshot.accounts
+    for row in snapshot.accounts:
+        (shown,) = [each for each in cells if each[:2] == [row.platform, row.name]]
+        assert (shown[2], shown[8]) == (f"{row.followers:,}", f"{row.activity:,}")
+    for row in snapshot.hashtags[:4]:
+        (shown,) = [each for each in cells if each[:1] == [f"#{row.name}"]]
+        assert shown[1] == f"{row.activity:,}"
+    (head,) = [each for each in cells if each[:1] == ["fanpulse"]]
+    assert head[head.index("events") - 1] == f"{snapshot.counted:,}"
 
 
 async def test_watching_what_does_not_exist_ends_at_once(settings: Settings) -> None:
     """A namespace without topics is an error that names the topic, and no topic is made by asking."""
     other = settings.model_copy(update={"namespace": f"{settings.namespace}-x"})
     with pytest.raises(TopicMissingError, match=qualified(other.namespace, TOTALS.name)):
-        await Watching(other, {}, Console(file=io.StringIO())).on()
+        await WatchSession(other, {}, Console(file=io.StringIO())).follow()
     async with open_reader(other) as reader:
         with pytest.raises(TopicMissingError):
             await reader.spans(qualified(other.namespace, TOTALS.name))
@@ -154,7 +164,7 @@ async def test_an_error_of_a_companion_ends_the_work() -> None:
         raise LookupError("gone")
 
     with pytest.raises(LookupError, match="gone"):
-        await beside(forever(), forever(), fail())
+        await run_with_background(forever(), forever(), fail())
     assert ended == [True, True]
 
 
@@ -179,7 +189,7 @@ async def committed(settings: Settings, group: str) -> int | None:
         await consumer.stop()
 
 
-async def test_a_demo_on_an_existing_broker_begins_with_nothing(settings: Settings) -> None:
+async def test_a_demo_on_an_existing_broker_begins_empty(settings: Settings) -> None:
     """Topics and group offsets of the namespace are gone, and those of another are not touched."""
     other = settings.model_copy(update={"namespace": f"{settings.namespace}y"})
     group, kept = f"{settings.namespace}.fanpulse-aggregate", f"{other.namespace}.fanpulse-aggregate"
@@ -192,7 +202,8 @@ async def test_a_demo_on_an_existing_broker_begins_with_nothing(settings: Settin
         for topic in TOPICS:
             with pytest.raises(TopicMissingError):
                 await reader.spans(qualified(settings.namespace, topic.name))
-            assert await reader.spans(qualified(other.namespace, topic.name))
+            spans = await reader.spans(qualified(other.namespace, topic.name))
+            assert len(spans) == (topic.partitions or settings.kafka.partitions)
     await create_topics(settings)
     assert await committed(settings, group) is None
     assert await committed(other, kept) == 7
@@ -217,26 +228,26 @@ async def test_a_demo_does_not_take_the_topics_of_one_that_runs(settings: Settin
 
 
 async def test_the_data_of_an_earlier_demo_is_removed(tmp_path: Path) -> None:
-    """Of the embedded broker of the namespace, and of no other."""
-    places, other = StatePaths(tmp_path, "demo"), StatePaths(tmp_path, "default")
-    for each in (places, other):
+    """The data of the embedded broker of the namespace is removed, and no other."""
+    state_paths, other = StatePaths(tmp_path, "demo"), StatePaths(tmp_path, "default")
+    for each in (state_paths, other):
         (each.kafka / "data").mkdir(parents=True)
-    await fresh_broker(places)
-    assert not places.kafka.exists()
+    await fresh_broker(state_paths)
+    assert not state_paths.kafka.exists()
     assert other.kafka.exists()
 
 
 async def test_one_demo_at_a_time(tmp_path: Path) -> None:
-    """A second one is told so; so is one beside a stack that was started in the demo's namespace."""
-    places = StatePaths(tmp_path, "demo")
-    with only_demo(places), pytest.raises(BusyError, match="FANPULSE_STATE_DIR"), only_demo(places):
+    """A second one is an error; so is one beside a stack that was started in the demo's namespace."""
+    state_paths = StatePaths(tmp_path, "demo")
+    with demo_lock(state_paths), pytest.raises(BusyError, match="FANPULSE_STATE_DIR"), demo_lock(state_paths):
         pass
-    with only_demo(places):
+    with demo_lock(state_paths):
         pass
-    supervisor = FileLock(places.supervisor_lock)
+    supervisor = FileLock(state_paths.supervisor_lock)
     supervisor.acquire()
-    places.kafka.mkdir(parents=True)
+    state_paths.kafka.mkdir(parents=True)
     with pytest.raises(BusyError, match="fanpulse down"):
-        await fresh_broker(places)
-    assert places.kafka.exists()
+        await fresh_broker(state_paths)
+    assert state_paths.kafka.exists()
     supervisor.release()

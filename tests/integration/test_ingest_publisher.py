@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,19 +17,20 @@ from confluent_kafka import Consumer
 
 from schemas.topics import EVENTS, POSTS, REJECTED, qualified
 from services.ingest.kafka.byte_limiter import ByteLimiter
+from services.ingest.kafka.producer import RecordProducer
 from services.ingest.kafka.publisher import (
     OverloadedError,
     ProducerFailedError,
     Publisher,
-    PublishRequest,
     Topics,
 )
 from services.ingest.kafka.stream_clock import ClockWriter
 from services.ingest.metrics import IngestMetrics
 from services.ingest.pipeline.known_posts import PostRecord
 from services.ingest.pipeline.packing import Fragment, RecordLimits
+from services.ingest.pipeline.publish_request import PublishRequest
 from services.ingest.pipeline.stream_time import EventStreamTime
-from services.runtime.kafka import create_topics, make_producer
+from services.runtime.kafka import create_topics
 from services.runtime.metrics import NamespacedRegistry
 from services.runtime.settings import Settings
 from services.runtime.topic_scan import Record, read_topic
@@ -42,7 +44,7 @@ async def publishing(
 ) -> AsyncIterator[Publisher]:
     names = (qualified(settings.namespace, topic.name) for topic in (EVENTS, POSTS, REJECTED))
     publisher = Publisher(
-        make_producer(settings),
+        partial(RecordProducer, settings),
         Topics(*names),
         record_limits=record_limits,
         byte_limiter=ByteLimiter(byte_limiter),

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from aiokafka.errors import KafkaError
 
 from fanpulse.devstack.kafka import EmbeddedKafka, KafkaStartError
 from schemas.topics import EVENTS, TOTALS, qualified
@@ -29,7 +30,7 @@ async def values(settings: Settings, topic: str, count: int) -> list[bytes]:
             return [(await consumer.getone()).value for _ in range(count)]
 
 
-async def test_takes_and_gives_records(kafka: EmbeddedKafka, settings: Settings) -> None:
+async def test_a_record_is_written_and_read(kafka: EmbeddedKafka, settings: Settings) -> None:
     """The broker of the run takes a record on a topic that the fixture made, and gives it back."""
     topic = qualified(settings.namespace, EVENTS.name)
     async with make_producer(settings) as producer:
@@ -42,7 +43,7 @@ async def test_takes_and_gives_records(kafka: EmbeddedKafka, settings: Settings)
     assert (record.partition, record.offset, record.value) == (2, sent.offset, b"[1]")
 
 
-async def test_takes_transactions(kafka: EmbeddedKafka, settings: Settings) -> None:
+async def test_a_transaction_commits(kafka: EmbeddedKafka, settings: Settings) -> None:
     """A transaction of one node commits: its internal topics need no second replica."""
     topic = qualified(settings.namespace, TOTALS.name)
     async with (
@@ -54,10 +55,17 @@ async def test_takes_transactions(kafka: EmbeddedKafka, settings: Settings) -> N
 
 
 async def test_topics_are_not_made_by_accident(kafka: EmbeddedKafka, settings: Settings) -> None:
-    """A misspelt topic name is an error, not a new topic with one partition."""
+    """To write to a misspelt topic is an error, and to read it too; neither makes it."""
+    misspelt = qualified(settings.namespace, "engagement.event.v1")
+    async with make_producer(settings, request_timeout_ms=2_000) as producer:
+        with pytest.raises(KafkaError):
+            await producer.send_and_wait(misspelt, b"[1]")
     async with make_consumer(settings) as consumer:
-        assert consumer.partitions_for_topic("engagement.event.v1") is None
-        assert qualified(settings.namespace, "nonsense") not in await consumer.topics()
+        await consumer._client.add_topic(misspelt)  # asks the broker for it by name
+        assert consumer.partitions_for_topic(misspelt) is None
+        topics = await consumer.topics()
+    assert qualified(settings.namespace, EVENTS.name) in topics
+    assert misspelt not in topics
 
 
 async def test_data_survives_kill_and_a_new_port(tmp_path: Path) -> None:
@@ -102,7 +110,7 @@ async def test_data_survives_kill_and_a_new_port(tmp_path: Path) -> None:
 
 
 async def test_a_broken_start_says_why_and_leaves_nothing(tmp_path: Path) -> None:
-    """A data folder that Kafka refuses is an error with Kafka's words, and no process stays."""
+    """A data folder that Kafka cannot use is an error with Kafka's words, and no process stays."""
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "meta.properties").write_text("version=1\nnode.id=7\ncluster.id=another\n")
     broker = EmbeddedKafka(tmp_path)

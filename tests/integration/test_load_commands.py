@@ -172,15 +172,15 @@ async def test_rows_that_cannot_be_used_are_reported_and_kept(
     assert len(await events(settings)) == 2
     dead_letters = command.dead_letters()
     assert dead_letters["total"] == 8
-    assert {dead_letter["source"] for dead_letter in dead_letters["letters"]} == {"file:likes.csv"}
-    raw = command.run("dead-letters", "show", dead_letters["letters"][2]["id"][:10])
+    assert {dead_letter["source"] for dead_letter in dead_letters["dead_letters"]} == {"file:likes.csv"}
+    raw = command.run("dead-letters", "show", dead_letters["dead_letters"][2]["id"][:10])
     assert r"Gansu\xffTravel" in raw
 
 
-async def test_dead_letters_are_mended_and_sent_again(
+async def test_dead_letters_are_corrected_and_sent_again(
     command: Command, settings: Settings, tmp_path: Path
 ) -> None:
-    """What is in order after mending is accepted and not offered again; the rest stays, and stays one."""
+    """What is good after the correction is accepted and not offered again; the rest stays, and stays one."""
     base = {
         "kind": "interaction",
         "occurred_at": "2026-06-22T09:30:00Z",
@@ -195,46 +195,46 @@ async def test_dead_letters_are_mended_and_sent_again(
     before = command.dead_letters()
     assert before["total"] == 32
     mend = ["--map", "hashtags=hashtag", "--set", "platform=twitter", "--url", command.url]
-    one = next(dead_letter for dead_letter in before["letters"] if dead_letter["reason"] != "bad_value")
+    one = next(dead_letter for dead_letter in before["dead_letters"] if dead_letter["reason"] != "bad_value")
     dry = command.run("dead-letters", "redrive", "--all", *mend, "--dry-run")
-    assert dry.startswith("32 would be accepted, 0 would be refused again")
+    assert dry.startswith("32 would be accepted, 0 would be rejected again")
     assert not await events(settings)
     assert command.run("dead-letters", "redrive", one["id"][:8], *mend).startswith("1 accepted")
     command.run("dead-letters", "redrive", one["id"][:8], *mend)
     assert "left out" in command.stderr
     kept = ["--reason", one["reason"], "--map", "hashtags=hashtag", "--url", command.url]
-    assert command.run("dead-letters", "redrive", *kept, code=1).startswith("0 accepted, 30 refused again")
+    assert command.run("dead-letters", "redrive", *kept, code=1).startswith("0 accepted, 30 rejected again")
     assert command.dead_letters()["total"] == 31
-    assert command.run("dead-letters", "redrive", "--all", *mend).startswith("31 accepted, 0 refused again")
+    assert command.run("dead-letters", "redrive", "--all", *mend).startswith("31 accepted, 0 rejected again")
     assert command.dead_letters()["total"] == 0
     assert command.dead_letters("--all")["total"] == 32
     found = await events(settings)
     assert Counter(len(event["event_id"]) > 10 for event in found) == {False: 31, True: 1}
     assert {tuple(event.get("hashtags", ())) for event in found} == {("a", "b"), ("c",), ()}
     topic = qualified(settings.namespace, REJECTED.name)
-    assert len(await read_topic(settings, topic)) == 32 + 32  # letters and marks, and not a letter more
+    assert len(await read_topic(settings, topic)) == 32 + 32  # dead letters and markers, and not one more
 
 
-async def test_a_letter_is_found_by_the_beginning_of_its_id(command: Command) -> None:
-    """One that names no letter, or several, is refused; wrong usage has exit code 2."""
+async def test_a_dead_letter_is_found_by_the_beginning_of_its_id(command: Command) -> None:
+    """A beginning that matches none, or several, is rejected; wrong usage has exit code 2."""
     command.load("-", code=1, stdin=b"\n".join(b"{no json %d" % number for number in range(40)))
     command.run("dead-letters", "show", "nothing", code=2)
     assert "no dead letter has an id that begins with nothing" in command.stderr
-    ids = [dead_letter["id"] for dead_letter in command.dead_letters("--limit", "100")["letters"]]
+    ids = [dead_letter["id"] for dead_letter in command.dead_letters("--limit", "100")["dead_letters"]]
     twice = next(sign for sign in "0123456789abcdef" if sum(each.startswith(sign) for each in ids) > 1)
     command.run("dead-letters", "show", twice, code=2)
-    assert f"several dead letters begin with {twice}" in command.stderr
+    assert f"several dead letters have an id that begins with {twice}" in command.stderr
     assert json.loads(command.run("dead-letters", "show", ids[0], "--format", "json"))["id"] == ids[0]
     command.run("dead-letters", "redrive", ids[0], "--all", code=2)
     command.run("dead-letters", "list", "--reason", "bad_mood", code=2)
 
 
-async def test_a_table_of_letters_fits_a_terminal(command: Command) -> None:
+async def test_a_table_of_dead_letters_fits_a_terminal(command: Command) -> None:
     """Nothing is wider than 80 columns, and no id is cut."""
     command.load("-", code=1, stdin=b'{"kind":"interaction","action":"%s"}\nnonsense\n' % (b"x" * 300))
     table = command.run("dead-letters", "list")
     assert max(map(len, table.splitlines())) <= 80
-    for dead_letter in command.dead_letters()["letters"]:
+    for dead_letter in command.dead_letters()["dead_letters"]:
         assert dead_letter["id"][:8] in table
 
 

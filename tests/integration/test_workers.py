@@ -247,7 +247,7 @@ def test_more_workers_than_partitions_are_refused(settings: Settings, tmp_path: 
     with service:
         assert service.process.wait(30) == 2
     [line] = service.log.read_text().splitlines()
-    assert "5 workers are asked for, but engagement.events.v1 has 4 partitions" in line
+    assert "--workers 5 is more than engagement.events.v1 has partitions (4)" in line
     assert "use --workers 4 or fewer" in line
 
 

@@ -51,6 +51,13 @@ SPIKE_RULES = parse_rules(
     window_minutes = 6
     min_history = 3
     quiet_minutes = 2
+    [[spike]]
+    name = "t"
+    factor = 5.0
+    min_count = 20
+    window_minutes = 4
+    min_history = 3
+    quiet_minutes = 1
     """,
     "test",
 ).spike
@@ -177,8 +184,9 @@ def at(number: int) -> int:
 def test_spikes_follow_from_the_minutes(
     series: list[tuple[int, ...]], started: int, lasts: int, data: st.DataObject
 ) -> None:
-    """However the partitions lag behind each other, whenever one looks, and however often the service is
-    restarted: the same spikes, with the same numbers and figures, as from the whole series at once."""
+    """However the partitions lag behind each other, whenever the service looks, and however often it is
+    restarted: the same spikes of each rule, with the same numbers and figures, as that rule alone finds in
+    the whole series at once. No two have one id."""
     phases = broadcast("b", started=at(started) + 1, ended=at(started + lasts) + 1)
 
     def flush(number: int, through: int, first: int) -> list[Change]:
@@ -197,10 +205,10 @@ def test_spikes_follow_from_the_minutes(
                 figures.feed(number, *change)
         return figures
 
-    expected = Spikes(SPIKE_RULES, {}).decide(whole(), 0)
+    expected = [spike for rule in SPIKE_RULES for spike in Spikes([rule], {}).decide(whole(), 0)]
     written: list[tuple[int, Change]] = []
     figures = Figures(PARTITIONS)
-    last: dict[str, tuple[int, int]] = {}
+    last: dict[tuple[str, str], tuple[int, int]] = {}
     spikes, found = Spikes(SPIKE_RULES, last), list[Spike]()
     progress = [0] * PARTITIONS
     while min(progress) < len(series):
@@ -218,9 +226,10 @@ def test_spikes_follow_from_the_minutes(
             spikes = Spikes(SPIKE_RULES, last)
         if data.draw(st.booleans()) or min(progress) == len(series):
             for spike in spikes.decide(figures, 0):
-                last["b"] = (spike.number, spike.occurred_at)
+                last["b", spike.rule] = (spike.number, spike.occurred_at)
                 found.append(spike)
-    assert spike_facts(found) == spike_facts(expected)
+    assert sorted(spike_facts(found)) == sorted(spike_facts(expected))
+    assert len({spike.id for spike in found}) == len(found)
 
 
 # -- ladders ------------------------------------------------------------------------------------------------

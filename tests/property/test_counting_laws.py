@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.totals import COUNTED_SCOPES, Key, TotalsView
+from services.aggregate.counting.entries import take_changes
 from services.aggregate.counting.partition_state import PartitionState
+from services.aggregate.counting.recovery import rebuild_dedup, restore
 from services.aggregate.counting.windows import WINDOWS
 from tests.property.test_partition_state import DEDUP_WINDOW, concrete, events, logs, rolling, run, stored
 
@@ -30,7 +32,7 @@ def totals(partitions: list[Records]) -> dict[Key, dict[str, int]]:
     """The totals of some partitions, merged as every reader of the totals topic merges them."""
     view = TotalsView()
     for partition, records in enumerate(partitions):
-        for key, value in run(records, PartitionState(partition, DEDUP_WINDOW)).take_changes():
+        for key, value in take_changes(run(records, PartitionState(partition, DEDUP_WINDOW))):
             view.apply(partition, key, value)
     return {
         key: {"last_ms": view.last_ms(key)} | view.actions(key)
@@ -59,7 +61,7 @@ def test_readers_may_meet_partials_in_any_order(drawn: list[Records], data: st.D
         state = PartitionState(partition, DEDUP_WINDOW)
         for offset, record in enumerate(concrete(log)):
             state.apply(offset, json.dumps(record).encode())
-            changes += [(partition, key, value) for key, value in state.take_changes()]
+            changes += [(partition, key, value) for key, value in take_changes(state)]
     shuffled = data.draw(st.permutations([partition for partition, _, _ in changes]))
     queues = defaultdict(list)
     for change in changes:
@@ -127,9 +129,9 @@ def test_a_restored_state_stores_what_is_stored(log: Records) -> None:
     if not records:
         return
     state = PartitionState(0, DEDUP_WINDOW)
-    starts = state.restore(kept)
+    starts = restore(state, kept)
     for offset in range(starts[0].offset, len(records)):
-        state.rebuild_dedup(offset, json.dumps(records[offset]).encode())
+        rebuild_dedup(state, offset, json.dumps(records[offset]).encode())
     assert not state.changed
     assert stored(state, dict(kept)) == kept
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.log import Entry, Interaction
 from services.aggregate.counting import interning
-from services.aggregate.counting.decode import Entry, Interaction, decode_record
+from services.aggregate.counting.decode import decode_record
 from services.aggregate.counting.interning import InterningDecoder
 
 # Few names, so that most are known after some records, and some that only look like others.

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 import services.aggregate.counting.pre_aggregator as pre_aggregator
 from schemas.totals import COUNTED_SCOPES
 from services.aggregate.counting.dedup import DedupWindow
+from services.aggregate.counting.entries import checkpoint, take_changes
 from services.aggregate.counting.partition_state import PartitionState
+from services.aggregate.counting.recovery import prepare_replay, rebuild_dedup, restore, restore_checkpoint
 from services.aggregate.counting.windows import WINDOWS
 
 START = 1_782_120_600_000  # 2026-06-22T09:30:00Z
@@ -93,7 +95,6 @@ def run(
     state = state or PartitionState(0, DEDUP_WINDOW)
     for offset, record in enumerate(records, first):
         assert state.apply(offset, json.dumps(record).encode()) == []
-    state.flush()
     return state
 
 
@@ -102,7 +103,7 @@ def rolling(state: PartitionState, window: str) -> dict[tuple[Any, ...], int]:
 
 
 def stored(state: PartitionState, into: dict[bytes, bytes]) -> dict[bytes, bytes]:
-    for key, value in state.take_changes():
+    for key, value in take_changes(state):
         if value is None:
             into.pop(key, None)
         else:
@@ -195,18 +196,38 @@ def test_restored_state_is_the_live_state(log: list[list[dict[str, Any]]], resta
         if offset in restarts:
             stored(state, kept)
             state = PartitionState(0, DEDUP_WINDOW)
-            for start in state.restore(kept)[:1]:
+            for start in restore(state, kept)[:1]:
                 for again in range(start.offset, state.offset + 1):
-                    state.rebuild_dedup(again, json.dumps(records[again]).encode())
+                    rebuild_dedup(state, again, json.dumps(records[again]).encode())
             for key in [key for key in kept if b"checkpoint" in key]:
                 assert json.loads(kept[key])["ordinal"] == state.dedup.ordinal
     stored(live, live_stored)
     stored(state, kept)
-    state.flush()
-    assert state.checkpoint() == live.checkpoint()
+    assert checkpoint(state) == checkpoint(live)
     for window in WINDOWS:
         assert rolling(state, window) == rolling(live, window), window
     assert content(kept) == content(live_stored)
+
+
+@given(logs, st.lists(st.integers(0, 25), max_size=4), st.lists(st.integers(0, 25), max_size=4))
+@settings(max_examples=150)
+def test_the_pre_aggregator_holds_nothing_that_is_stored(
+    log: list[list[dict[str, Any]]], renewals: list[int], flushes: list[int]
+) -> None:
+    """A new pre-aggregator in place of the old one, after any flush, changes no stored entry."""
+    usual, renewed = PartitionState(0, DEDUP_WINDOW), PartitionState(0, DEDUP_WINDOW)
+    usual_stored: dict[bytes, bytes] = {}
+    renewed_stored: dict[bytes, bytes] = {}
+    for offset, record in enumerate(concrete(log)):
+        for state in (usual, renewed):
+            assert state.apply(offset, json.dumps(record).encode()) == []
+        if offset in renewals:
+            assert renewed.counters  # flushes
+            renewed._renew_pre_aggregator()
+        if offset in flushes:
+            stored(usual, usual_stored)
+            stored(renewed, renewed_stored)
+    assert content(stored(renewed, renewed_stored)) == content(stored(usual, usual_stored))
 
 
 @given(logs)
@@ -233,24 +254,24 @@ def test_what_was_read_ahead_is_what_would_be_read_later(
     live = run(records[: early + 1])
     kept = stored(live, {})
     ahead = PartitionState(0, DEDUP_WINDOW)
-    for start in ahead.restore_checkpoint(kept)[:1]:
+    for start in restore_checkpoint(ahead, kept)[:1]:
         for offset in range(start.offset, min(start.offset + places[2], ahead.offset + 1)):
-            ahead.rebuild_dedup(offset, json.dumps(records[offset]).encode())
+            rebuild_dedup(ahead, offset, json.dumps(records[offset]).encode())
     for offset, record in enumerate(records[: later + 1]):
         live.apply(offset, json.dumps(record).encode())
     stored(live, kept)
     state = PartitionState(0, DEDUP_WINDOW)
-    starts = state.restore(kept)
-    following = ahead.rebuilt_offset + 1
+    starts = restore(state, kept)
+    following = ahead.dedup.record_offset + 1
     if starts and following > starts[0].offset:
-        state.prepare_replay(starts, ahead.dedup.ordinal, ahead.dedup)
+        prepare_replay(state, starts, ahead.dedup.ordinal, ahead.dedup)
     begin = max([following, *(start.offset for start in starts[:1])])
     for offset in range(begin, state.offset + 1):
-        state.rebuild_dedup(offset, json.dumps(records[offset]).encode())
+        rebuild_dedup(state, offset, json.dumps(records[offset]).encode())
     for offset, record in enumerate(records):
         for each in (live, state):
             each.apply(offset, json.dumps(record).encode())
-    assert state.checkpoint() == live.checkpoint()
+    assert checkpoint(state) == checkpoint(live)
     assert len(state.dedup) == len(live.dedup)
 
 
@@ -264,6 +285,6 @@ def test_a_record_counts_once(log: list[list[dict[str, Any]]]) -> None:
     before = stored(state, {})
     for offset, record in enumerate(records):
         state.apply(offset, json.dumps(record).encode())
-    again = state.take_changes()
+    again = take_changes(state)
     assert [key for key, _ in again] == [b'["checkpoint"]']
     assert not records or before[b'["checkpoint"]'] == again[0][1]

@@ -1,4 +1,4 @@
-"""Laws of readings: what an auditor can prove to the unit, whatever a platform reports."""
+"""Laws of readings: what an auditor can prove exactly, whatever a platform reports."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from schemas.totals import Key, encode_key
 from services.aggregate.counting.dedup import DedupWindow
+from services.aggregate.counting.entries import take_changes
 from services.aggregate.counting.partition_state import PartitionState
 from services.aggregate.counting.readings import CounterHistory, Readings
+from services.aggregate.counting.recovery import rebuild_dedup, restore
 
 METRICS = ["followers", "reads", "likes", "comments", "reposts", "viewers"]
 GROSS = ("gained", "lost", "falls", "downward_adjustments", "resets", "late")
@@ -66,7 +68,7 @@ def test_every_step_is_accounted_for(log: list[tuple[str, int, int]]) -> None:
 @given(readings)
 @settings(max_examples=300)
 def test_late_readings_change_nothing_but_their_counter(log: list[tuple[str, int, int]]) -> None:
-    """Without them the courses are the same, and they are as many as were left out."""
+    """Without them the histories are the same, and the counter is the number that was left out."""
     newest: dict[str, int] = {}
     kept = []
     for metric, value, at_ms in log:
@@ -85,7 +87,7 @@ def test_late_readings_change_nothing_but_their_counter(log: list[tuple[str, int
 def test_a_restart_at_any_reading_changes_nothing(
     log: list[tuple[str, int, int]], restarts: set[int]
 ) -> None:
-    """Stored, restored and read on, as after a crash or in a replay: the same courses and counters."""
+    """Stored, restored and read on, as after a crash or in a replay: the same histories and counters."""
     stored: dict[Key, dict[str, Any]] = {}
     state = Readings()
     for number, each in enumerate(log):
@@ -106,9 +108,9 @@ def test_a_restart_at_any_reading_changes_nothing(
 
 @given(readings)
 @settings(max_examples=300)
-def test_lost_is_made_of_falls_and_corrections_only(log: list[tuple[str, int, int]]) -> None:
-    """Something is lost if and only if a fall or a correction was counted, each of its own kind of metric; a
-    gauge never moves anything."""
+def test_lost_is_made_of_falls_and_downward_adjustments_only(log: list[tuple[str, int, int]]) -> None:
+    """Something is lost exactly if a fall or a downward adjustment was counted, each for its own metrics; a
+    gauge never gains or loses."""
     histories = taken(log).histories
     for name, history in histories.items():
         assert (history.lost > 0) == (history.falls + history.downward_adjustments > 0)
@@ -130,7 +132,7 @@ def event(number: int, metric: str, value: int, at_ms: int) -> bytes:
 
 @given(readings, st.sets(st.integers(0, 60), max_size=5))
 @settings(max_examples=200)
-def test_a_partition_stores_and_restores_its_courses(
+def test_a_partition_stores_and_restores_its_histories(
     log: list[tuple[str, int, int]], restarts: set[int]
 ) -> None:
     """Through the records of engagement.totals.v1, with repeated events left out: as live, and as stored."""
@@ -141,12 +143,12 @@ def test_a_partition_stores_and_restores_its_courses(
         for into in (state, live):
             into.apply(number, event(number, *each))
         if number in restarts:
-            stored.update(state.take_changes())
+            stored.update(take_changes(state))
             state = PartitionState(0, dedup_window)
-            state.restore({name: value for name, value in stored.items() if value is not None})
+            restore(state, {name: value for name, value in stored.items() if value is not None})
             for again in range(number + 1):
-                state.rebuild_dedup(again, event(again, *log[again]))
-    stored.update(state.take_changes())
+                rebuild_dedup(state, again, event(again, *log[again]))
+    stored.update(take_changes(state))
     assert state.readings.histories == live.readings.histories
     once = [each for number, each in enumerate(log) if number % 3 != 2]
     assert live.readings.histories == taken(once).histories

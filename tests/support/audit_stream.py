@@ -1,7 +1,7 @@
-"""Streams for tests of the audit: a log, and what is published of it, counted in the plainest way.
+"""Streams for tests of the audit: a log and its published figures, counted in the plainest way.
 
-The counting here is a third one beside those of the aggregator and of the audit: dictionaries and loops, one
-event at a time, as the rules read.
+This counting is independent of the aggregator's and the audit's: dictionaries and loops, one event at a time,
+as the rules say.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ HISTORY = ("gained", "lost", "falls", "downward_adjustments", "resets", "reset_b
 
 @dataclass
 class Stream:
-    """A namespace in memory. ``dedup_window`` is (segment_events, generations[, segment_ms])."""
+    """A namespace in memory. ``dedup_window`` is (segment_events, segments[, segment_ms])."""
 
     partitions: int = 2
     dedup_window: tuple[int, ...] = (1000, 2)
     log: dict[int, list[Record]] = field(default_factory=dict)
     alerts: list[dict[str, Any]] = field(default_factory=list)
-    #: Entries that replace or remove (None) those that were counted: (partition, key) -> value.
+    #: Entries that replace the counted ones, or with None remove them: (partition, key) -> value.
     forged: dict[tuple[int, str], dict[str, Any] | None] = field(default_factory=dict)
-    #: How many records of each partition are counted; all if it is not named.
+    #: How many records of a partition are counted; all records for a partition that is not in it.
     counted_records: dict[int, int] = field(default_factory=dict)
     rules: str = ""
 
@@ -51,7 +51,7 @@ class Stream:
         self.log = {partition: self.log.get(partition, []) for partition in range(self.partitions)}
 
     def append(self, partition: int, content: Any, stamp_ms: int | None = None) -> int:
-        """Append a record: JSON of ``content``, or bytes as they are. Returns its offset."""
+        """Append a record, as JSON of ``content`` or as the given bytes. Returns its offset."""
         records = self.log[partition]
         value = content if isinstance(content, bytes) else json.dumps(content).encode()
         stamp_ms = START_MS + 1000 * len(records) if stamp_ms is None else stamp_ms
@@ -59,7 +59,7 @@ class Stream:
         return len(records) - 1
 
     def totals(self) -> list[Record]:
-        """engagement.totals.v1 of what is counted, with the forged entries."""
+        """engagement.totals.v1 of the counted records, with the forged entries."""
         found = []
         for partition, records in self.log.items():
             counted = records[: self.counted_records.get(partition, len(records))]
@@ -86,14 +86,14 @@ class Stream:
         ]
 
     def as_of(self) -> list[dict[str, int]]:
-        """The offsets that are counted."""
+        """The offsets up to which the stream is counted."""
         return [
             {"partition": p, "offset": self.counted_records.get(p, len(records)) - 1}
             for p, records in self.log.items()
         ]
 
     def figure(self, *key: str) -> dict[str, int]:
-        """Gross actions of a subject over all partitions."""
+        """The gross actions of a subject over all partitions."""
         merged: dict[str, int] = {}
         for partition, records in self.log.items():
             counted = records[: self.counted_records.get(partition, len(records))]
@@ -104,7 +104,7 @@ class Stream:
 
     def milestone(self, scope: str, subject: Iterable[str], metric: str, threshold: int, total: int,
                   **changes: Any) -> dict[str, Any]:  # fmt: skip
-        """Publish a milestone as of what is counted."""
+        """Publish a milestone as of the counted offsets."""
         subject = list(subject)
         alert = {
             "id": alert_id("milestone", scope, *subject, metric, threshold),
@@ -127,7 +127,7 @@ class Stream:
         return alert
 
     async def export(self, directory: Path, **settings: Any) -> Manifest:
-        """An export of this stream, written by the code that writes real ones."""
+        """An export of this stream, written by the real exporter."""
         rules = directory.with_name(f"{directory.name}-rules.toml")
         rules.write_text(self.rules, encoding="utf-8")
         made = Settings(alerts={"rules": rules}, **settings)
@@ -135,7 +135,7 @@ class Stream:
 
 
 class FakeReader:
-    """Reads a Stream as a TopicReader reads Kafka."""
+    """Reads a Stream as TopicReader reads Kafka."""
 
     def __init__(self, stream: Stream, namespace: str = "") -> None:
         events = [record for records in stream.log.values() for record in records]
@@ -165,17 +165,17 @@ def count(
 ) -> dict[tuple[Any, ...], dict[str, Any]]:
     """The totals entries of one partition, by key."""
     entries: dict[tuple[Any, ...], dict[str, Any]] = {}
-    ordinal = counted = duplicates = rejected = stream_time = max_event_time = 0
+    ordinal = counted = duplicates = rejected = late = stream_time = max_event_time = 0
+    acted: list[tuple[int, dict[str, Any], str, int]] = []  # (event time, event, action, quantity)
     segment = first = began = 0
     segment_ms = dedup_window[2] if len(dedup_window) > 2 else 7 * 86_400_000
-    last_met: dict[str, int] = {}
+    last_seen: dict[str, int] = {}
     key: tuple[Any, ...]
 
     def add(key: tuple[Any, ...], action: str, number: int, at: int, **more: Any) -> None:
         entry = entries.setdefault(key, {"actions": {}, "last_ms": 0, **more})
         entry["actions"][action] = entry["actions"].get(action, 0) + number
-        if key[0] not in ("country", "vip"):
-            entry["last_ms"] = max(entry["last_ms"], at // 1000 * 1000)
+        entry["last_ms"] = max(entry["last_ms"], at // 1000 * 1000)
 
     for record in records:
         try:
@@ -198,8 +198,8 @@ def count(
             if ordinal == first + dedup_window[0]:
                 segment, first, began = segment + 1, ordinal, stream_time
             ordinal += 1
-            known = last_met.get(event["event_id"])
-            last_met[event["event_id"]] = segment
+            known = last_seen.get(event["event_id"])
+            last_seen[event["event_id"]] = segment
             if known is not None and segment - known <= dedup_window[1]:
                 duplicates += 1
                 continue
@@ -223,6 +223,8 @@ def count(
                 number = event.get("quantity", 1) if kind == "interaction" else 1
                 for key in _keys(event, kind):
                     add(key, action, number, at)
+                late += at < floor_ms(stream_time, 600_000)
+                acted.append((at, event, action, number))
                 if event.get("broadcast_id") and stream_time < at // 60_000 * 60_000 + 65_000:
                     minute = ("minute", event["broadcast_id"], at // 60_000 * 60_000)
                     actions = entries.setdefault(minute, {"actions": {}})["actions"]
@@ -233,18 +235,51 @@ def count(
         if key[0] == "post":
             entry.setdefault("account", "")
         entry["offset"] = len(records) - 1
+    entries |= _buckets(acted, stream_time)
     if records:
         entries["checkpoint",] = {
             "partition": partition, "offset": len(records) - 1, "stream_time_ms": stream_time,
             "max_event_time_ms": max_event_time,
-            "counted": counted, "duplicates": duplicates, "late": 0, "rejected": rejected, "ordinal": ordinal,
-            "segment_events": dedup_window[0], "segments": dedup_window[1], "segment_ms": segment_ms,
+            "counted": counted, "duplicates": duplicates, "late": late, "rejected": rejected,
+            "ordinal": ordinal, "segment_events": dedup_window[0], "segments": dedup_window[1],
+            "segment_ms": segment_ms,
         }  # fmt: skip
     return entries
 
 
+#: Bucket width -> (length of its longest window, width of the next coarser buckets).
+BUCKETS = {1_000: (300_000, 60_000), 60_000: (3_600_000, 600_000), 600_000: (86_400_000, 600_000)}
+
+
+def floor_ms(stream_time: int, width: int) -> int:
+    """The oldest event time that buckets of a width still hold."""
+    length, coarser = BUCKETS[width]
+    return ((stream_time // width + 1) * width - length) // coarser * coarser if stream_time else 0
+
+
+def _buckets(
+    acted: list[tuple[int, dict[str, Any], str, int]], stream_time: int
+) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """The buckets of the rolling counts: each event in the finest ones that hold its time, if any do."""
+    counts: dict[tuple[int, int], dict[tuple[str, ...], int]] = {}
+    for at, event, action, number in acted:
+        width = next((width for width in BUCKETS if at >= floor_ms(stream_time, width)), None)
+        if width is None:
+            continue
+        tags = event.get("hashtags") or []
+        names = [("account", event["platform"], event["account"]), ("account", "")]
+        names += [("hashtag", tag) for tag in tags] + [("hashtag", "")] * len(tags)
+        bucket = counts.setdefault((width, at // width * width), {})
+        for name in names:
+            bucket[*name, action] = bucket.get((*name, action), 0) + number
+    return {
+        ("bucket", *bucket, 0): {"rows": [[*name, number] for name, number in rows.items()]}
+        for bucket, rows in counts.items()
+    }
+
+
 def read(entries: dict[tuple[Any, ...], dict[str, Any]], key: tuple[Any, ...], value: int, at: int) -> None:
-    """The next reading of a figure, as the rules of readings read."""
+    """Count the next reading of a figure by the rules of readings."""
     entry = entries.setdefault(key, {"value": value, "at_ms": at, "first": value} | dict.fromkeys(HISTORY, 0))
     old = entry["value"]
     if at < entry["at_ms"]:
@@ -287,7 +322,7 @@ def _keys(event: dict[str, Any], kind: str) -> list[tuple[Any, ...]]:
 
 
 def random_event(draw: random.Random, number: int, at: int) -> dict[str, Any]:
-    """An event of any kind as the log holds it; ids repeat now and then."""
+    """An event of any kind in the form of the log. Some ids repeat."""
     platform, account = draw.choice(ACCOUNTS)
     event: dict[str, Any] = {
         "v": 1,
@@ -320,7 +355,7 @@ def random_event(draw: random.Random, number: int, at: int) -> dict[str, Any]:
 
 
 def partition_of(event: dict[str, Any], partitions: int) -> int:
-    """Where ingest puts what belongs to one series."""
+    """The partition to which ingest sends the events of one series."""
     name = event.get("broadcast_id") or event.get("post_id") or f"{event['platform']} {event['account']}"
     return zlib.crc32(name.encode()) % partitions
 
@@ -333,7 +368,7 @@ def random_stream(
     *,
     started_once: bool = False,
 ) -> Stream:
-    """A stream of every kind of entry: batches, single objects, clocks, garbage and repeated ids."""
+    """A stream with every kind of entry: batches, single objects, clock records, garbage, repeated ids."""
     draw, stream, number, at = random.Random(seed), Stream(partitions, dedup_window), 0, START_MS
     while number < events:
         partition = draw.randrange(partitions)

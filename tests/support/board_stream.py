@@ -13,6 +13,7 @@ from fanpulse.simulate.organisation import ALIASES, START_MS
 from schemas.events import SUBMISSION
 from schemas.hashtags import AliasTable
 from services.aggregate.counting.dedup import DedupWindow
+from services.aggregate.counting.entries import take_changes
 from services.aggregate.counting.partition_state import PartitionState
 
 Event = dict[str, Any]
@@ -75,6 +76,6 @@ class Publisher:
         for number, state in enumerate(self._states):
             state.apply(self._offset, json.dumps([*self._waiting[number], clock]).encode())
             self._waiting[number] = []
-            for key, value in state.take_changes():
-                self._board.take_total(number, key, value, WRITTEN_MS)
+            for key, value in take_changes(state):
+                self._board.apply_total(number, key, value, WRITTEN_MS)
         self._offset += 1

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import socket
 
-#: Given out before: who has one may not listen on it yet.
+#: Ports already given out; their users may not listen on them yet.
 _given: set[int] = set()
 
 
 def free_port() -> int:
-    """A port that was free a moment ago; each call gives another."""
+    """A port that is free at the moment. Each call gives another port."""
     while True:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))

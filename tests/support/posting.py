@@ -1,4 +1,4 @@
-"""Clients that post events to ingest from threads, and remember what they were told."""
+"""Clients that post events to ingest from threads, and record the answers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Self
 
 
 def interaction(event_id: str, **changes: Any) -> dict[str, Any]:
-    """A good event of now."""
+    """A valid event that happens now."""
     return {
         "kind": "interaction", "event_id": event_id, "occurred_at": time.time_ns() // 1_000_000,
         "platform": "twitter", "account": "GansuTravel", "action": "like", **changes,
@@ -33,7 +33,7 @@ def post(port: int, body: bytes | Any, **headers: str) -> tuple[int, dict[str, A
 
 
 class Posters:
-    """Several clients that post batches, one after the other, until told to stop or the service is gone."""
+    """Several clients. Each posts one batch after another until the end of the `with` block."""
 
     def __init__(self, port: int, *, clients: int, batch: int, padding: int = 0) -> None:
         self._port = port

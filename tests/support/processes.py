@@ -18,7 +18,7 @@ from services.runtime.settings import Settings
 
 
 def eventually(claim: Callable[[], bool], seconds: float, what: str) -> None:
-    """Wait until a claim holds; fail with its name if it does not in time."""
+    """Wait until a claim is true. If it is not in time, fail and say what was expected."""
     deadline = time.monotonic() + seconds
     while not claim():
         if time.monotonic() > deadline:
@@ -27,7 +27,7 @@ def eventually(claim: Callable[[], bool], seconds: float, what: str) -> None:
 
 
 class Service:
-    """``python -m fanpulse <name> [arguments]`` with the settings of a test, its log in a file."""
+    """``python -m fanpulse <name> [arguments]`` with the settings of a test and its log in a file."""
 
     def __init__(
         self, name: str, settings: Settings, log: Path, port: int, *arguments: str, **variables: str
@@ -53,7 +53,7 @@ class Service:
         return self._process
 
     def start(self) -> Self:
-        """Start it, without waiting."""
+        """Start the process without waiting."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(self._command, env=self.environment, stdout=log, stderr=log)
         return self
@@ -82,7 +82,7 @@ class Service:
 
     @staticmethod
     def metrics_of(url: str) -> dict[str, float]:
-        """The same of any service."""
+        """The samples of any service."""
         with urllib.request.urlopen(f"{url}/metrics", timeout=10) as answer:
             lines = answer.read().decode().splitlines()
         pairs = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
@@ -93,12 +93,12 @@ class Service:
         self.process.send_signal(number)
 
     def kill(self) -> None:
-        """kill -9, and wait for the end."""
+        """Send SIGKILL, and wait for the end."""
         self.process.kill()
         self.process.wait(10)
 
     def stop(self, seconds: float = 20) -> int:
-        """SIGTERM, wait; the exit status."""
+        """Send SIGTERM and wait; returns the exit status."""
         self.process.terminate()
         return self.process.wait(seconds)
 

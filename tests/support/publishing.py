@@ -1,4 +1,4 @@
-"""Streams of the audit's tests on a real broker, written as the services write them."""
+"""Writes the streams of the audit's tests to a real broker, as the services write them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tests.support.audit_stream import Stream
 
 
 async def publish(settings: Settings, stream: Stream) -> None:
-    """Write the log, the totals in a transaction for each partition, and the alerts."""
+    """Write the log, the totals in one transaction, and the alerts."""
     await write_events(settings, (record for records in stream.log.values() for record in records))
     await write_totals(settings, stream.totals())
     await write_alerts(settings, stream.alerts)
 
 
 async def write_events(settings: Settings, records: Iterable[Record]) -> None:
-    """Write records to the log; on fresh topics each gets the offset that it has in the stream."""
+    """Write records to the log. In an empty topic each record gets its offset in the stream."""
     producer = make_producer(settings, linger_ms=5)
     await producer.start()
     try:
@@ -37,7 +37,7 @@ async def write_events(settings: Settings, records: Iterable[Record]) -> None:
 
 
 async def write_totals(settings: Settings, records: Iterable[Record], *, commit: bool = True) -> None:
-    """Write records to the totals, in one transaction, which leaves a marker at the end of each partition."""
+    """Write records to the totals in one transaction, which leaves a marker at the end of each partition."""
     producer = make_producer(settings, transactional_id=qualified(settings.namespace, "tests"))
     await producer.start()
     try:
@@ -52,11 +52,11 @@ async def write_totals(settings: Settings, records: Iterable[Record], *, commit:
 
 
 async def until_ended(settings: Settings, topic: str) -> None:
-    """Return when no transaction is open: that it will be committed is answered before all can see it."""
+    """Wait until no transaction is open: the broker confirms a commit before every reader can see it."""
     uncommitted = make_consumer(settings, isolation_level="read_uncommitted")
     async with make_consumer(settings) as committed, uncommitted, asyncio.timeout(30):
         partitions = await partitions_of(committed, topic)
-        while await committed.end_offsets(partitions) != await uncommitted.end_offsets(partitions):  # noqa: ASYNC110 - nobody tells
+        while await committed.end_offsets(partitions) != await uncommitted.end_offsets(partitions):  # noqa: ASYNC110 - no event for it
             await asyncio.sleep(0.02)
 
 

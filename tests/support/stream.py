@@ -1,4 +1,4 @@
-"""A seeded stream of log records, and a recount of the topics that shares nothing with the aggregator."""
+"""A seeded stream of log records, and a recount that shares no code with the aggregator."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Figures = Counter[tuple[Any, ...]]
 
 
 def records(seed: int, count: int, events: int = 50, partitions: int = 4) -> Iterator[tuple[int, bytes]]:
-    """(partition, value) of records of the Gansu matrix: 5 % duplicates, late and withdrawn ones, clocks."""
+    """Records as (partition, value): 5 % duplicates, late events, withdrawals, and clock records."""
     draw = random.Random(seed)
     sent: list[list[dict[str, Any]]] = [[] for _ in range(partitions)]
     for number in range(count):
@@ -64,7 +64,7 @@ async def produce(settings: Settings, stream: Iterable[tuple[int, bytes]]) -> No
 
 
 def recount(log: list[Record]) -> Figures:
-    """Totals per account and hashtag by the rule of the docs, for streams shorter than the horizon."""
+    """Totals per account and hashtag by the documented rule, for streams shorter than the dedup window."""
     figures: Figures = Counter()
     seen: set[tuple[int, str]] = set()
     for record in sorted(log, key=lambda record: (record.partition, record.offset)):
@@ -80,12 +80,12 @@ def recount(log: list[Record]) -> Figures:
 
 
 async def expected(settings: Settings) -> Figures:
-    """What the log adds up to."""
+    """The totals of the log by a recount."""
     return recount(await read_topic(settings, qualified(settings.namespace, EVENTS.name)))
 
 
 async def published(settings: Settings) -> Figures:
-    """What the totals topic says, committed entries only."""
+    """The totals of the committed entries in the totals topic."""
     latest = {}
     for record in await read_topic(settings, qualified(settings.namespace, TOTALS.name)):
         latest[record.partition, record.key] = record.value
@@ -99,7 +99,7 @@ async def published(settings: Settings) -> Figures:
 
 
 async def checkpoints(settings: Settings) -> dict[int, dict[str, Any]]:
-    """The position entry of each partition."""
+    """The checkpoint of each partition."""
     found = {}
     for record in await read_topic(settings, qualified(settings.namespace, TOTALS.name)):
         if record.key == b'["checkpoint"]' and record.value is not None:
@@ -108,7 +108,7 @@ async def checkpoints(settings: Settings) -> dict[int, dict[str, Any]]:
 
 
 async def counted_all(settings: Settings) -> bool:
-    """Whether the totals stand at the end of the log."""
+    """Whether the checkpoints are at the end of the log."""
     log = await read_topic(settings, qualified(settings.namespace, EVENTS.name))
     ends = {record.partition: record.offset for record in log}
     found = await checkpoints(settings)

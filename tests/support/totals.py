@@ -1,4 +1,4 @@
-"""Records of engagement.totals.v1 as the aggregator writes them, made by hand."""
+"""Hand-made records of engagement.totals.v1, in the form that the aggregator writes."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ def entry(key: Key, **value: Any) -> Change:
 
 
 def counted(*key: str, at_ms: int = START_MS, **actions: int) -> Change:
-    """An entry with gross counts: of an account, hashtag or campaign."""
+    """An entry with the gross counts of an account, hashtag or campaign."""
     return entry(key, actions=actions, last_ms=at_ms)
 
 
 def post(platform: str, post_id: str, account: str, **actions: int) -> Change:
-    """An entry with gross counts of a post."""
+    """An entry with the gross counts of a post."""
     return entry(("post", platform, post_id), actions=actions, last_ms=START_MS, account=account)
 
 
 def reading(platform: str, subject: str, metric: str, value: int, at_ms: int = START_MS) -> Change:
-    """A cumulative figure."""
+    """The entry of a reading."""
     return entry(("reading", platform, subject, metric), value=value, at_ms=at_ms)
 
 
 def broadcast(
     broadcast_id: str, account: str = "GansuTravel", title: str | None = None, **phases: int
 ) -> Change:
-    """A broadcast with the start of its phases in epoch milliseconds."""
+    """The entry of a broadcast; phases start at epoch milliseconds."""
     about = {"title": title} if title else {}
     return entry(("broadcast", broadcast_id), actions={}, last_ms=0, phases=phases, account=account, **about)
 
 
 def minute(broadcast_id: str, start_ms: int, likes: int, *, closed: bool = True) -> Change:
-    """A minute of a broadcast in which people only liked."""
+    """The entry of a minute of a broadcast that has likes only."""
     return entry(("minute", broadcast_id, start_ms), actions={"like": likes}, closed=closed)
 
 
@@ -66,5 +66,5 @@ def checkpoint(partition: int, offset: int, stream_time_ms: int = START_MS) -> C
 def transaction(
     partition: int, offset: int, entries: Iterable[Change], stream_time_ms: int = START_MS
 ) -> list[Change]:
-    """Entries and the position that they belong to."""
+    """Entries and the checkpoint that they belong to."""
     return [*entries, checkpoint(partition, offset, stream_time_ms)]

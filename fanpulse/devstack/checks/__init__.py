@@ -1,4 +1,4 @@
-"""What `fanpulse doctor` looks at: this machine, and the broker."""
+"""The checks of `fanpulse doctor`: this machine, the broker, and the services."""
 
 from fanpulse.devstack.checks.finding import Finding, Level
 

@@ -1,4 +1,4 @@
-"""One thing that was looked at."""
+"""The result of one check."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from enum import StrEnum
 
 
 class Level(StrEnum):
-    """How bad it is."""
+    """How serious a finding is."""
 
     OK = "ok"
-    #: Something is missing that one may do without, or is about to be.
+    #: Something is missing, or will be soon, but fanpulse works without it.
     WARN = "warn"
     #: fanpulse cannot work like this.
     FAIL = "fail"
@@ -18,7 +18,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was seen, and what to do about it if it is not ok."""
+    """What a check found, and what to do if it is not ok."""
 
     level: Level
     subject: str

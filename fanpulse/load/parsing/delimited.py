@@ -43,7 +43,7 @@ class Delimited:
         self._lines.offset, self._lines.number = offset, number
 
     def rows(self) -> Iterator[Row]:
-        """Every row from the present place on; blank lines are passed over."""
+        """Every row from the current place on; blank lines are skipped."""
         texts, lines, width = self._texts, self._lines, len(self.columns)
         while True:
             first = lines.number + 1
@@ -70,7 +70,7 @@ class Delimited:
                 yield Row(first, cells, lines.offset, lines.number)  # type: ignore[arg-type]
 
     def _fail(self, first: int, detail: str) -> Row:
-        """The first line of a row that is none; the lines that it drew in are read again."""
+        """The first line of a malformed row; the other lines of it are read again."""
         line, *more = self._texts.given
         self._lines.take_back(more)
         problem = Rejection("", Reason.NOT_JSON, f"malformed CSV: {detail}")
@@ -112,7 +112,7 @@ class Delimited:
 
 
 class _Texts:
-    """Lines as texts for the csv module, keeping those of the present row."""
+    """Lines as texts for the csv module, keeping those of the current row."""
 
     def __init__(self, lines: Lines) -> None:
         self._lines = lines

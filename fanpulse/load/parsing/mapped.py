@@ -8,7 +8,7 @@ from schemas.reasons import Rejection
 
 
 class Mapped(NamedTuple):
-    """``line`` is JSON without a line break (or what stood there, if it is none); ``event`` is what it says.
+    """``line`` is JSON without a line break (or the row, if it is malformed); ``event`` is its content.
 
     ``rejections`` are what we know to be wrong with it; ingest decides, and keeps it as a dead letter.
     """

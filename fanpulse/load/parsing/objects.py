@@ -1,7 +1,7 @@
 """JSON rows to events.
 
 A row that names its ``kind`` is an event already: it passes byte for byte, unless --map or --set change it,
-and ingest judges it. Any other is somebody's export: with --kind it is read like the row of a table, nested
+and ingest validates it. Any other is an export: with --kind it is read like the row of a table, nested
 values by dotted names, and what fits no field is left out.
 """
 
@@ -133,7 +133,7 @@ class ObjectMapper:
 
 
 def _look_up(row: dict[str, Any], name: str) -> Any:
-    """The value under a name, else under a dotted path; _NOTHING if there is none."""
+    """The value under a name, else under a dotted path; _NOTHING if it is missing."""
     if name in row:
         return row[name]
     value: Any = row
@@ -159,7 +159,7 @@ def _take(row: dict[str, Any], name: str) -> Any:
 
 
 def _has_repeated_keys(line: bytes, row: dict[str, Any]) -> bool:
-    """Whether a key occurs twice in an object: writing the row anew would hide it from ingest.
+    """Whether a key occurs twice in an object: rewriting the row would hide it from ingest.
 
     True as well for what the careful reader cannot read: such a line is better passed on as it is.
     """

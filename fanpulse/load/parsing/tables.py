@@ -40,7 +40,7 @@ class TableMapper:
         self._repeated = {name for name, count in Counter(self._columns).items() if count > 1}
         self._row_id = table_row_id(self._columns)
         self.times: Times = rules.times()
-        #: A map to a column that is missing is refused at once.
+        #: A map to a missing column is rejected at once.
         self.unused_maps: dict[str, str] = {}
         self._used: set[int] = set()
         self._kind_index = self._kind_column()
@@ -63,7 +63,7 @@ class TableMapper:
             named = str(cells[self._kind_index]).strip()
             kind = named if named in MODELS or not kind else kind
         plan = self._targets.get(kind or "")
-        if plan is None:  # ingest refuses a kind that it does not know, and keeps the whole row
+        if plan is None:  # ingest rejects a kind that it does not know, and keeps the whole row
             row = dict(zip(self._columns, cells, strict=True))
             return Mapped(_encode(row | ({"kind": kind} if kind else {})))
         event = {"kind": kind, **plan.constants}
@@ -156,7 +156,7 @@ class TableMapper:
         return index
 
     def _check_required(self) -> None:
-        """Refuse a table that has no column at all for a field that every event needs."""
+        """Reject a table without any column for a field that every event needs."""
         kind = self._rules.kind or ""
         plan = self._targets[kind]
         given = {path for path, _, _ in plan.steps} | set(plan.constants)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from schemas.log import GRACE_MS, KEEP_MS, MINUTE_MS
 from schemas.totals import Key
-
-MINUTE_MS = 60_000
-GRACE_MS = 5_000  # how long after its end a minute still takes events
-KEEP_MS = 48 * 3_600_000  # minutes older than this are given up
 
 
 @dataclass
 class Broadcasts:
-    """Phases and minutes. A minute of event time closes when the present passes its end by GRACE_MS; after
-    that it never changes, so what is decided from it does not depend on when it is looked at."""
+    """Phases and minutes.
+
+    A minute of event time closes when the stream time passes its end by GRACE_MS. After that it never
+    changes, so what is decided from it does not depend on when you look.
+    """
 
     about: dict[str, dict[str, Any]] = field(default_factory=dict)
     minutes: dict[tuple[str, int], dict[str, int]] = field(default_factory=dict)
@@ -25,7 +25,7 @@ class Broadcasts:
     stream_time_ms: int = 0
 
     def enter(self, broadcast_id: str, account: str, phase: str, at_ms: int, title: str | None) -> None:
-        """A broadcast enters a phase; the last word of the log counts."""
+        """A broadcast enters a phase; the last record of the log counts."""
         entry = self.about.setdefault(broadcast_id, {"phases": {}})
         entry["phases"][phase] = at_ms
         entry["account"] = account
@@ -43,7 +43,7 @@ class Broadcasts:
         self.dirty.add(("minute", broadcast_id, start_ms))
 
     def advance(self, stream_time_ms: int) -> None:
-        """Close what the present has passed; give up what is long past."""
+        """Close what the stream time has passed; drop what is long past."""
         self.stream_time_ms = stream_time_ms
         for name in self.minutes.keys() - self.closed:
             if name[1] + MINUTE_MS + GRACE_MS <= stream_time_ms:

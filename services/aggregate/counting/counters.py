@@ -12,14 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from schemas.dimensions import ALL, SUMMED_SCOPES
 from schemas.totals import Key
 
 Name = tuple[str, ...]
-
-#: Stands for the sum over all subjects of a scope: a name that no account or hashtag can have.
-ALL = ""
-#: Scopes that have such a sum.
-SUMMED_SCOPES = ("account", "hashtag")
 
 
 class Counters:

@@ -4,85 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import msgspec
 
-from schemas.events import VERSION, Action, Format, Metric, Phase
-from schemas.fields import MAX_QUANTITY, MAX_VALUE
+from schemas.events import VERSION
+from schemas.log import Clock, Entry
 from schemas.reasons import Reason
-
-Name = Annotated[str, msgspec.Meta(min_length=1)]
-Milliseconds = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
-
-
-class LogActor(msgspec.Struct, frozen=True, gc=False):
-    """What counting needs of an actor."""
-
-    country: str | None = None
-    verified: bool | None = None
-
-
-class _Event(msgspec.Struct, tag_field="kind", kw_only=True, gc=False):
-    """What every event has. Fields that no kind knows are passed over. The order is that of the log: a
-    decoder that meets a field where it expects it is faster."""
-
-    v: Literal[1] = 1
-    event_id: Name
-    occurred_at: Milliseconds
-    platform: Name
-    account: Name
-
-
-class Interaction(_Event, tag="interaction", kw_only=True, gc=False):
-    """Something that somebody did, once or ``quantity`` times."""
-
-    action: Action
-    quantity: Annotated[int, msgspec.Meta(ge=1, le=MAX_QUANTITY)] = 1
-    post_id: str | None = None
-    broadcast_id: str | None = None
-    hashtags: tuple[str, ...] | None = None
-    campaign: str | None = None
-    post_format: Format | None = None
-    actor: LogActor | None = None
-
-
-class Post(_Event, tag="post", kw_only=True, gc=False):
-    """A post that an account of the matrix published."""
-
-    post_id: Name
-    format: Format | None = None
-    hashtags: tuple[str, ...] | None = None
-    campaign: str | None = None
-    broadcast_id: str | None = None
-
-
-class Reading(_Event, tag="reading", kw_only=True, gc=False):
-    """A cumulative figure, as its platform reports it."""
-
-    metric: Metric
-    value: Annotated[int, msgspec.Meta(ge=0, le=MAX_VALUE)]
-    post_id: str | None = None
-    broadcast_id: str | None = None
-
-
-class Broadcast(_Event, tag="broadcast", kw_only=True, gc=False):
-    """A live broadcast enters a phase."""
-
-    broadcast_id: Name
-    phase: Phase
-    title: str | None = None
-
-
-class Clock(msgspec.Struct, tag_field="kind", tag="clock", kw_only=True, gc=False):
-    """The present, told by ingest."""
-
-    v: Literal[1] = 1
-    stream_time: Milliseconds
-
-
-Event = Interaction | Post | Reading | Broadcast
-Entry = Event | Clock
 
 
 @dataclass(frozen=True, slots=True)

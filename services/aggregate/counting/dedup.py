@@ -1,13 +1,13 @@
 """Duplicates, judged by the log alone.
 
-The events of a partition belong to generations. One ends when it has ``segment_events`` events, or at the
-first clock record that is ``segment_ms`` or more past the present in which it began. An event is a
-duplicate if its id was met before in its own generation or one of the ``segments`` before it. So an id is
-remembered for at least ``segment_events * generations`` further events of its partition or
-``segment_ms * generations`` of the present, whichever ends first, and the verdict depends on nothing but
+The events of a partition belong to dedup segments. A segment ends when it has ``segment_events`` events, or
+at the first clock record that is ``segment_ms`` or more past the stream time at which it began. An event is a
+duplicate if its id was seen before in its own segment or one of the ``segments`` before it: these are the
+dedup window. So an id stays in the window for at least ``segment_events * segments`` further events of its
+partition or ``segment_ms * segments`` of stream time, whichever ends first. The result depends on nothing but
 the order of the log: live, after a restart and in a replay it is the same.
 
-The ids are Python strings in one set a generation: 16-byte digests in arrays take less than half of the
+The ids are Python strings in one set per segment: 16-byte digests in arrays take less than half of the
 memory, and more than three times the time (docs/adr/0005).
 """
 
@@ -21,7 +21,7 @@ from itertools import compress
 
 @dataclass(frozen=True, slots=True)
 class DedupWindow:
-    """The rule of a stream; it may not change while the stream lives."""
+    """How long an id is kept; it may not change during the life of a stream."""
 
     segment_events: int
     segments: int
@@ -33,9 +33,9 @@ class DedupWindow:
 
 @dataclass(slots=True)
 class SegmentStart:
-    """Where a generation begins: before the event with the number ``first`` of the partition.
+    """Where a segment begins: before the event with the number ``first`` of the partition.
 
-    To meet its events again, read from the record at ``offset`` on, before which ``ordinal`` were met.
+    To see its events again, read from the record at ``offset`` on, before which ``ordinal`` had been seen.
     """
 
     segment: int
@@ -46,25 +46,25 @@ class SegmentStart:
 
 
 class Deduplicator:
-    """The ids that still count, by the generation in which each was met."""
+    """The ids in the dedup window, by the segment in which each was seen."""
 
     def __init__(self, dedup_window: DedupWindow) -> None:
         self.dedup_window = dedup_window
-        self.ordinal = 0  # events met, duplicates included
+        self.ordinal = 0  # events seen, duplicates included
         self.starts = deque([SegmentStart(0, 0, 0, 0, 0)])
         self._ids: deque[set[str]] = deque([set()])  # one set for each of `starts`
         self._to_come: deque[SegmentStart] = deque()  # those to come, while the log is read again
-        self._record_offset = 0
+        self.record_offset = -1  # of the record begun last; -1 before the first
         self._record_ordinal = 0
         self._stream_time_ms = 0
 
     def begin_record(self, offset: int) -> None:
-        """Tell that the next events are those of the record at ``offset``."""
-        self._record_offset = offset
+        """The next events are those of the record at ``offset``."""
+        self.record_offset = offset
         self._record_ordinal = self.ordinal
 
     def advance(self, stream_time_ms: int) -> None:
-        """Tell of a clock record that is later than those before it."""
+        """The stream time moves on to that of a later clock record."""
         self._stream_time_ms = stream_time_ms
         segment = self.starts[-1]
         if segment.began_ms == 0:
@@ -76,19 +76,19 @@ class Deduplicator:
         """Take the next events of the log; indices of those that are duplicates."""
         found, done = set[int](), 0
         for part in self._by_segment(ids):
-            if self._ids:  # else it belongs to a generation that is forgotten
+            if self._ids:  # else it belongs to a segment that has left the window
                 found.update(done + index for index in self._take(part))
             done += len(part)
         return found
 
     def rebuild_dedup(self, ids: Sequence[str]) -> None:
-        """Take the next events of the log, which have been judged before."""
+        """Take the next events of the log, which have been counted before."""
         for part in self._by_segment(ids):
             if self._ids:
                 self._ids[-1].update(part)
 
     def _by_segment(self, ids: Sequence[str]) -> Iterator[Sequence[str]]:
-        """The ids, in parts of one generation each, which is the last one while its part is out."""
+        """The ids, in parts of one segment each, which is the last segment while its part is out."""
         done = 0
         while done < len(ids):
             room = self._room()
@@ -99,7 +99,7 @@ class Deduplicator:
             done += len(part)
 
     def _room(self) -> int:
-        """Events that the generation still takes, at least one; begins a new one if it takes none."""
+        """Events that the segment still takes, at least one; begins a new one if it takes none."""
         if self._to_come:
             return self._to_come[0].first - self.ordinal
         room = self.starts[-1].first + self.dedup_window.segment_events - self.ordinal
@@ -109,7 +109,7 @@ class Deduplicator:
         return self.dedup_window.segment_events
 
     def _take(self, ids: Sequence[str]) -> list[int]:
-        """Take ids of one generation. Few are duplicates, so sets find whether there are any."""
+        """Take ids of one segment. Few are duplicates, so sets find whether there are any."""
         distinct = set(ids)
         repeated = set[str]().union(*(distinct & dedup_states for dedup_states in self._ids))
         self._ids[-1].update(distinct)
@@ -126,7 +126,7 @@ class Deduplicator:
         self._begin(
             SegmentStart(
                 segment=self.starts[-1].segment + 1,
-                offset=self._record_offset,
+                offset=self.record_offset,
                 ordinal=self._record_ordinal,
                 first=self.ordinal,
                 began_ms=self._stream_time_ms,
@@ -145,7 +145,7 @@ class Deduplicator:
             self._begin(self._to_come.popleft())
 
     def __len__(self) -> int:
-        """Ids remembered; one that was met in several generations counts in each."""
+        """Ids in the window; one that was seen in several segments counts in each."""
         return sum(map(len, self._ids))
 
     @classmethod
@@ -157,10 +157,10 @@ class Deduplicator:
         ordinal: int,
         read: Deduplicator | None = None,
     ) -> Deduplicator:
-        """One that is to read the log again, up to where ``stream_time_ms`` was the present.
+        """A deduplicator that is to read the log again, up to where it had stood at ``stream_time_ms``.
 
-        It begins behind ``ordinal`` events. ``starts`` are the generations that were remembered then.
-        ``read`` has read the log up to there before; its ids are taken over.
+        It begins behind ``ordinal`` events. ``starts`` are the segments of the window at that time. ``read``
+        has read the log up to there before; its ids are reused.
         """
         resumed = cls(dedup_window)
         resumed.starts.clear()
@@ -171,6 +171,6 @@ class Deduplicator:
         resumed._begin_known()
         if read is not None:
             dedup_states = {start.segment: ids for start, ids in zip(read.starts, read._ids, strict=True)}
-            # A generation that begins just here has none yet.
+            # A segment that begins just here has no ids yet.
             resumed._ids = deque(dedup_states.get(start.segment, set()) for start in resumed.starts)
         return resumed

@@ -1,12 +1,13 @@
-"""Decoding with names that were met before.
+"""Decoding with names that were seen before.
 
-An ordinary decoder makes a new string of each name in each event, which then has to be hashed and compared
-to find that it is one of the same few accounts, posts and hashtags as always. A decoder that is told the
-names beforehand, as a ``Literal``, gives out one object for each, which remembers its hash and is found equal
-by identity. What is decoded is the same.
+An ordinary decoder makes a new string of each name in each event, which then has to be hashed and compared to
+find that it is one of the same few accounts, posts and hashtags as always. A decoder that knows the names
+beforehand, as a ``Literal``, gives out one object for each, which remembers its hash and is found equal by
+identity. What is decoded is the same.
 
-The names are learned from the log. One that is not known yet makes that decoder fail; then the record is
-decoded in the ordinary way, and the names in it are learned.
+The names are learned from the log, of every field of text that ``schemas.dimensions`` counts by. A name that
+is not known yet makes the decoder fail; then the record is decoded in the ordinary way, and the names in it
+are learned.
 """
 
 from __future__ import annotations
@@ -14,34 +15,44 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import chain
 from operator import attrgetter
-from typing import Any, Literal, cast, get_type_hints
+from typing import Any, Literal, cast, get_args, get_type_hints
 
 import msgspec
 
-from services.aggregate.counting.decode import (
-    BadEntry,
-    Broadcast,
-    Clock,
-    Entry,
-    Interaction,
-    LogActor,
-    Post,
-    Reading,
-    decode_record,
-)
+from schemas.dimensions import counted_fields
+from schemas.log import Broadcast, Clock, Entry, Interaction, LogActor, Post, Reading
+from services.aggregate.counting.decode import BadEntry, decode_record
 
 #: A field with more names than this is decoded in the ordinary way from then on.
 MOST_NAMES = 5_000
-#: The decoder is made anew once one record, and another for so many names it knows, had names that it does
+#: The decoder is made again once one record, and another for so many names it knows, had names that it does
 #: not know. To make it takes 3 microseconds a name; a record that it fails at is decoded twice.
 NAMES_PER_MISS = 16
 
 Names = dict[str, set[str]]
 Decode = Callable[[bytes], list[Entry]]
 
-_REQUIRED, _OPTIONAL = ("platform", "account"), ("post_id", "broadcast_id", "campaign")
-_get = {field: attrgetter(field) for field in _REQUIRED + _OPTIONAL}
-_FIELDS = (*_get, "hashtags", "country")
+_ACTOR_PREFIX = "actor."
+_TEXT, _TEXTS = (str, str | None), tuple[str, ...] | None
+
+
+def _interned() -> tuple[dict[str, bool], list[str], list[str]]:
+    """The fields of text that are counted by: single ones of an event and whether each is required, its
+    lists, and those of its actor. What a ``Literal`` declares is one object for each name already."""
+    counted = counted_fields("interaction")
+    names = [name for name in counted if not name.startswith(_ACTOR_PREFIX)]
+    hints, actor_hints = get_type_hints(Interaction), get_type_hints(LogActor)
+    single = {name: type(None) not in get_args(hints[name]) for name in names if hints[name] in _TEXT}
+    of_actor = [name.removeprefix(_ACTOR_PREFIX) for name in counted if name.startswith(_ACTOR_PREFIX)]
+    return (
+        single,
+        [name for name in names if hints[name] == _TEXTS],
+        [name for name in of_actor if actor_hints[name] in _TEXT],
+    )
+
+
+_SINGLE, _LISTS, _OF_ACTOR = _interned()
+_get = {field: attrgetter(field) for field in (*_SINGLE, *_LISTS, *_OF_ACTOR)}
 _actor = attrgetter("actor")
 
 
@@ -51,8 +62,8 @@ class InterningDecoder:
     def __init__(self, shared: Callable[[str], str] = str) -> None:
         """``shared`` gives, of equal strings, always the same one."""
         self._shared = shared
-        self._to_come: Names = {field: set() for field in _FIELDS}
-        self._new: Names = {field: set() for field in _FIELDS}
+        self._to_come: Names = {field: set() for field in _get}
+        self._new: Names = {field: set() for field in _get}
         self._misses = 0
         self._decode: Decode | None = None
 
@@ -87,21 +98,29 @@ class InterningDecoder:
 
 
 def _names_in(events: list[Interaction]) -> Names:
-    found = {field: set(map(get, events)) for field, get in _get.items()}
-    found["hashtags"] = set(chain.from_iterable(event.hashtags or () for event in events))
-    found["country"] = {actor.country for actor in set(map(_actor, events)) if actor is not None}
+    actors = set(map(_actor, events)) - {None}
+    found = {field: set(map(_get[field], events)) for field in _SINGLE}
+    for field in _LISTS:
+        found[field] = set(chain.from_iterable(filter(None, map(_get[field], events))))
+    for field in _OF_ACTOR:
+        found[field] = set(map(_get[field], actors))
     return {field: names - {None} for field, names in found.items()}
 
 
 def _decoder(known: Names) -> Decode:
     """A decoder of records that fails at an interaction with other names. Fields that ``known`` lacks, and
     all other kinds, are decoded in the ordinary way."""
-    types: dict[str, Any] = {field: _one_of(*known[field]) for field in _REQUIRED if field in known}
-    types |= {field: _one_of(None, *known[field]) for field in (*_OPTIONAL, "country") if field in known}
-    if "hashtags" in known:
-        tags = known["hashtags"]
-        types["hashtags"] = (tuple[_one_of(*tags), ...] if tags else tuple[()]) | None  # type: ignore[misc]
-    types["actor"] = _narrowed(LogActor, types, frozen=True) | None
+    types: dict[str, Any] = {
+        field: _one_of(*known[field]) if required else _one_of(None, *known[field])
+        for field, required in _SINGLE.items()
+        if field in known
+    }
+    for field in _LISTS:
+        if field in known:
+            members = known[field]
+            types[field] = (tuple[_one_of(*members), ...] if members else tuple[()]) | None  # type: ignore[misc]
+    of_actor = {field: _one_of(None, *known[field]) for field in _OF_ACTOR if field in known}
+    types["actor"] = _narrowed(LogActor, of_actor, frozen=True) | None
     interaction = _narrowed(Interaction, types, tag_field="kind", tag="interaction", kw_only=True)
     record: Any = list.__class_getitem__(interaction | Post | Reading | Broadcast | Clock)
     return cast(Decode, msgspec.json.Decoder(record).decode)

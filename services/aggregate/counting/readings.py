@@ -7,12 +7,13 @@ reading is, follows from the one before it and from what its metric counts:
 
 - **rise**: adds to ``gained``.
 - **fall**: adds to ``lost``. Of what people take back (followers, likes, comments, reposts) it is an ordinary
-  fall. Reads cannot be taken back, so theirs is a **correction**: the platform has purged or recounted.
+  fall. Reads cannot be taken back, so theirs is a
+  **downward adjustment**: the platform has purged or recounted.
 - **reset**: a fall by RESET_LEAST or more to less than half. A crowd does not leave between two readings; the
-  figure was hidden, or began anew (a new post under an old id, another way to count). Nothing is gained or
+  figure was hidden, or began again (a new post under an old id, another way to count). Nothing is gained or
   lost by it; its jump goes to ``reset_by``, and later readings are measured from where it landed. Below
-  RESET_LEAST it cannot be told from people who changed their mind: one like of one taken back is a fall.
-- **return**: the first change after a reset is a rise to half of the figure before it, or more. The figure
+  RESET_LEAST it looks the same as people who changed their mind: one like of one taken back is a fall.
+- **recovery**: the first change after a reset is a rise to half of the figure before it, or more. The figure
   was hidden for a while and shows again: the jump is taken back out of ``reset_by``, and the reading is
   measured from the figure before the reset. Otherwise 100,000 followers would be gained by a hiccup. It
   counts as a reset too.
@@ -35,10 +36,8 @@ from typing import Any
 import msgspec
 
 from schemas.events import GAUGES, IRREVOCABLE
+from schemas.log import RESET_LEAST
 from schemas.totals import Key
-
-#: A fall is a reset if it is at least this large and leaves less than half.
-RESET_LEAST = 100
 
 
 class CounterHistory(msgspec.Struct, gc=False):
@@ -64,7 +63,7 @@ def is_reset(old: int, new: int) -> bool:
 
 
 class Readings:
-    """The courses of all figures of a partition, and how often its platforms corrected and reset them."""
+    """The counter histories of a partition, and how often they were adjusted downward and reset."""
 
     def __init__(self) -> None:
         self.histories: dict[Key, CounterHistory] = {}
@@ -121,8 +120,8 @@ class Readings:
     def restore(self, key: Key, entry: dict[str, Any]) -> None:
         """Take in a stored entry.
 
-        One of an older release has only ``value`` and ``at_ms``. The course begins with it: the baseline is
-        its value, ``since`` its offset, and it is stored anew, so that readers and audits can tell.
+        One of an older release has only ``value`` and ``at_ms``. The history begins with it: the baseline is
+        its value, ``since`` its offset, and it is stored again, so that readers and audits know.
         """
         if "first" not in entry:
             self._dirty.add(key)

@@ -1,9 +1,9 @@
-"""Faust's consumer, changed in how it fetches: by the handful, and ahead of the counting.
+"""Faust's consumer, changed in how it fetches: in poll batches, and ahead of the counting.
 
-Faust takes about 0.2 ms for a message, which is as much as it takes to count a hundred events. So it is given
-the records of a partition by the handful: the value of a message is a list of them. And it asks for the next
-ones late, when it gets a turn between the events that are counted; so the next ones are fetched and
-decompressed, in the consumer's own thread, before it asks.
+Faust takes about 0.2 ms for a message, as long as it takes to count a hundred events. So it gets the records
+of a partition in poll batches: the value of a message is a list of them. And it asks for the next ones late,
+when it gets a turn between the events that are counted; so the next ones are fetched and decompressed, in the
+consumer's own thread, before it asks.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from typing import Any
 import cramjam
 from aiokafka.record.default_records import DefaultRecordBatch
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
+
+from services.aggregate.kafka import pinned
 
 #: How long the broker may wait for data; Faust has 1.5 s fixed, during which a new partition stands still.
 FETCH_MAX_WAIT_MS = 100
@@ -52,11 +54,13 @@ class _Prefetch:
 
     def drop(self) -> None:
         self.task.cancel()
-        self.task.add_done_callback(lambda task: task.cancelled() or task.exception())  # it was looked at
+        self.task.add_done_callback(
+            lambda task: task.cancelled() or task.exception()
+        )  # retrieved, or asyncio would report it
 
 
 class ConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
-    """The thread that talks to the broker. Reads aiokafka's inner state: it gives no other way."""
+    """The thread that talks to the broker. It uses the inside of aiokafka (`pinned`), for want of an API."""
 
     logger = logging.getLogger("faust.transport.consumer")
     #: How many to take next time: POLL_BYTES of records like the last ones.
@@ -65,6 +69,7 @@ class ConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
 
     def _create_worker_consumer(self, transport: Transport) -> Any:
         consumer = super()._create_worker_consumer(transport)
+        pinned.require(consumer, pinned.OF_CONSUMER)
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
         return consumer
 
@@ -104,7 +109,8 @@ class ConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
 
         aiokafka gives out all that it has of the partition it fetched first before it looks at the next one.
         That is up to a megabyte, compressed: a hundred thousand events and more of a partition that has a
-        backlog, while the figures of all others stand still. So who has more goes to the end of the line.
+        backlog, while the figures of all others stand still. So a partition that has more goes to the end of
+        the line.
         """
         found = await super()._fetch_records(
             consumer, active_partitions, timeout=seconds, max_records=self._most_records
@@ -127,7 +133,8 @@ class ConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
 
 
 def _assignment(consumer: Any) -> object:
-    return getattr(consumer._subscription.subscription, "assignment", None)
+    subscription = consumer._subscription.subscription
+    return None if subscription is None else subscription.assignment
 
 
 def _as_one(records: list[Any]) -> Any:
@@ -145,7 +152,7 @@ class _Consumer(Consumer):  # type: ignore[misc]
         """Nothing: Faust would note offsets without a message for its commits, of which there are none."""
 
     def on_buffer_full(self, tp: Any) -> None:
-        """Nothing: the stream's buffer holds back all partitions alike, by blocking who fills it.
+        """Nothing: the stream's buffer holds back all partitions alike, by blocking the one that fills it.
 
         Faust would leave the partition out of its polls until the buffer has drained, and wait up to a second
         for records of the others, during which a partition with a backlog is not counted.

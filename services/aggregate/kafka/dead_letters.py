@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
-
-import msgspec
-
+from schemas.dead_letter import LOG_SOURCE, LogAddress, encode_dead_letter
+from schemas.reasons import Rejection
 from services.aggregate.counting.decode import BadEntry
-
-MAX_RAW_BYTES = 200_000
 
 
 def dead_letter(entry: BadEntry, partition: int, offset: int, now_seconds: float) -> bytes:
-    """The record of a refused entry; its id is its address in the log, so it is the same on every reading."""
-    return msgspec.json.encode(
-        {
-            "id": f"log-{partition}-{offset}-{max(entry.index, 0)}",
-            "reason": entry.reason,
-            "field": "",
-            "detail": entry.detail,
-            "source": "log",
-            "received_at": int(now_seconds * 1000),
-            "index": max(entry.index, 0),
-            "partition": partition,
-            "offset": offset,
-            "raw": b64encode(entry.raw[:MAX_RAW_BYTES]).decode(),
-        }
+    """The record of a rejected entry. Its id is its address in the log: every reading gives the same one."""
+    return encode_dead_letter(
+        Rejection("", entry.reason, entry.detail),
+        entry.raw,
+        source=LOG_SOURCE,
+        received_at=int(now_seconds * 1000),
+        index=max(entry.index, 0),
+        address=LogAddress(partition, offset),
     )

@@ -1,4 +1,4 @@
-"""From what is stored to the state of a partition, as it was when it was stored."""
+"""Loads the state of a partition: from its stored entries, and the tail of the log for the ids."""
 
 from __future__ import annotations
 
@@ -11,36 +11,35 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from schemas.topics import TOTALS, qualified
 from services.aggregate.counting.decode import event_ids
 from services.aggregate.counting.dedup import DedupWindow, SegmentStart
 from services.aggregate.counting.partition_state import PartitionState
-from services.aggregate.kafka.checkpoint_store import StoredEntries, committed_offsets, log_begins, tail
-from services.runtime.settings import Settings
-from services.runtime.topic_scan import open_reader
+from services.aggregate.counting.recovery import prepare_replay, rebuild_dedup, restore, restore_checkpoint
+from services.aggregate.kafka.ports import Storage
+from services.aggregate.kafka.stored_entries import StoredEntries
 
 log = structlog.get_logger(__name__)
 
-#: Bounds of what is read ahead, since a worker among many will own only a part of it.
+#: Bounds of the warm-up, since a worker among many will own only a part of what it reads.
 MAX_WARM_UP_BYTES = 256 * 2**20
 MAX_WARM_UP_EVENTS = 4_000_000
-#: What is older is not used: a removal of an entry is told by the broker for a day (`delete.retention.ms`).
+#: What is older is not used: the broker keeps the removal of an entry for a day only (`delete.retention.ms`).
 WARM_UP_MAX_AGE_SECONDS = 3600.0
 
 
 class InconsistentStoreError(RuntimeError):
-    """What is stored does not agree with the log: a worker of another make wrote it, or the log was cut."""
+    """What is stored does not agree with the log: another build wrote it, or the log was cut."""
 
 
 @dataclass
 class WarmedUp:
     """What has been read of the store and the log before the partitions were owned.
 
-    Nothing of it changes but by what is written later, so whoever has become the owner reads on from here.
+    What is written later only adds to it, so the owner reads on from here.
     """
 
     stored: StoredEntries = field(default_factory=StoredEntries)
-    #: By partition: states without counts, which remember ids, maybe not yet up to their position.
+    #: By partition: states without counts, their dedup window rebuilt, maybe not yet up to their checkpoint.
     dedup_states: dict[int, PartitionState] = field(default_factory=dict)
 
     def keep(self, partitions: list[int]) -> None:
@@ -52,14 +51,14 @@ class WarmedUp:
 
 
 class WarmUp:
-    """Reads while the worker waits for its group to give it partitions.
+    """Reads while the worker waits for the group to assign partitions to it.
 
     After a kill -9 that takes as long as the session of the dead worker lasts, and reading all that a worker
     needs takes nearly as long.
     """
 
-    def __init__(self, settings: Settings, dedup_window: DedupWindow) -> None:
-        self._settings = settings
+    def __init__(self, storage: Storage, dedup_window: DedupWindow) -> None:
+        self._storage = storage
         self._dedup_window = dedup_window
         self._warmed_up = WarmedUp()
         self._task: asyncio.Task[None] | None = None
@@ -83,27 +82,50 @@ class WarmUp:
         try:
             with _without_collector():
                 await self._read(self._warmed_up)
-        except Exception as error:  # noqa: BLE001 # it was only for speed; loading meets the same and tells of it
-            log.warning("reading ahead has ended early", error=str(error))
+        except Exception as error:  # noqa: BLE001 # it was only for speed; loading fails in the same way and says so
+            log.warning("warm-up has ended early", error=str(error))
             self._warmed_up = WarmedUp()
 
     async def _read(self, warmed_up: WarmedUp) -> None:
-        async with open_reader(self._settings) as reader:
-            spans = await reader.spans(qualified(self._settings.namespace, TOTALS.name))
-        partitions = [span.partition for span in spans]
-        await warmed_up.stored.read_on(self._settings, partitions, MAX_WARM_UP_BYTES)
+        partitions = await self._storage.partitions()
+        await self._storage.read_entries(warmed_up.stored, partitions, MAX_WARM_UP_BYTES)
         starts, events = {}, 0
         for partition in partitions:
             state = PartitionState(partition, self._dedup_window)
-            found = state.restore_checkpoint(warmed_up.stored.of(partition))
-            if found and events + state.stored_ordinal - found[0].ordinal <= MAX_WARM_UP_EVENTS:
-                events += state.stored_ordinal - found[0].ordinal
+            found = restore_checkpoint(state, warmed_up.stored.of(partition))
+            if found and events + state.stored.ordinal - found[0].ordinal <= MAX_WARM_UP_EVENTS:
+                events += state.stored.ordinal - found[0].ordinal
                 warmed_up.dedup_states[partition], starts[partition] = state, found
-        await _rebuild_dedup(self._settings, warmed_up.dedup_states, starts, {})
+        await _rebuild_dedup(self._storage, warmed_up.dedup_states, starts, {})
+
+
+class StateLoader:
+    """Loads the states of partitions; what can be read before they are owned is read in a warm-up."""
+
+    def __init__(self, storage: Storage, dedup_window: DedupWindow) -> None:
+        self._storage = storage
+        self._dedup_window = dedup_window
+        self._warm_up = WarmUp(storage, dedup_window)
+
+    def start_warm_up(self) -> None:
+        """Partitions will be assigned soon: begin to read."""
+        self._warm_up.start()
+
+    async def load(self, partitions: list[int]) -> dict[int, PartitionState]:
+        """The states of source partitions whose earlier owners have been fenced.
+
+        Raises DedupWindowChangedError and InconsistentStoreError.
+        """
+        warmed_up = await self._warm_up.take()
+        return await load_states(self._storage, self._dedup_window, partitions, warmed_up)
+
+    async def stop_warm_up(self) -> None:
+        """No partitions will be assigned any more."""
+        await self._warm_up.take()
 
 
 async def load_states(
-    settings: Settings, dedup_window: DedupWindow, partitions: list[int], warmed_up: WarmedUp | None = None
+    storage: Storage, dedup_window: DedupWindow, partitions: list[int], warmed_up: WarmedUp | None = None
 ) -> dict[int, PartitionState]:
     """The states of source partitions whose earlier owners have been fenced.
 
@@ -112,30 +134,30 @@ async def load_states(
     warmed_up = warmed_up or WarmedUp()
     warmed_up.keep(partitions)
     with _without_collector():
-        await warmed_up.stored.read_on(settings, partitions)
+        await storage.read_entries(warmed_up.stored, partitions)
         states = {partition: PartitionState(partition, dedup_window) for partition in partitions}
         starts: dict[int, list[SegmentStart]] = {}
         for partition, state in states.items():
-            found = state.restore(warmed_up.stored.of(partition))
+            found = restore(state, warmed_up.stored.of(partition))
             if found:
                 starts[partition] = found
         warmed_up.stored.keep(())
-        await _require_offsets(settings, states)
-        await _rebuild_dedup(settings, {p: states[p] for p in starts}, starts, warmed_up.dedup_states)
+        await _require_offsets(storage, states)
+        await _rebuild_dedup(storage, {p: states[p] for p in starts}, starts, warmed_up.dedup_states)
     for partition in starts:
         state = states[partition]
-        if state.dedup.ordinal != state.stored_ordinal:
+        if state.dedup.ordinal != state.stored.ordinal:
             raise InconsistentStoreError(
-                f"partition {partition}: {state.stored_ordinal} events had been met up to offset "
+                f"partition {partition}: {state.stored.ordinal} events had been seen up to offset "
                 f"{state.offset}, but the log now gives {state.dedup.ordinal}"
             )
     return states
 
 
-async def _require_offsets(settings: Settings, states: dict[int, PartitionState]) -> None:
+async def _require_offsets(storage: Storage, states: dict[int, PartitionState]) -> None:
     """The group's offsets and the totals are written in one transaction, so they agree; records before a
     group's offset are not delivered again."""
-    for partition, offset in (await committed_offsets(settings)).items():
+    for partition, offset in (await storage.committed_offsets()).items():
         following = states[partition].offset + 1 if partition in states else offset
         if offset > following:
             raise InconsistentStoreError(
@@ -145,34 +167,35 @@ async def _require_offsets(settings: Settings, states: dict[int, PartitionState]
 
 
 async def _rebuild_dedup(
-    settings: Settings,
+    storage: Storage,
     states: dict[int, PartitionState],
     starts: dict[int, list[SegmentStart]],
     warmed_up: dict[int, PartitionState],
 ) -> None:
-    """Read the log again for the ids, from what was read ahead, else from where the generations begin."""
-    begins = await log_begins(settings)
+    """Read the log again for the ids: from where the warm-up ended, else from where the segments begin."""
+    begins = await storage.log_begins()
     ends = {partition: state.offset + 1 for partition, state in states.items()}
     read_from = {partition: found[0].offset for partition, found in starts.items()}
     for partition, read in warmed_up.items():
-        following = read.rebuilt_offset + 1
+        following = read.dedup.record_offset + 1
         if partition in states and begins[partition] <= following > read_from[partition]:
             state = states[partition]
-            state.prepare_replay(starts[partition], read.dedup.ordinal, read.dedup)
+            prepare_replay(state, starts[partition], read.dedup.ordinal, read.dedup)
             read_from[partition] = following
     cut = {p: begins[p] for p, offset in read_from.items() if offset < begins[p]}
-    for partition, left in (await _events_left(settings, cut, ends)).items():
+    for partition, left in (await _events_left(storage, cut, ends)).items():
         # The number of the first event left is that of the last one less the events in between.
-        states[partition].prepare_replay(starts[partition], states[partition].stored_ordinal - left)
-    async for batch in tail(settings, read_from | cut, ends):
+        state = states[partition]
+        prepare_replay(state, starts[partition], state.stored.ordinal - left)
+    async for batch in storage.tail(read_from | cut, ends):
         for record in batch:
-            states[record.partition].rebuild_dedup(record.offset, record.value)
+            rebuild_dedup(states[record.partition], record.offset, record.value)
 
 
-async def _events_left(settings: Settings, begins: dict[int, int], ends: dict[int, int]) -> dict[int, int]:
-    """Events in partitions of which retention has removed a part that the horizon reaches back to."""
+async def _events_left(storage: Storage, begins: dict[int, int], ends: dict[int, int]) -> dict[int, int]:
+    """Events in partitions of which retention has removed a part that the dedup window reaches back to."""
     left = dict.fromkeys(begins, 0)
-    async for batch in tail(settings, begins, {p: ends[p] for p in begins}):
+    async for batch in storage.tail(begins, {p: ends[p] for p in begins}):
         for record in batch:
             left[record.partition] += len(event_ids(record.value, all_good=False))
     return left
@@ -180,11 +203,11 @@ async def _events_left(settings: Settings, begins: dict[int, int], ends: dict[in
 
 @contextmanager
 def _without_collector() -> Iterator[None]:
-    """Millions of objects are made that all stay: to look for garbage among them takes as long again."""
+    """Millions of objects are made that all stay: looking for garbage among them takes as long again."""
     gc.collect()  # what is garbage now would be kept for good
     gc.disable()
     try:
         yield
     finally:
-        gc.freeze()  # nor is it looked for among them later
+        gc.freeze()  # nor are they looked at later
         gc.enable()

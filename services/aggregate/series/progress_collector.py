@@ -1,8 +1,8 @@
-"""Readings, broadcasts and progress as Prometheus metrics; made anew at each scrape from the states.
+"""Readings, broadcasts and progress as Prometheus metrics, made from the states at each scrape.
 
-Counts of accounts and hashtags are in `subjects`. Everything carries the source partition: recording rules
-take the maximum by partition and then sum, so a partition that moves between workers is neither doubled nor
-dropped.
+Counts of accounts and hashtags are in `subject_collector`. Everything carries the source partition: recording
+rules take the maximum by partition and then sum, so a partition that moves between workers is neither doubled
+nor dropped.
 """
 
 from __future__ import annotations
@@ -40,8 +40,6 @@ class ProgressCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         """All metric families."""
         states = self._partition_manager.states
-        for state in states:
-            state.flush()
         yield from _readings(states, self._accounts.keys)
         yield from _broadcasts(states)
         yield from _progress(list(self._partition_manager.owned.values()), self._now())
@@ -110,13 +108,13 @@ def _progress(owned: list[OwnedPartition], now: float) -> Iterator[Metric]:
         return CounterMetricFamily(name, documentation, labels=["partition"])
 
     stream_time = gauge("fanpulse_aggregate_stream_timestamp_seconds", "Newest clock record of the log.")
-    max_event_time = gauge("fanpulse_aggregate_max_event_timestamp_seconds", "Newest event time met.")
+    max_event_time = gauge("fanpulse_aggregate_max_event_timestamp_seconds", "Newest event time seen.")
     offset = gauge("fanpulse_aggregate_offset", "Offset of the last record counted; -1 before the first.")
     lag = gauge("fanpulse_aggregate_lag_records", "Records of the log that are not counted yet.")
     behind = gauge("fanpulse_aggregate_lag_seconds", "Age of the last record counted, while there is lag.")
-    remembered = gauge("fanpulse_dedup_ids", "Event ids remembered to recognise duplicates.")
+    dedup_ids = gauge("fanpulse_dedup_ids", "Event ids in the dedup window.")
     counted = counter("fanpulse_events_counted", "Events that count.")
-    duplicates = counter("fanpulse_duplicate_events", "Events left out: their id was met before.")
+    duplicates = counter("fanpulse_duplicate_events", "Events left out: their id was seen before.")
     late = counter("fanpulse_late_events", "Events that count in totals, too late for every window.")
     rejected = counter("fanpulse_rejected_entries", "Entries of the log that are no events.")
     downward_adjustments = counter(
@@ -132,7 +130,7 @@ def _progress(owned: list[OwnedPartition], now: float) -> Iterator[Metric]:
         offset.add_metric(partition, state.offset)
         lag.add_metric(partition, waiting)
         behind.add_metric(partition, max(0.0, now - each.applied_at) if waiting else 0.0)
-        remembered.add_metric(partition, len(state.dedup))
+        dedup_ids.add_metric(partition, len(state.dedup))
         counted.add_metric(partition, state.counted)
         duplicates.add_metric(partition, state.duplicates)
         late.add_metric(partition, state.late)
@@ -146,7 +144,7 @@ def _progress(owned: list[OwnedPartition], now: float) -> Iterator[Metric]:
         offset,
         lag,
         behind,
-        remembered,
+        dedup_ids,
         counted,
         duplicates,
         late,

@@ -1,8 +1,8 @@
 """Which accounts and hashtags have Prometheus series of their own; the others are summed.
 
-Chosen are the tracked ones, and of the rest the K with most events in the last 24 hours (total as the tie
-breaker), over all partitions. A newcomer has to have a quarter more than the one it replaces, so that series
-do not come and go. All workers follow one choice (`common_selection`, docs/adr/0009).
+The tracked ones have, and of the rest the K with most events in the last 24 hours (the total breaks ties),
+over all partitions. A newcomer needs a quarter more than the one it replaces, so that series do not come and
+go. All workers follow the same top K (`shared_top_k`, docs/adr/0009).
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from services.aggregate.counting.partition_state import PartitionState
 from services.aggregate.series.top_k_candidates import Steps, candidates
 
 HYSTERESIS = 1.25
-#: Candidates of a partition for each series: who is among the first K of the sum may be further back in a
+#: Candidates of a partition for each series: a subject among the first K of the sum may be further back in a
 #: partition.
 CANDIDATES_PER_SERIES = 2
 
 
 class Selection:
-    """The chosen subjects of one scope ("account" or "hashtag")."""
+    """The selected subjects of one scope ("account" or "hashtag")."""
 
     def __init__(self, scope: str, tracked: Iterable[Key], top: int) -> None:
         self.scope = scope
@@ -33,7 +33,7 @@ class Selection:
 
     @property
     def keys(self) -> list[Key]:
-        """Tracked and chosen subjects, sorted."""
+        """Tracked and selected subjects, sorted."""
         return sorted(self._tracked | {(self.scope, *name) for name in self.selected})
 
     @property
@@ -42,16 +42,19 @@ class Selection:
         return len(self.selected) >= self.top
 
     def follow(self, names: Iterable[Name]) -> None:
-        """Take over a choice."""
+        """Select these from now on."""
         self.selected = frozenset(names)
 
     def candidates(self, state: PartitionState) -> Steps[dict[Name, Score]]:
-        """Those of a partition that have to be known for a choice, in steps."""
+        """The subjects of a partition that a selection needs to know, in steps."""
         limit = self.top * CANDIDATES_PER_SERIES + len(self._tracked) if self.top else 0
         return candidates(state, self.scope, limit, self.selected)
 
     def select(self, partials: Iterable[Mapping[Name, Score]]) -> frozenset[Name]:
-        """What to choose by the candidates of each partition, given what is chosen now. Changes nothing."""
+        """The subjects to select by the candidates of each partition, given those selected now.
+
+        Changes nothing.
+        """
         sums: dict[Name, tuple[float, float]] = {}
         for partial in partials:
             for name, score in partial.items():
@@ -64,10 +67,9 @@ class Selection:
         return frozenset(heapq.nlargest(self.top, sums, key=lambda name: (sums[name], name)))
 
     def refresh(self, states: Iterable[PartitionState]) -> None:
-        """Choose by what these states hold now, and follow that; in one go."""
+        """Select by what these states hold now, in one go."""
         partials = []
         for state in states:
-            state.flush()
             partials.append(finish(self.candidates(state)))
         self.follow(self.select(partials))
 

@@ -1,11 +1,11 @@
-"""All workers choose the same accounts and hashtags: by a topic that they share (docs/adr/0009).
+"""All workers select the same accounts and hashtags, by a topic that they share (docs/adr/0009).
 
-Were each worker to choose by its own partitions, an account could have a series on one and be in the
-remainder on another, and its recorded sum would be a part of it. So each worker writes the candidates of its
-partitions to engagement.selection.v1; the owner of partition 0 chooses from their sums; all follow what it
-wrote. Of two that both believe to own partition 0, for a moment, the last record holds, again for all.
+If each worker selected by its own partitions, an account could have a series on one and be part of "other"
+on another, and its recorded sum would be too small. So each worker writes the candidates of its partitions to
+engagement.selection.v1; the owner of partition 0 selects by their sums; all follow what it wrote. If two
+workers believe for a moment to own partition 0, the last record holds, again for all.
 
-Nothing that is counted depends on this: if the broker is away, the choice stays as it is.
+Nothing that is counted depends on this: if the broker is away, the selection stays as it is.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ from services.runtime.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-#: How often it is looked whether something is due.
+#: How often to look whether something is due.
 ROUND_SECONDS = 0.5
-#: How often a choice that is full is made anew, and counts of candidates are written.
+#: How often a full selection is made again, and counts of candidates are written.
 SELECT_SECONDS = 5.0
-#: To choose may take this part of a worker's time; with very many subjects it is done less often.
+#: Selecting may take this part of a worker's time; with very many subjects it is done less often.
 SHARE_OF_TIME = 0.05
-#: Whose owner chooses.
+#: The owner of this partition selects.
 DECIDING_PARTITION = 0
 
 
@@ -56,7 +56,7 @@ class SelectionTopic:
     """The topic: what it says now, and a way to write to it."""
 
     def __init__(self, settings: Settings, selections: Iterable[Selection]) -> None:
-        """A choice that is read is followed by the selection of its scope."""
+        """A selection that is read is followed by the one of its scope in ``selections``."""
         self._settings = settings
         self._topic = TopicPartition(qualified(settings.namespace, SELECTION.name), 0)
         self._selections = {selection.scope: selection for selection in selections}
@@ -66,7 +66,7 @@ class SelectionTopic:
         self.values: dict[SelectionKey, bytes] = {}
 
     async def start(self) -> None:
-        """Connect, and read what there is, so that a restart begins with the choice that holds.
+        """Connect, and read what there is, so that a restart begins with the selection that holds.
 
         Raises KafkaError.
         """
@@ -86,7 +86,7 @@ class SelectionTopic:
             try:
                 await self._read_some()
             except KafkaError as error:
-                log.warning("the common selection cannot be read", error=str(error))
+                log.warning("the shared top K cannot be read", error=str(error))
                 await asyncio.sleep(ROUND_SECONDS)
 
     async def stop(self) -> None:
@@ -111,13 +111,13 @@ class SelectionTopic:
             if key[:1] == ("selected",) and key[1] in self._selections:
                 self._selections[str(key[1])].follow(decode_selected(value))
         except (msgspec.DecodeError, IndexError) as error:
-            log.warning("a record of the common selection cannot be read", error=str(error))
+            log.warning("a record of the shared top K cannot be read", error=str(error))
         else:
             self.values[key] = value
 
 
 class SharedTopK:
-    """This worker's part in choosing."""
+    """This worker's part in the selection."""
 
     def __init__(
         self, settings: Settings, partition_manager: PartitionManager, selections: Iterable[Selection]
@@ -130,16 +130,16 @@ class SharedTopK:
         self._written_at: dict[SelectionKey, float] = {}
 
     async def start(self) -> None:
-        """Take over the choice that holds. Raises KafkaError."""
+        """Begin with the selection that holds. Raises KafkaError."""
         await self._log.start()
 
     def partitions_assigned(self) -> None:
-        """Partitions have been taken over: choose at once."""
+        """Partitions have been assigned: select at once."""
         self._due.clear()
         self._partitions_assigned.set()
 
     async def run(self) -> None:
-        """Read, write and choose, until cancelled."""
+        """Read, write and select, until cancelled."""
         follow = asyncio.create_task(self._log.follow())
         try:
             while True:
@@ -173,10 +173,10 @@ class SharedTopK:
             await self._write_candidates(selection.scope, own)
             await self._select(selection, own)
         except KafkaError as error:
-            log.warning("the common selection cannot be written", scope=selection.scope, error=str(error))
+            log.warning("the shared top K cannot be written", scope=selection.scope, error=str(error))
 
     async def _write_candidates(self, scope: str, own: dict[int, dict[Name, Score]]) -> None:
-        """Write what has changed: at once if there are others than before, counts alone less often."""
+        """Write what has changed: new candidates at once, new counts alone less often."""
         for partition, scores in own.items():
             key = candidates_key(scope, partition)
             value, before = encode_candidates(scores), self._log.values.get(key)

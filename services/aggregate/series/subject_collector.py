@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+from schemas.dimensions import ALL, dimension_named
 from schemas.totals import Key
-from services.aggregate.counting.counters import ALL
 from services.aggregate.counting.partition_state import PartitionState
 from services.aggregate.counting.windows import WINDOWS
 from services.aggregate.series.selected_series import Selection
@@ -35,14 +35,12 @@ class _Action:
 
 
 class SubjectCollector(SeriesCollector):
-    """Counts of one scope: "account" with the labels platform and account, or "hashtag"."""
+    """Counts of one windowed dimension; its names are labels."""
 
-    def __init__(
-        self, partition_manager: PartitionManager, selection: Selection, labels: tuple[str, ...]
-    ) -> None:
+    def __init__(self, partition_manager: PartitionManager, selection: Selection) -> None:
         self._partition_manager = partition_manager
         self._selection = selection
-        self._labels = labels
+        self._labels = dimension_named(selection.scope).names
         self._total_name = f"fanpulse_{selection.scope}_events"
         self._rolling_name = f"fanpulse_{selection.scope}_rolling"
         #: The series of a partition, by the number of the count; with a partition they come and go.
@@ -63,7 +61,6 @@ class SubjectCollector(SeriesCollector):
             "gauge",
         )
         for state in self._partition_manager.states:
-            state.flush()
             self._add(state, keys, total, rolling)
         yield total
         yield rolling

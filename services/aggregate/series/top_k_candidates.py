@@ -1,8 +1,9 @@
-"""The busiest accounts or hashtags of one partition, of which those with Prometheus series are chosen.
+"""The busiest accounts or hashtags of one partition: the candidates for Prometheus series of their own.
 
-With a million hashtags a look at each takes long, so this is done in steps, between which records are
-counted, and mostly by loops that run in C: the largest counts of a single action are found first, and only
-the subjects they belong to are looked at. Missed can be who is busy only by the sum of many small counts.
+Looking at each of a million hashtags takes long, so this is done in steps, between which records are counted,
+and mostly by loops that run in C: the largest counts of a single action are found first, and only the
+subjects they belong to are looked at. This can miss a subject that is busy only by the sum of many
+small counts.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import TypeVar
 
+from schemas.dimensions import ALL
 from schemas.selection import Score
-from services.aggregate.counting.counters import ALL, Name
+from services.aggregate.counting.counters import Name
 from services.aggregate.counting.partition_state import PartitionState
 
 #: Counts of single actions that are looked at for each candidate wanted.
@@ -57,9 +59,10 @@ class _Figures:
 def candidates(
     state: PartitionState, scope: str, limit: int, also: Iterable[Name] = ()
 ) -> Steps[dict[Name, Score]]:
-    """The ``limit`` busiest subjects, and those of ``also`` that have events; as of the last fold.
+    """The ``limit`` busiest subjects, and those of ``also`` that have events.
 
-    The state may be changed between steps.
+    The figures contain every record applied before the first step. Records may be counted between two steps;
+    those count too where the state is flushed before a figure is read.
     """
     if limit <= 0:
         return {}

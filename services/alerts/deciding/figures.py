@@ -1,9 +1,9 @@
-"""What the totals say, at points where every figure belongs to one stated offset of the log.
+"""The totals, at points where every figure belongs to one stated offset of the log.
 
 The aggregator writes the changed entries of a source partition and its source offset in one transaction,
-the ``checkpoint`` entry last. So a partition's entries are held back until the position that they belong to
-has come, and are then taken in together: a figure of ``Figures`` is always that of a recount of the log up
-to ``as_of``. Pure: records in, figures out.
+the ``checkpoint`` entry last. So the entries of a partition are held back until their checkpoint comes, and
+then applied together: a figure of ``Figures`` is always that of a recount of the log up to ``as_of``. Pure:
+records in, figures out.
 """
 
 from __future__ import annotations
@@ -15,25 +15,26 @@ from typing import Any
 import msgspec
 
 from schemas.alerts import AsOf
+from schemas.dimensions import DIMENSIONS, ROLLUPS
 from schemas.events import INTERACTIONS
+from schemas.log import GRACE_MS, MINUTE_MS
 from schemas.totals import Key, TotalsView, decode_key, decode_value
 from services.alerts.deciding.rules import INTERACTIONS_METRIC, READING_PREFIX
 
 ALL_ACCOUNTS: Key = ("all_accounts",)
-MINUTE_MS = 60_000
-#: How long after its end a minute takes events, as the aggregator counts.
-GRACE_MS = 5_000
 
-#: Scopes of engagement.totals.v1 that alerts are made of, and how long their keys are. The rest is passed
-#: over: it can be much.
+#: Scopes of engagement.totals.v1 that alerts are made of, and how long their keys are. The rest is skipped:
+#: it can be much.
 _KEY_LENGTHS = {
-    "account": 3, "hashtag": 2, "campaign": 2, "post": 3, "reading": 4,
-    "broadcast": 2, "minute": 3, "checkpoint": 1,
-}  # fmt: skip
-#: Of these, the ones whose entries are many, and seldom looked at.
-_ENCODED = frozenset({"account", "hashtag", "campaign", "post", "reading"})
+    **{dimension.scope: 1 + len(dimension.keys) for dimension in DIMENSIONS},
+    "reading": 4,
+    "minute": 3,
+    "checkpoint": 1,
+}
+#: Of these, the ones that spikes are decided from; entries of the others are many, and seldom looked at.
+_VIEWED = frozenset({"broadcast", "minute", "checkpoint"})
 #: Scopes whose figures are kept up by what an entry changes: of readings and counts, over accounts.
-_SUMMED = frozenset({"all_accounts", "platform", "account"})
+_SUMMED = frozenset({"account", *(rollup.scope for rollup in ROLLUPS)})
 _CHECKPOINT: Key = ("checkpoint",)
 
 
@@ -46,7 +47,7 @@ def metric_value(counts: dict[str, int], metric: str) -> int:
 
 @dataclass(slots=True)
 class _Sum:
-    """Counts and readings of an account, or summed over those of a platform or of the matrix."""
+    """Counts and readings of an account, or summed over the accounts of a platform, or over all."""
 
     counts: dict[str, int] = field(default_factory=dict)
     last_ms: dict[str, int] = field(default_factory=dict)  # newest event time: of actions ("") and readings
@@ -60,7 +61,7 @@ class _Sum:
 
 
 class _EncodedEntries:
-    """Entries as they came, unpacked when they are looked at: a quarter of the memory of parsed ones."""
+    """Entries as they came, decoded when they are read: this takes a quarter of the memory."""
 
     def __init__(self, partitions: int) -> None:
         self._empty = (b"",) * partitions
@@ -83,14 +84,13 @@ class _EncodedEntries:
 class Figures:
     """Merged totals of every subject, with sums over accounts. ``partitions``: how many the totals have.
 
-    Subjects go by the keys of the totals; sums by ("platform", name) and ("all_accounts",).
-    ``take_changed`` tells
-    the subjects whose figures may have changed.
+    Subjects have the keys of the totals; sums have ("platform", name) and ("all_accounts",).
+    ``take_changed`` gives the subjects whose figures may have changed.
     """
 
     def __init__(self, partitions: int) -> None:
         self.partitions = partitions
-        self._view = TotalsView()  # positions, broadcasts and minutes
+        self._view = TotalsView()  # checkpoints, broadcasts and minutes
         self._encoded = _EncodedEntries(partitions)
         self._held: dict[int, list[tuple[Key, bytes, bytes | None]]] = {}
         self._sums: dict[Key, _Sum] = {}
@@ -98,10 +98,10 @@ class Figures:
         self._broadcasts: dict[str, int | None] = {}  # id -> start of its first minute with a count
         self._changed: set[Key] = set()
 
-    # -- taking in --------------------------------------------------------------------------------------
+    # -- feeding ---------------------------------------------------------------------------------------
 
     def feed(self, partition: int, key: bytes, value: bytes | None) -> int:
-        """Take in the next record of a partition. It shows once the partition's next position has come.
+        """Take the next record of a partition. It shows once the partition's next checkpoint has come.
 
         Returns how many records could not be read and were left out: of those that show now, or this one.
         """
@@ -123,10 +123,10 @@ class Figures:
         return sum(not self._apply(partition, *record) for record in held)
 
     def _apply(self, partition: int, name: Key, key: bytes, value: bytes | None) -> bool:
-        """Take in one record; whether it could be read."""
+        """Apply one record; returns whether it could be read."""
         scope = name[0]
         try:
-            if scope not in _ENCODED:
+            if scope in _VIEWED:
                 self._view.apply(partition, key, value)
                 self._note(name, value)
                 return True
@@ -146,6 +146,7 @@ class Figures:
         """Keep the list of broadcasts, and when each has its first minute."""
         if name[0] == "broadcast":
             self._broadcasts.setdefault(str(name[1]), None)
+            self._changed.add(name)
         elif name[0] == "minute" and value is not None:
             broadcast_id, start_ms = str(name[1]), int(name[2])
             first = self._broadcasts.get(broadcast_id)
@@ -167,7 +168,7 @@ class Figures:
     def _sums_of(self, account: Key) -> Iterator[_Sum]:
         """The sums that an account is part of, marked as changed."""
         self._accounts.setdefault(account)
-        for key in (account, ("platform", account[1]), ALL_ACCOUNTS):
+        for key in (account, *((each.scope, *account[1 : 1 + len(each.keys)]) for each in ROLLUPS)):
             self._changed.add(key)
             yield self._sums.setdefault(key, _Sum())
 
@@ -182,6 +183,8 @@ class Figures:
         """Gross count of each action, and value of each reading under ``reading:<metric>``."""
         if subject[0] in _SUMMED:
             return self._sums[subject].counts if subject in self._sums else {}
+        if subject[0] in _VIEWED:
+            return self._view.actions(subject)
         merged: dict[str, int] = {}
         for entry in self._encoded.all(subject):
             for action, count in entry.get("actions", {}).items():
@@ -193,15 +196,25 @@ class Figures:
         if subject[0] in _SUMMED:
             name = metric if metric.startswith(READING_PREFIX) else ""
             return self._sums[subject].last_ms.get(name, 0) if subject in self._sums else 0
+        if subject[0] in _VIEWED:
+            return self._view.last_ms(subject)
         return max((entry.get("last_ms", 0) for entry in self._encoded.all(subject)), default=0)
 
     def accounts(self, subject: Key) -> Iterator[Key]:
         """The accounts that a sum is over, also those with readings only."""
         return (key for key in self._accounts if subject == ALL_ACCOUNTS or key[1] == subject[1])
 
-    def account_of(self, post: Key) -> str | None:
-        """The account whose post it is."""
-        return next((entry.get("account") for entry in self._encoded.all(post)), None)
+    def owner(self, subject: Key) -> str | None:
+        """The account whose post or broadcast it is; None if that is not known, or of another scope."""
+        if subject[0] in _VIEWED:
+            return self.about(str(subject[1]))[1] or None
+        return next((entry.get("account") for entry in self._encoded.all(subject)), None)
+
+    def display_names(self, subject: Key) -> tuple[str, ...]:
+        """The names of a subject for people: the title of a broadcast, else what its key says."""
+        if subject[0] == "broadcast":
+            return (self.about(str(subject[1]))[2],)
+        return tuple(map(str, subject[1:]))
 
     def as_of(self) -> tuple[AsOf, ...]:
         """The offset of each source partition that all figures stand at."""
@@ -226,7 +239,7 @@ class Figures:
         return self._broadcasts.get(broadcast_id)
 
     def newest_stream_time_ms(self) -> int:
-        """The latest present of any partition; 0 before the first."""
+        """The latest stream time of any partition; 0 before the first."""
         return max((checkpoint.stream_time_ms for checkpoint in self._view.checkpoints.values()), default=0)
 
     def closed_through_ms(self) -> int:
@@ -245,5 +258,5 @@ class Figures:
 
 
 def _is_part_reading(name: Key) -> bool:
-    """Whether it is a reading of a post or a broadcast, which no account's figure has part in."""
+    """Whether it is a reading of a post or a broadcast, which is no part of an account's figure."""
     return name[0] == "reading" and str(name[2]).startswith(("post/", "broadcast/"))

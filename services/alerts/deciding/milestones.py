@@ -1,8 +1,8 @@
 """Milestones: thresholds that a total has crossed upward for the first time.
 
-Gross totals only rise, so which milestones exist follows from the totals alone: not from how often one
-looks, and not from when the service was restarted. (Readings can fall. A reading is judged as it stands at
-each evaluation, and what was decided stays decided.) Pure: figures in, milestones out.
+Gross totals only rise, so which milestones exist follows from the totals alone: not from how often they are
+evaluated, and not from when the service was restarted. (Readings can fall. A reading is compared as it stands
+at each evaluation, and what was decided stays decided.) Pure: figures in, milestones out.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Sequence
 
 from schemas.alerts import Contributor, Milestone, alert_id
+from schemas.dimensions import Rollup, scope_named
 from schemas.events import INTERACTIONS
 from schemas.hashtags import AliasTable
 from schemas.totals import Key
@@ -21,10 +22,10 @@ TOP_CONTRIBUTORS = 3
 
 
 class Milestones:
-    """Decides milestones of subjects that changed. ``decided``: ids that exist; it is read, not written.
+    """Decides the milestones of subjects that changed. ``decided``: ids on record; it is only read.
 
-    Remembers the next threshold of each subject, so a subject that changed costs a few comparisons. What
-    ``decide`` returns is expected to be recorded; it is not returned again.
+    The next threshold of each subject is kept, so a change costs a few comparisons. The caller records what
+    ``decide`` returns; it is not returned again.
     """
 
     def __init__(
@@ -35,14 +36,14 @@ class Milestones:
             self._rules.setdefault(rule.scope, []).append((index, rule))
         self._decided = decided
         self._aliases = aliases or AliasTable()
-        # Only of subjects that have reached the first threshold; None: no further one, or not meant.
+        # Only of subjects that have reached the first threshold; None: no further one, or no match.
         self._next: dict[tuple[int, Key], int | None] = {}
 
     def decide(self, figures: Figures, changed: Iterable[Key], decided_at: int) -> list[Milestone]:
         """New milestones of the changed subjects, in order of event time, then threshold.
 
-        Of several thresholds of one series that are crossed at once, each is a milestone of its own; the
-        lower ones name the highest in ``superseded_by``.
+        If several thresholds of one series are crossed at once, each is a milestone; the lower ones name the
+        highest in ``superseded_by``.
         """
         found: list[Milestone] = []
         for subject in changed:
@@ -51,7 +52,7 @@ class Milestones:
         return sorted(found, key=lambda each: (each.occurred_at, each.scope, each.subject, each.threshold))
 
     def _crossed(self, figures: Figures, subject: Key) -> dict[str, dict[int, MilestoneRule]]:
-        """Thresholds crossed since the last look, by metric; of two rules with one threshold, the first."""
+        """Thresholds crossed since the last evaluation, by metric; the first rule with a threshold has it."""
         crossed: dict[str, dict[int, MilestoneRule]] = {}
         rules = self._rules.get(str(subject[0]), ())
         counts = figures.counts(subject) if rules else {}
@@ -62,7 +63,8 @@ class Milestones:
             if threshold is None or figure < threshold:
                 continue
             if series not in self._next and not self._matches(figures, rule, subject):
-                self._next[series] = None
+                if not scope_named(rule.scope).owned or figures.owner(subject) is not None:
+                    self._next[series] = None
                 continue
             thresholds = crossed.setdefault(rule.metric, {})
             while threshold is not None and threshold <= figure:
@@ -72,7 +74,7 @@ class Milestones:
         return crossed
 
     def _matches(self, figures: Figures, rule: MilestoneRule, subject: Key) -> bool:
-        account = figures.account_of(subject) if rule.scope == "post" else None
+        account = figures.owner(subject) if scope_named(rule.scope).owned else None
         return rule.matches(_names(subject), account, self._aliases)
 
     def _milestones(
@@ -92,8 +94,8 @@ class Milestones:
         total = metric_value(figures.counts(subject), metric)
         at_ms = figures.last_ms(subject, metric)
         top_contributors = _top_contributors(figures, subject, metric)
-        account = figures.account_of(subject) if scope == "post" else None
-        name = subject_name(scope, names, account, self._aliases)
+        account = figures.owner(subject) if scope_named(scope).owned else None
+        name = subject_name(scope, figures.display_names(subject), account, self._aliases)
         as_of = figures.as_of()
         return [
             Milestone(
@@ -120,13 +122,13 @@ def _names(subject: Key) -> tuple[str, ...]:
 
 
 def top_actions(counts: dict[str, int]) -> tuple[Contributor, ...]:
-    """The actions that most interactions were."""
+    """The most frequent interactions."""
     return _top((action, counts.get(action, 0)) for action in INTERACTIONS)
 
 
 def _top_contributors(figures: Figures, subject: Key, metric: str) -> tuple[Contributor, ...]:
-    """What made the figure: accounts for sums over accounts, else actions; none for a single action."""
-    if subject[0] in ("all_accounts", "platform"):
+    """Accounts for sums over accounts, else actions; none for the metric of a single action."""
+    if isinstance(scope_named(str(subject[0])), Rollup):
         accounts = ((f"{key[1]}:{key[2]}", figures.counts(key)) for key in figures.accounts(subject))
         return _top((name, metric_value(counts, metric)) for name, counts in accounts)
     return top_actions(figures.counts(subject)) if metric == INTERACTIONS_METRIC else ()

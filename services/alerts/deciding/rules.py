@@ -11,30 +11,26 @@ from bisect import bisect_right
 from fnmatch import fnmatchcase
 from functools import cached_property
 from itertools import pairwise
-from typing import Annotated, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    create_model,
+    field_validator,
+    model_validator,
+)
 
+from schemas.alerts import AlertScope
+from schemas.dimensions import MATCH_LISTS, Dimension, Scope, scope_named
 from schemas.events import ACTIONS, POST_ACTION, Metric
 from schemas.hashtags import AliasTable, HashtagError, canonical
 
-Scope = Literal["all_accounts", "platform", "account", "post", "hashtag", "campaign"]
-
 INTERACTIONS_METRIC = "interactions"
 READING_PREFIX = "reading:"
-
-#: Scopes that have readings: an account has its own; a platform and the matrix have the sum over accounts.
-_READING_SCOPES: frozenset[str] = frozenset({"all_accounts", "platform", "account"})
-#: Which lists of ``match`` say something about a subject of the scope.
-_MATCHABLE: dict[str, frozenset[str]] = {
-    "all_accounts": frozenset(),
-    "platform": frozenset({"platforms"}),
-    "account": frozenset({"platforms", "accounts"}),
-    "post": frozenset({"platforms", "accounts"}),
-    "hashtag": frozenset({"hashtags"}),
-    "campaign": frozenset({"campaigns"}),
-    "broadcast": frozenset({"accounts", "broadcasts"}),
-}
 
 Glob = Annotated[str, Field(min_length=1, max_length=300)]
 Threshold = Annotated[int, Field(strict=True, ge=1, le=10**18)]
@@ -48,58 +44,56 @@ class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
-class Match(_Table):
-    """Which subjects a rule is for. A list that is given must have a pattern that fits; patterns are globs.
+class _Match(_Table):
+    """Which subjects a rule is for: a list of globs for each of ``schemas.dimensions.MATCH_LISTS``. A subject
+    must match one glob of every list that is given.
 
-    Platforms, accounts, campaigns and broadcasts compare as written; an account is ``handle`` or
-    ``platform:handle``. Hashtags compare as they are counted: without #, in any case, any alias.
+    Names compare as written; an account is ``handle`` or ``platform:handle``. Hashtags compare as they are
+    counted: without #, in any case, any alias.
     """
 
-    platforms: tuple[Glob, ...] | None = None
-    accounts: tuple[Glob, ...] | None = None
-    hashtags: tuple[Glob, ...] | None = None
-    campaigns: tuple[Glob, ...] | None = None
-    broadcasts: tuple[Glob, ...] | None = None
-
-    @field_validator("platforms", "accounts", "hashtags", "campaigns", "broadcasts")
+    @field_validator("*")
     @classmethod
     def _not_empty(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
         if value == ():
-            raise ValueError("an empty list fits nothing; leave it out to fit all")
+            raise ValueError("an empty list matches nothing; leave it out to match all")
         return value
 
-    @field_validator("hashtags")
+    @field_validator("*")
     @classmethod
-    def _canonical_hashtags(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    def _canonical_hashtags(
+        cls, value: tuple[str, ...] | None, info: ValidationInfo
+    ) -> tuple[str, ...] | None:
+        if value is None or info.field_name != "hashtags":
+            return value
         try:
-            return None if value is None else tuple(map(canonical, value))
+            return tuple(map(canonical, value))
         except HashtagError as error:
             raise ValueError(str(error)) from None
 
-    def matches_platform(self, platform: str) -> bool:
-        """Whether subjects of this platform are meant."""
-        return _any(self.platforms, platform)
-
-    def matches_account(self, platform: str | None, account: str) -> bool:
-        """Whether subjects of this account are meant; the platform may be unknown (broadcasts)."""
-        names = (account,) if platform is None else (account, f"{platform}:{account}")
-        return self.accounts is None or any(_any(self.accounts, name) for name in names)
-
-    def matches_hashtag(self, tag: str, aliases: AliasTable) -> bool:
-        """Whether this canonical hashtag is meant, by itself or by a hashtag that counts as it."""
-        return self.hashtags is None or _any(tuple(map(aliases.resolve, self.hashtags)), tag)
-
-    def matches_campaign(self, campaign: str) -> bool:
-        """Whether this campaign is meant."""
-        return _any(self.campaigns, campaign)
-
-    def matches_broadcast(self, broadcast_id: str) -> bool:
-        """Whether this broadcast is meant."""
-        return _any(self.broadcasts, broadcast_id)
+    def matches(
+        self, scope: Scope, subject: tuple[str, ...], account: str | None, aliases: AliasTable
+    ) -> bool:
+        """Whether a subject of the scope is meant; ``account`` is whose it is, for a scope that is owned."""
+        found = {key.match: name for key, name in zip(scope.keys, subject, strict=True)}
+        if scope.owned:
+            found["accounts"] = account or ""
+        platform = found.get("platforms")
+        for name in scope.match:
+            globs, value = getattr(self, name), found[name]
+            if globs is not None and name == "hashtags":
+                globs = tuple(map(aliases.resolve, globs))
+            values = [value, f"{platform}:{value}"] if name == "accounts" and platform else [value]
+            if globs is not None and not any(fnmatchcase(each, glob) for each in values for glob in globs):
+                return False
+        return True
 
 
-def _any(globs: tuple[str, ...] | None, name: str) -> bool:
-    return globs is None or any(fnmatchcase(name, glob) for glob in globs)
+if TYPE_CHECKING:
+    Match = _Match
+else:
+    _LISTS = dict.fromkeys(MATCH_LISTS, (tuple[Glob, ...] | None, None))
+    Match = create_model("Match", __base__=_Match, **_LISTS)
 
 
 class _Rule(_Table):
@@ -107,7 +101,7 @@ class _Rule(_Table):
     match: Match = Match()
 
     def _check_match(self, scope: str) -> None:
-        odd = sorted(self.match.model_fields_set - _MATCHABLE[scope])
+        odd = sorted(self.match.model_fields_set - set(scope_named(scope).match))
         if odd:
             raise ValueError(f"match.{odd[0]} says nothing about scope {scope}")
 
@@ -119,7 +113,7 @@ class MilestoneRule(_Rule):
     ``1-2-5`` from 1000 is 1000, 2000, 5000, 10000, and so on, up to and including ``to`` if that is given.
     """
 
-    scope: Scope
+    scope: AlertScope
     metric: str
     thresholds: tuple[Threshold, ...] | None = None
     ladder: str | None = Field(None, pattern=r"^1(-[2-9])*$")
@@ -141,12 +135,13 @@ class MilestoneRule(_Rule):
     @model_validator(mode="after")
     def _matches_all(self) -> Self:
         self._check_match(self.scope)
-        if self.metric.startswith(READING_PREFIX) and self.scope not in _READING_SCOPES:
+        scope = scope_named(self.scope)
+        if self.metric.startswith(READING_PREFIX) and not scope.readings:
             raise ValueError(
                 f"metric {self.metric} is of accounts: scope is account, platform or all_accounts"
             )
-        if self.metric == POST_ACTION and self.scope == "post":
-            raise ValueError("metric post is not counted for scope post")
+        if self.metric == POST_ACTION and isinstance(scope, Dimension) and "post" not in scope.kinds:
+            raise ValueError(f"metric post is not counted for scope {self.scope}")
         if (self.ladder is None) == (self.thresholds is None):
             raise ValueError("either ladder or thresholds is needed, and not both")
         if self.ladder is None:
@@ -191,25 +186,17 @@ class MilestoneRule(_Rule):
         return step if self.to is None or step <= self.to else None
 
     def matches(self, subject: tuple[str, ...], account: str | None, aliases: AliasTable) -> bool:
-        """Whether the rule is for a subject of its scope; ``account`` is whose post it is, if it is one."""
-        match self.scope:
-            case "all_accounts":
-                return True
-            case "hashtag":
-                return self.match.matches_hashtag(subject[0], aliases)
-            case "campaign":
-                return self.match.matches_campaign(subject[0])
-        platform = subject[0]
-        handle = subject[1] if self.scope == "account" else account or ""
-        return self.match.matches_platform(platform) and self.match.matches_account(platform, handle)
+        """Whether the rule is for a subject of its scope; ``account`` is whose post or broadcast it is."""
+        return self.match.matches(scope_named(self.scope), subject, account, aliases)
 
 
 class SpikeRule(_Rule):
     """A minute of a live broadcast that is far above the minutes before it.
 
     A closed minute is a spike if its count is at least ``min_count`` and more than ``factor`` times the
-    median of the ``window_minutes`` minutes before, of which there must be ``min_history``. Spikes with less
-    than ``quiet_minutes`` calm minutes between them are one.
+    median of the ``window_minutes`` minutes before, of which there must be ``min_history``. Spikes with fewer
+    than ``quiet_minutes`` calm minutes between them are one. Several rules may match one broadcast: each
+    finds and numbers its own spikes.
     """
 
     metric: str = INTERACTIONS_METRIC
@@ -234,8 +221,8 @@ class SpikeRule(_Rule):
         return self
 
     def matches(self, broadcast_id: str, account: str) -> bool:
-        """Whether the rule is for a broadcast. The first rule of the file that fits one is the one for it."""
-        return self.match.matches_broadcast(broadcast_id) and self.match.matches_account(None, account)
+        """Whether the rule is for this broadcast. Every rule that is decides for itself."""
+        return self.match.matches(scope_named("broadcast"), (broadcast_id,), account, AliasTable())
 
 
 class Rules(_Table):
@@ -266,7 +253,7 @@ def parse_rules(text: str, source: str) -> Rules:
 
 
 def _one_line(error: ValidationError, tables: dict[str, object]) -> str:
-    """The first error, with the rule by its name, or by its place if it has none, and the key."""
+    """The first error: the rule by its name (or by its number if it has none), then the key."""
     first = error.errors(include_url=False)[0]
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":

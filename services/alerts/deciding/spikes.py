@@ -1,7 +1,9 @@
 """Spikes: minutes of a live broadcast that are far above the minutes before them.
 
-Judged on closed minutes only, strictly in order, so the spikes of a broadcast follow from its series of
-minutes and its phases: not from when they arrived or how often one looked. Pure: figures in, spikes out.
+Every rule that matches a broadcast decides for itself: it has its own history of minutes, numbers its own
+spikes and gives them ids of its own. A rule reads closed minutes only, strictly in order. So its spikes
+follow from the minutes and phases of the broadcast, not from when they arrived, how often the service looked
+or which other rules there are. Pure: figures in, spikes out.
 """
 
 from __future__ import annotations
@@ -13,19 +15,20 @@ from statistics import median
 from typing import NamedTuple
 
 from schemas.alerts import AsOf, Spike, alert_id
-from services.alerts.deciding.figures import MINUTE_MS, Figures, metric_value
+from schemas.log import MINUTE_MS
+from services.alerts.deciding.figures import Figures, metric_value
 from services.alerts.deciding.milestones import top_actions
 from services.alerts.deciding.rules import INTERACTIONS_METRIC, SpikeRule
 from services.alerts.deciding.wording import spike_text
 
-#: A minute this much older than the present is not judged any more. It is no news, and the aggregator gives
-#: minutes up after 48 hours, so that a minute's past is only sure to be whole well before that.
+#: A minute this much older than stream time cannot be a spike any more. It is no news; and the aggregator
+#: drops minutes after 48 hours, so the minutes before an older one may be incomplete.
 OLDEST_MS = 24 * 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
 class Burst:
-    """A spike as the series shows it: its first minute against the median of the ``minutes`` before."""
+    """A spike in a series: the count of its first minute, and the median of the ``minutes`` before it."""
 
     observed: int
     baseline: float
@@ -41,7 +44,7 @@ class Detector:
         self._calm_minutes = rule.quiet_minutes  # since the last minute that was far above
 
     def push(self, count: int, *, live: bool) -> Burst | None:
-        """Take in the next minute; returns the spike that begins with it. Only live minutes can be spikes."""
+        """Take in the next minute; return the spike that begins with it. Only live minutes can be spikes."""
         baseline = float(median(self._past)) if self._past else 0.0
         minutes = len(self._past)
         self._past.append(count)
@@ -59,52 +62,67 @@ class Detector:
 
 @dataclass
 class _Series:
+    """The minutes of one broadcast as one rule sees them."""
+
     detector: Detector
     rule: SpikeRule
-    next_ms: int  # start of the minute to judge next
+    next_ms: int  # start of the next minute to take in
 
 
 class Spikes:
-    """Decides the spikes of all broadcasts.
+    """Decides the spikes of all broadcasts, by every rule that matches.
 
-    ``last`` gives, per broadcast, number and start of the last spike that was recorded before a restart:
-    the numbers go on from there, and nothing up to that minute is decided again.
+    ``last`` gives number and start of the last spike recorded before a restart, per (broadcast, rule name):
+    the numbers of the rule go on from there, and nothing up to that minute is decided again.
     """
 
-    def __init__(self, rules: Sequence[SpikeRule], last: Mapping[str, tuple[int, int]]) -> None:
+    def __init__(self, rules: Sequence[SpikeRule], last: Mapping[tuple[str, str], tuple[int, int]]) -> None:
         self._rules = rules
         self._last = dict(last)
-        self._series: dict[str, _Series | None] = {}  # None: no rule is for it
-        self._judged_through_ms = -1
+        self._series: dict[str, list[_Series]] = {}  # by broadcast: one for each rule that matches
+        self._decided_through_ms = -1
 
     def decide(self, figures: Figures, decided_at: int) -> list[Spike]:
         """New spikes, in order of event time. What is returned is expected to be recorded."""
         through_ms = figures.closed_through_ms() // MINUTE_MS * MINUTE_MS
-        if not self._rules or through_ms <= self._judged_through_ms:
-            return []  # no further minute has closed: the usual case, some times a second
+        if not self._rules or through_ms <= self._decided_through_ms:
+            return []  # no further minute has closed: the usual case, a few times a second
         found = [
             spike
             for broadcast_id in figures.broadcasts()
-            for spike in self._decide_one(figures, broadcast_id, through_ms, decided_at)
+            for spike in self._decide_broadcast(figures, broadcast_id, through_ms, decided_at)
         ]
-        self._judged_through_ms = through_ms
-        return sorted(found, key=lambda spike: (spike.occurred_at, spike.subject))
+        self._decided_through_ms = through_ms
+        return sorted(found, key=lambda spike: (spike.occurred_at, spike.subject, spike.rule))
 
-    def _decide_one(
+    def _decide_broadcast(
         self, figures: Figures, broadcast_id: str, through_ms: int, decided_at: int
     ) -> list[Spike]:
-        phases, account, title = figures.about(broadcast_id)
-        # Only once the first live minute has closed everywhere is it sure when the series began.
+        phases, account, _ = figures.about(broadcast_id)
+        # The series may begin with a minute that a lagging partition still holds back: wait until the first
+        # live minute has closed everywhere.
         if through_ms < _floor(phases.get("started", through_ms + MINUTE_MS)):
             return []
         if broadcast_id not in self._series:
-            self._series[broadcast_id] = self._begin(figures, broadcast_id, phases, account)
-        series = self._series[broadcast_id]
-        if series is None:
-            return []
+            self._series[broadcast_id] = [
+                _begin(figures, broadcast_id, phases, rule)
+                for rule in self._rules
+                if rule.matches(broadcast_id, account)
+            ]
+        return [
+            spike
+            for series in self._series[broadcast_id]
+            for spike in self._decide_series(figures, broadcast_id, series, through_ms, decided_at)
+        ]
+
+    def _decide_series(
+        self, figures: Figures, broadcast_id: str, series: _Series, through_ms: int, decided_at: int
+    ) -> list[Spike]:
+        phases, _, title = figures.about(broadcast_id)
         found: list[Spike] = []
-        judged_from_ms = max(_floor(phases["started"]), figures.newest_stream_time_ms() - OLDEST_MS)
+        live_from_ms = max(_floor(phases["started"]), figures.newest_stream_time_ms() - OLDEST_MS)
         end_ms = min(through_ms, _live_until_ms(phases, through_ms))
+        last_of = (broadcast_id, series.rule.name)
         while series.next_ms <= end_ms:
             start_ms = series.next_ms
             counts = figures.minute(broadcast_id, start_ms)
@@ -112,26 +130,22 @@ class Spikes:
                 break
             series.next_ms += MINUTE_MS
             count = metric_value(counts, series.rule.metric)
-            burst = series.detector.push(count, live=start_ms >= judged_from_ms)
-            number, last_ms = self._last.get(broadcast_id, (0, -1))
+            burst = series.detector.push(count, live=start_ms >= live_from_ms)
+            number, last_ms = self._last.get(last_of, (0, -1))
             if burst is not None and start_ms > last_ms:
-                self._last[broadcast_id] = (number + 1, start_ms)
+                self._last[last_of] = (number + 1, start_ms)
                 name = _Name(broadcast_id, title, number + 1, start_ms)
                 found.append(_spike(name, series.rule, burst, counts, figures.as_of(), decided_at))
         return found
 
-    def _begin(
-        self, figures: Figures, broadcast_id: str, phases: dict[str, int], account: str
-    ) -> _Series | None:
-        """The series of a broadcast that has started: from when it was first heard of, as far as needed."""
-        rule = next((rule for rule in self._rules if rule.matches(broadcast_id, account)), None)
-        if rule is None:
-            return None
-        first_ms = figures.first_minute_ms(broadcast_id)
-        heard_ms = min(*phases.values(), phases["started"] if first_ms is None else first_ms)
-        judged_ms = max(phases["started"], figures.newest_stream_time_ms() - OLDEST_MS)
-        needed_ms = judged_ms - rule.window_minutes * MINUTE_MS
-        return _Series(Detector(rule), rule, _floor(max(heard_ms, needed_ms)))
+
+def _begin(figures: Figures, broadcast_id: str, phases: dict[str, int], rule: SpikeRule) -> _Series:
+    """The series of a broadcast that has started: from its first phase or count, or as much as is needed."""
+    first_ms = figures.first_minute_ms(broadcast_id)
+    known_ms = min(*phases.values(), phases["started"] if first_ms is None else first_ms)
+    live_ms = max(phases["started"], figures.newest_stream_time_ms() - OLDEST_MS)
+    needed_ms = live_ms - rule.window_minutes * MINUTE_MS
+    return _Series(Detector(rule), rule, _floor(max(known_ms, needed_ms)))
 
 
 class _Name(NamedTuple):
@@ -153,7 +167,7 @@ def _spike(
 ) -> Spike:
     top_contributors = top_actions(counts) if rule.metric == INTERACTIONS_METRIC else ()
     return Spike(
-        id=alert_id("spike", name.broadcast_id, name.number),
+        id=alert_id("spike", name.broadcast_id, rule.name, name.number),
         rule=rule.name,
         scope="broadcast",
         subject=(name.broadcast_id,),
@@ -163,7 +177,14 @@ def _spike(
         top_contributors=top_contributors,
         as_of=as_of,
         text=spike_text(
-            name.title, name.start_ms, burst.observed, burst.baseline, burst.minutes, top_contributors
+            name.title,
+            rule.name,
+            rule.metric,
+            name.start_ms,
+            burst.observed,
+            burst.baseline,
+            burst.minutes,
+            top_contributors,
         ),
         number=name.number,
         observed=burst.observed,
@@ -178,6 +199,6 @@ def _floor(at_ms: int) -> int:
 
 
 def _live_until_ms(phases: dict[str, int], otherwise: int) -> int:
-    """The last moment of the live phase; ``otherwise`` while it has no end. A new start annuls an end."""
+    """The last millisecond of the live phase; ``otherwise`` while it has no end. A later start undoes it."""
     ended_ms = phases.get("ended")
     return otherwise if ended_ms is None or ended_ms < phases["started"] else ended_ms - 1

@@ -1,4 +1,4 @@
-"""The sentence of an alert: the figure first, then when, then what drove it. Pure."""
+"""The sentence of an alert: the figure first, then when, then the top contributors. Pure."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from schemas.alerts import Contributor
+from schemas.dimensions import scope_named
 from schemas.hashtags import AliasTable
 from services.alerts.deciding.rules import READING_PREFIX
 
@@ -50,26 +51,32 @@ def quantity(count: int, metric: str) -> str:
     return f"{count:,} {one if count == 1 else many}"
 
 
+def platform_name(platform: str) -> str:
+    """A platform for people, e.g. Twitter."""
+    return _PLATFORMS.get(platform, platform.capitalize())
+
+
 def account_name(platform: str, account: str) -> str:
     """An account for people, e.g. Twitter @GansuTravel."""
-    return f"{_PLATFORMS.get(platform, platform.capitalize())} @{account}"
+    return f"{platform_name(platform)} @{account}"
 
 
 def subject_name(scope: str, subject: tuple[str, ...], account: str | None, aliases: AliasTable) -> str:
-    """The subject of a milestone for people; ``account`` is whose post it is, if it is one."""
-    match scope, subject:
-        case "account", (platform, handle):
-            return account_name(platform, handle)
-        case "post", (platform, post_id):
-            by = f" by {account_name(platform, account)}" if account else f" on {platform}"
-            return f"Post {post_id}{by}"
-        case "platform", (platform,):
-            return f"{_PLATFORMS.get(platform, platform.capitalize())}, all accounts together,"
-        case "hashtag", (tag,):
-            return f"#{aliases.display(tag)}"
-        case "campaign", (campaign,):
-            return f"Campaign {campaign}"
-    return "The matrix, all accounts together,"
+    """The subject of a milestone for people; ``account`` is whose post it is, if it is one.
+
+    Raises UnknownScopeError if the scope is no row of ``schemas.dimensions``.
+    """
+    row = scope_named(scope)
+    names = dict(zip(row.names, subject, strict=True))
+    shown = dict(names)
+    if "platform" in names:
+        shown["platform"] = platform_name(names["platform"])
+    if "hashtag" in names:
+        shown["hashtag"] = aliases.display(names["hashtag"])
+    text = row.title.format_map(shown)
+    if row.owned and "platform" in names:
+        text += f" by {account_name(names['platform'], account)}" if account else f" on {names['platform']}"
+    return text
 
 
 def listing(parts: Iterable[str]) -> str:
@@ -99,22 +106,25 @@ def _top_contributors(top_contributors: tuple[Contributor, ...], metric: str) ->
 
 def spike_text(
     title: str,
+    rule: str,
+    metric: str,
     at_ms: int,
     observed: int,
     baseline: float,
     minutes: int,
     top_contributors: tuple[Contributor, ...],
 ) -> str:
-    """E.g. ... 4.7x its normal rate (412 in the minute from 09:41 UTC vs 87 typical of the ...)."""
+    """E.g. ... 4.7x its normal rate (412 likes in the minute from 09:41 UTC vs 87 typical of the ...).
+
+    The rule comes last, in brackets: several rules may report the same minute.
+    """
     typical = f"{baseline:,.1f}".removesuffix(".0")
     multiple = f"{observed / baseline:,.1f}x its normal rate" if baseline else "far above its normal rate"
     text = (
         f"Live broadcast {title}, {day(at_ms)}: {multiple} "
-        f"({observed:,} in the minute from {clock_time(at_ms)} vs {typical} typical of the "
+        f"({quantity(observed, metric)} in the minute from {clock_time(at_ms)} vs {typical} typical of the "
         f"{minutes} minutes before)"
     )
-    return (
-        f"{text}; {listing(quantity(d.count, d.name) for d in top_contributors)}"
-        if top_contributors
-        else text
-    )
+    if top_contributors:
+        text += f"; {listing(quantity(part.count, part.name) for part in top_contributors)}"
+    return f"{text} [{rule}]"

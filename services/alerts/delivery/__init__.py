@@ -1,6 +1,7 @@
 """Delivery of decided alerts to people: a channel, and what it promises.
 
-A channel gets every alert at least once and in the order of decision; the alert's id tells a repetition.
+A channel gets every alert at least once and in the order of decision. A repeated delivery has the same alert
+id. ``registry`` lists the channels; each is a module of this folder.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from schemas.alerts import Milestone, Spike
 
 
 class DeliveryError(RuntimeError):
-    """The alert cannot be delivered by this channel, now or later. The message says why, on one line."""
+    """This channel gives the alert up. The message says why, on one line."""
 
 
 class Channel(Protocol):
@@ -19,13 +20,13 @@ class Channel(Protocol):
 
     @property
     def name(self) -> str:
-        """Stable: a new name starts anew, without the alerts of before."""
+        """Never to be changed: a new name is a new channel, which gets no earlier alerts."""
 
     async def deliver(self, alert: Milestone | Spike) -> None:
-        """Return when the alert has been taken. May take its time to try again, within bounds.
+        """Return when the receiver has taken the alert. May try again for some minutes, not for ever.
 
-        Raises DeliveryError if it is given up.
+        Raises DeliveryError when it gives the alert up.
         """
 
     async def close(self) -> None:
-        """Release what is held."""
+        """Release connections and files."""

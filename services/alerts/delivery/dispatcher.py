@@ -19,18 +19,17 @@ from services.runtime.settings import Settings
 
 GROUP = "fanpulse-alerts-delivery"
 _POLL_MS = 500
-#: The broker forgets the position of a group that has committed nothing for some days.
+#: The broker drops the offsets of a group that has committed nothing for some days.
 _COMMIT_AGAIN_SECONDS = 3600.0
 
 log = structlog.get_logger(__name__)
 
 
 class Dispatcher:
-    """Delivers what its channel has not had yet; a group per channel remembers how far it is.
+    """Delivers the alerts that its channel has not had yet. A consumer group per channel keeps the position.
 
-    Each channel has its own courier, so one that is slow or dead delays no other, and nothing is ever
-    waited for where alerts are decided. A channel that is new begins with the alerts decided after its
-    first start: what is old is no news.
+    Each channel has its own dispatcher, so a slow or dead channel delays neither the others nor the deciding.
+    A new channel begins with the alerts decided after its first start.
     """
 
     def __init__(self, settings: Settings, channel: Channel, metrics: AlertsMetrics) -> None:
@@ -45,12 +44,15 @@ class Dispatcher:
         self._committed_at = 0.0
 
     async def open(self) -> None:
-        """Fix where this channel begins. Call before anything is decided. Raises BrokerUnavailableError."""
+        """Commit where this channel begins. Call it before anything is decided.
+
+        Raises BrokerUnavailableError.
+        """
         try:
             await self._consumer.start()
             topic = qualified(self._settings.namespace, ALERTS.name)
             partitions = await partitions_of(self._consumer, topic)
-            # Assigned, not subscribed: one partition and one service need no rebalancing, and no wait for it.
+            # Assigned, not subscribed: one partition and one service need no rebalance and no wait for one.
             self._consumer.assign(partitions)
             ends = await self._consumer.end_offsets(partitions)
             for partition in partitions:
@@ -66,12 +68,12 @@ class Dispatcher:
             batches = await self._consumer.getmany(timeout_ms=_POLL_MS, max_records=1)
             for records in batches.values():
                 for record in records:
-                    await self._hand_over(record.offset, record.value)
+                    await self._take(record.offset, record.value)
                 await self._commit()
             if time.monotonic() - self._committed_at > _COMMIT_AGAIN_SECONDS:
                 await self._commit()
 
-    async def _hand_over(self, offset: int, value: bytes | None) -> None:
+    async def _take(self, offset: int, value: bytes | None) -> None:
         if value is None:
             return
         try:
@@ -96,12 +98,12 @@ class Dispatcher:
             self._metrics.delivered.labels(name).inc()
 
     async def _commit(self) -> None:
-        """Remember where the consumer stands: before the next alert."""
+        """Commit the position of the consumer: before the next alert."""
         partitions = self._consumer.assignment()
-        await self._consumer.commit({each: await self._consumer.checkpoint(each) for each in partitions})
+        await self._consumer.commit({each: await self._consumer.position(each) for each in partitions})
         self._committed_at = time.monotonic()
 
     async def close(self) -> None:
-        """Leave, and release the channel. What was not acknowledged is delivered again by the next one."""
+        """Close consumer and channel. What was not committed is delivered again at the next start."""
         await self._consumer.stop()
         await self._channel.close()

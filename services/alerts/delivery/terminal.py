@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
 from typing import TextIO
 
 from schemas.alerts import Milestone, Spike
 from services.alerts.delivery import DeliveryError
+from services.runtime.settings import AlertsSettings
 
 
 class TerminalChannel:
@@ -22,7 +24,7 @@ class TerminalChannel:
         """Write the sentence of the alert."""
         try:
             await asyncio.to_thread(self._write, line(alert))
-        except (OSError, ValueError) as error:  # closed at the other end, or by ourselves
+        except (OSError, ValueError) as error:  # closed at the other end, or by this process
             raise DeliveryError(f"standard output cannot be written to: {error}") from error
 
     def _write(self, text: str) -> None:
@@ -30,9 +32,14 @@ class TerminalChannel:
         self._stream.flush()
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: the stream is not this channel's."""
+
+
+def make_terminal(alerts: AlertsSettings, on_retry: Callable[[], None]) -> TerminalChannel | None:
+    """The channel, if its setting asks for it. It tries nothing again."""
+    return TerminalChannel() if alerts.terminal else None
 
 
 def line(alert: Milestone | Spike) -> str:
-    """The line of an alert. What would steer a terminal, or break the line, is shown as U+FFFD."""
+    """The line of an alert. A character that would steer a terminal or break the line becomes U+FFFD."""
     return "".join(char if char.isprintable() else "\ufffd" for char in alert.text) + "\n"

@@ -1,8 +1,8 @@
-"""The ledger: engagement.alerts.v1, in which every alert is written once, ever.
+"""The alert log, engagement.alerts.v1: every alert is written to it once, ever.
 
-Who wants to write first makes the transactional producer, which shuts out (fences) whoever had it before
-and ends what that one left open. Only then the ledger is read: what it says is final. So an alert that is
-not in it has not been decided, and one that is decided again after a crash is one that was never written.
+A writer first starts the transactional producer. That fences the writer before it and ends the transaction
+that it left open. Only then it reads the log: what it finds is final. So an alert that is not in the log has
+not been decided, and an alert that is decided again after a crash was never written.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from services.runtime.settings import Settings
 from services.runtime.topic_scan import read_topic
 
 TRANSACTIONAL_ID = "fanpulse-alerts"
-#: A first look at a long stream may decide very many; a transaction stays well within its timeout.
+#: The first evaluation of a long stream may decide very many; a transaction must stay within its timeout.
 MAX_PER_TRANSACTION = 1000
 
 log = structlog.get_logger(__name__)
@@ -33,10 +33,10 @@ class FencedError(BrokerUnavailableError):
 
 
 class AlertLog:
-    """What has been decided, and the only way to decide more. ``ids``: every alert that is on record.
+    """What has been decided, and the only way to decide more. ``ids``: every alert on record.
 
-    ``last_spikes``: number and minute of the last spike on record, per broadcast. ``unreadable``: records
-    that say nothing but their id.
+    ``last_spikes``: number and minute of the last spike on record, per (broadcast, rule name).
+    ``unreadable``: records of which only the id is known.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -48,13 +48,13 @@ class AlertLog:
             request_timeout_ms=20_000,
         )
         self.ids: set[str] = set()
-        self.last_spikes: dict[str, tuple[int, int]] = {}
+        self.last_spikes: dict[tuple[str, str], tuple[int, int]] = {}
         self.unreadable = 0
 
     async def open(self) -> None:
-        """Become the only writer, then read what is on record. Raises BrokerUnavailableError."""
+        """Become the only writer, then read the log. Raises BrokerUnavailableError."""
         try:
-            await self._producer.start()  # returns when the broker has shut out and ended what was before
+            await self._producer.start()  # returns once the broker has fenced the writer before
         except KafkaError as error:
             raise BrokerUnavailableError(f"{self._settings.kafka.bootstrap}: {error}") from error
         for record in await read_topic(self._settings, self._topic):
@@ -66,22 +66,22 @@ class AlertLog:
         try:
             self._note(ALERT.validate_json(value))
         except ValidationError as error:
-            # The id is decided all the same: the key alone says so.
+            # The key alone says that this id is decided.
             self.unreadable += 1
             log.warning("alert_unreadable", offset=offset, error=error.errors(include_url=False)[0]["msg"])
 
     def _note(self, alert: Alert) -> None:
         self.ids.add(alert.id)
         if isinstance(alert, Spike):
-            broadcast_id = alert.subject[0]
-            last = self.last_spikes.get(broadcast_id, (0, -1))
-            self.last_spikes[broadcast_id] = max(last, (alert.number, alert.occurred_at))
+            last_of = (alert.subject[0], alert.rule)
+            last = self.last_spikes.get(last_of, (0, -1))
+            self.last_spikes[last_of] = max(last, (alert.number, alert.occurred_at))
 
     async def record(self, alerts: Sequence[Milestone | Spike]) -> None:
         """Write alerts that are not on record yet; they are in ``ids`` afterwards.
 
-        Raises FencedError if another service has taken over, and KafkaError if the outcome is not known. The
-        process must then end: the next one reads what became of it.
+        Raises FencedError if another service has taken over, and KafkaError if the outcome is unknown. The
+        process must then end: the next one reads the outcome from the log.
         """
         for start in range(0, len(alerts), MAX_PER_TRANSACTION):
             chunk = alerts[start : start + MAX_PER_TRANSACTION]
@@ -112,5 +112,5 @@ class AlertLog:
                 raise result
 
     async def close(self) -> None:
-        """Release the connection; a transaction that is still open is never seen by readers."""
+        """Close the connection. Readers never see a transaction that is still open."""
         await self._producer.stop()

@@ -13,7 +13,7 @@ from schemas.topics import TOTALS, qualified
 from services.runtime.kafka import BrokerUnavailableError, make_consumer, partitions_of
 from services.runtime.settings import Settings
 
-#: Longest wait for news. It bounds how late a minute without counts is judged, not how late a total is.
+#: Longest wait for records. A minute without counts closes at most this much later; totals never wait.
 POLL_MS = 250
 MAX_RECORDS = 10_000
 
@@ -37,7 +37,7 @@ class TotalsReader:
         )
         self._partitions: list[TopicPartition] = []
         self._ends: dict[TopicPartition, int] = {}
-        self._checkpoints: dict[TopicPartition, int] = {}
+        self._positions: dict[TopicPartition, int] = {}
         self._reached_end = time.monotonic()
 
     async def __aenter__(self) -> Self:
@@ -48,8 +48,8 @@ class TotalsReader:
             self._partitions = await partitions_of(self._consumer, topic)
             self._consumer.assign(self._partitions)
             self._ends = await self._consumer.end_offsets(self._partitions)
-            self._checkpoints = await self._consumer.beginning_offsets(self._partitions)
-            for partition, begin in self._checkpoints.items():
+            self._positions = await self._consumer.beginning_offsets(self._partitions)
+            for partition, begin in self._positions.items():
                 self._consumer.seek(partition, begin)
         except KafkaError as error:
             await self._consumer.stop()
@@ -71,11 +71,11 @@ class TotalsReader:
         return len(self._partitions)
 
     async def poll(self) -> list[Change]:
-        """The next records, perhaps none; waits at most POLL_MS for the first."""
+        """The next records, if there are any; waits at most POLL_MS for the first."""
         batches = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=MAX_RECORDS)
         for partition in self._partitions:
-            self._checkpoints[partition] = await self._consumer.checkpoint(partition)
-            # What the broker said with its last answer; none yet: what it said at the start.
+            self._positions[partition] = await self._consumer.position(partition)
+            # From the broker's last answer; before the first one, what it said at the start.
             stable = self._consumer.last_stable_offset(partition)
             self._ends[partition] = max(self._ends[partition], stable if stable is not None else -1)
         if self.lag_records() == 0:
@@ -87,12 +87,12 @@ class TotalsReader:
         ]
 
     def lag_records(self) -> int:
-        """Committed offsets not read yet, as far as is known; 0 once the end has been reached.
+        """Committed offsets not read yet, as far as known; 0 once the end is reached.
 
-        By position, not by last record: a log may end in transaction markers.
+        Counted by position, not by last record: a log may end in transaction markers.
         """
-        return sum(max(0, end - self._checkpoints[partition]) for partition, end in self._ends.items())
+        return sum(max(0, end - self._positions[partition]) for partition, end in self._ends.items())
 
     def lag_seconds(self) -> float:
-        """Seconds since the end was last reached; 0 when it is reached now."""
+        """Seconds since the end was last reached; 0 at the end."""
         return time.monotonic() - self._reached_end if self.lag_records() else 0.0

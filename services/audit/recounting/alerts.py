@@ -1,4 +1,4 @@
-"""What engagement.alerts.v1 says, record by record: each alert once, under the id that is its own."""
+"""The published alerts, engagement.alerts.v1: each alert once, under an id that follows from its content."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class PublishedMilestone(_Alert, tag="milestone", frozen=True, kw_only=True):
 
     @property
     def own_id(self) -> str:
-        """The id that follows from what it says."""
+        """The id that follows from its content."""
         return alert_id("milestone", self.scope, *self.subject, self.metric, self.threshold)
 
     @property
@@ -76,13 +76,13 @@ class PublishedSpike(_Alert, tag="spike", frozen=True, kw_only=True):
 
     @property
     def own_id(self) -> str:
-        """The id that follows from what it says."""
-        return alert_id("spike", *self.subject, self.number)
+        """The id that follows from its content."""
+        return alert_id("spike", *self.subject, self.rule, self.number)
 
     @property
     def name(self) -> str:
         """Its name in a line."""
-        return f"spike {' '.join(self.subject)} number {self.number}"
+        return f"spike {' '.join(self.subject)} {self.rule} number {self.number}"
 
 
 Published = PublishedMilestone | PublishedSpike
@@ -99,9 +99,9 @@ class PublishedAlerts:
 
 
 def read_alerts(engine: Engine, file: Path) -> PublishedAlerts:
-    """Take the alerts of a Parquet file apart. Of records with the same id the first one stands."""
+    """Read the alerts of a Parquet file. Of several records with one id the first is taken."""
     alerts = PublishedAlerts()
-    places: dict[str, list[int]] = defaultdict(list)
+    offsets_of: dict[str, list[int]] = defaultdict(list)
     first: dict[str, Published] = {}
     for offset, key, value in engine.rows("alerts.records", file=str(file)):
         try:
@@ -110,11 +110,11 @@ def read_alerts(engine: Engine, file: Path) -> PublishedAlerts:
             text = f"alert at offset {offset}: cannot be read: {error}"
             alerts.differences.append(Difference("alert", "DIFFERS", text))
             continue
-        places[alert.id].append(offset)
+        offsets_of[alert.id].append(offset)
         if first.setdefault(alert.id, alert) is alert:
             alerts.differences += _check_id(alert, key, offset)
             (alerts.milestones if isinstance(alert, PublishedMilestone) else alerts.spikes).append(alert)  # type: ignore[arg-type]
-    for name, offsets in places.items():
+    for name, offsets in offsets_of.items():
         if len(offsets) > 1:
             alerts.differences.append(_twice(first[name], offsets))
     return alerts

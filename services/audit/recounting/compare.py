@@ -1,4 +1,4 @@
-"""Published figures against recounted ones, to the unit, partition by partition."""
+"""Compares published figures with recounted ones, to the unit, partition by partition."""
 
 from __future__ import annotations
 
@@ -29,8 +29,13 @@ def compare_figures(engine: Engine) -> list[Difference]:
     return found
 
 
+def compare_rolling(engine: Engine) -> list[Difference]:
+    """A difference per bucket and count of the rolling counts that is not what the log says."""
+    return [_bucket(row) for row in engine.dicts("compare.rolling_differences")]
+
+
 def compare_checkpoints(engine: Engine, manifest: Manifest) -> list[Difference]:
-    """Positions that are missing or that the log does not have, records that cannot be read, and gaps."""
+    """Checkpoints that are missing or that the log does not have, and records that cannot be read."""
     found = []
     checkpoints = dict(engine.rows("compare.checkpoints"))
     events = dict(engine.rows("compare.events_by_partition"))
@@ -116,6 +121,26 @@ def _figure(row: dict[str, Any]) -> Difference:
         published=published,
         recounted=recounted,
         partitions=numbers,
+    )
+
+
+def _bucket(row: dict[str, Any]) -> Difference:
+    published, recounted = _whole(row["published"]), _whole(row["recounted"])
+    subject = subject_of(row["s1"], row["s2"])
+    scope, action = row["scope"], row["action"]
+    name = named(scope, subject, action) if subject else f"{scope} (all) {action}"
+    bucket = f"in the {row['width_ms'] // 1000:,} s from {moment(row['start_ms'])}"
+    return Difference(
+        kind="figure",
+        word="MISSING" if published is None else "EXTRA" if recounted is None else "DIFFERS",
+        text=f"rolling {name} {bucket}: {_values(action, published, recounted)} "
+        f"{in_partitions([row['partition']])}",
+        scope=f"rolling {scope}",
+        subject=subject,
+        metric=action,
+        published=published,
+        recounted=recounted,
+        partitions=(row["partition"],),
     )
 
 

@@ -21,19 +21,19 @@ from schemas.events import GAUGES, INTERACTIONS, IRREVOCABLE
 
 DEFAULT_MEMORY_MB = 1024
 MINUTE_MS = 60_000
-#: How long after its end a minute still takes events, by the clock of the log.
+#: How long after its end a minute still counts events, by stream time.
 GRACE_MS = 5_000
 #: A closed minute older than this need not be published any more.
 KEPT_MS = 48 * 3_600_000
-#: A reading that falls by at least this, to less than half, is of another count.
+#: A reading that falls by at least this, to less than half, has been reset.
 RESET_LEAST = 100
 
 _VARIABLES: dict[str, Any] = {
     "minute_ms": MINUTE_MS,
     "closing_ms": MINUTE_MS + GRACE_MS,
     "kept_ms": KEPT_MS,
-    # More entries than a record can hold: an address is record_offset * entries_per_record + entry_index.
-    "entries_per_record": 2**24,
+    # More entries than a record can hold: an address is record_offset * entries_bound + entry_index.
+    "entries_bound": 2**24,
     "interactions": list(INTERACTIONS),
     "gauges": list(GAUGES),
     "irrevocable": list(IRREVOCABLE),
@@ -51,9 +51,9 @@ def statements(script: str) -> dict[str, str]:
 
 
 class Engine:
-    """A database for the time of one audit; tables spill to disk, so a log of any length can be audited.
+    """A database for one audit; tables spill to disk, so a log of any length can be audited.
 
-    A statement is named as ``script.name``. The parameters given are those that its text asks for.
+    A statement is named ``script.name``; it is given exactly the parameters in its text.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
@@ -98,13 +98,13 @@ class Engine:
 
 @contextmanager
 def open_engine(memory_mb: int = DEFAULT_MEMORY_MB) -> Iterator[Engine]:
-    """An engine that uses up to ``memory_mb`` MiB, and temporary files beyond; all end with the block."""
+    """An engine that uses up to ``memory_mb`` MiB, and temporary files beyond, for the time of the block."""
     with tempfile.TemporaryDirectory(prefix="fanpulse-audit-") as folder:
         config: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": f"{memory_mb}MiB",
             "temp_directory": str(Path(folder) / "spill"),
             "preserve_insertion_order": False,
-            # What is used is built in; an audit must not reach for the network.
+            # All that is used is built in; an audit must not use the network.
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
         }

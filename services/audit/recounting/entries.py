@@ -1,22 +1,34 @@
 """The log as rows: each entry of each record becomes one row, whether it is an event or not.
 
 This is the audit's own reading of the log contract (schemas.events). It shares no code with the aggregator:
-what both say of the same bytes is compared, not assumed.
+what both make of the same bytes is compared, not assumed.
+
+A field that is added to the contract becomes a column of its name here (``_LEFT_OUT`` aside). What is counted
+by it is written in ``sql/recount.sql``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Sequence
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import msgspec
 import pyarrow as pa
+from pydantic import BaseModel
 
-from schemas.events import Action, Format, Metric, Phase
+from schemas.events import MODELS, Action, Actor, Format, Metric, Phase
 from schemas.fields import MAX_QUANTITY, MAX_VALUE
 
-#: One row per log entry. ``index`` is the place in the record's array. ``problem`` says why an entry is no
-#: event; of such an entry only the address and the problem are known.
+#: Fields of the contract that no figure depends on, or whose column has another name.
+_LEFT_OUT = {
+    "interaction": frozenset({"kind"}),
+    "post": frozenset({"kind", "language", "format"}),
+    "actor": frozenset({"id", "name"}),
+}
+_MODELS: dict[str, type[BaseModel]] = {**MODELS, "actor": Actor}
+#: One row per log entry. ``index`` is its index in the record's array. ``problem`` says why an entry is no
+#: event; such a row has only its address and the problem.
 SCHEMA = pa.schema(
     [
         pa.field("partition", pa.int32(), nullable=False),
@@ -46,18 +58,60 @@ SCHEMA = pa.schema(
     ]
 )
 
+_ARROW = {str: pa.string(), int: pa.int64(), bool: pa.bool_()}
 _LARGEST = 2**63 - 1
 _Text = Annotated[str, msgspec.Meta(min_length=1)]
 _Positive = Annotated[int, msgspec.Meta(ge=1, le=_LARGEST)]
 
 
+#: The columns of fields that are read by their name alone: those of events, and those of their actors.
+_NEW: dict[str, dict[str, pa.DataType]] = {"event": {}, "actor": {}}
+_S = TypeVar("_S", bound=type[msgspec.Struct])
+
+
+def _bare(hint: Any) -> Any:
+    """A type of the contract without its limits, and without None."""
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _bare(args[0])
+    if origin in (Union, UnionType):
+        (only,) = [arg for arg in args if arg is not NoneType]
+        return _bare(only)
+    return list[_bare(args[0])] if origin is tuple else hint  # type: ignore[misc]
+
+
+def _arrow(hint: Any) -> pa.DataType:
+    if get_origin(hint) is list:
+        return pa.list_(_arrow(get_args(hint)[0]))
+    return _ARROW[type(get_args(hint)[0]) if get_origin(hint) is Literal else hint]
+
+
+def _complete(name: str, **options: Any) -> Callable[[_S], _S]:
+    """Adds the fields of the contract that a struct does not name."""
+
+    def completed(struct: _S) -> _S:
+        fields = _MODELS[name].model_fields
+        new = {
+            field: _bare(fields[field].annotation)
+            for field in fields.keys() - set(struct.__struct_fields__) - _LEFT_OUT[name]
+        }
+        _NEW["actor" if name == "actor" else "event"] |= {field: _arrow(hint) for field, hint in new.items()}
+        if not new:
+            return struct
+        members: list[Any] = [(field, hint | None, None) for field, hint in sorted(new.items())]
+        return msgspec.defstruct(struct.__name__, members, bases=(struct,), **options)  # type: ignore[return-value]
+
+    return completed
+
+
+@_complete("actor")
 class _Actor(msgspec.Struct):
     country: str | None = None
     verified: bool | None = None
 
 
 class _Entry(msgspec.Struct, tag_field="kind", kw_only=True):
-    """A kind has the fields that the contract gives it; what else an entry holds is passed over."""
+    """A kind has the fields that the contract gives it; other fields of an entry are ignored."""
 
     v: Literal[1] = 1
 
@@ -69,6 +123,7 @@ class _Event(_Entry, kw_only=True):
     account: _Text
 
 
+@_complete("interaction", tag="interaction", tag_field="kind", kw_only=True)
 class _Interaction(_Event, tag="interaction", kw_only=True):
     action: Action
     quantity: Annotated[int, msgspec.Meta(ge=1, le=MAX_QUANTITY)] = 1
@@ -80,6 +135,7 @@ class _Interaction(_Event, tag="interaction", kw_only=True):
     actor: _Actor | None = None
 
 
+@_complete("post", tag="post", tag_field="kind", kw_only=True)
 class _Post(_Event, tag="post", kw_only=True):
     post_id: _Text
     broadcast_id: str | None = None
@@ -136,11 +192,15 @@ _ATTRIBUTES = {
         )
     },
 }  # fmt: skip
+_ATTRIBUTES |= {name: name for name in _NEW["event"]}
+_ACTOR_ATTRIBUTES = ("country", "verified", *_NEW["actor"])
+for _name, _type in sorted({**_NEW["event"], **_NEW["actor"]}.items()):
+    SCHEMA = SCHEMA.append(pa.field(_name, _type))
 _ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def parse_record(value: bytes | None) -> Sequence[_Entry]:
-    """The entries of a record, in order. A record that cannot be taken apart is one entry with a problem."""
+    """The entries of a record, in order. A record that cannot be parsed is one entry with a problem."""
     try:
         return _many.decode(value or b"")
     except _ERRORS:
@@ -164,7 +224,7 @@ def _parse_piecewise(value: bytes) -> list[_Entry]:
 
 
 class Rows:
-    """Gathers records as rows, column by column, until they are taken as one Arrow batch."""
+    """Collects records as rows until they are taken as one Arrow batch."""
 
     def __init__(self) -> None:
         self._addresses: list[tuple[int, int, int, int]] = []
@@ -180,19 +240,18 @@ class Rows:
         self._addresses += [(partition, offset, index, timestamp_ms) for index in range(len(entries))]
 
     def take(self) -> pa.RecordBatch:
-        """All rows so far, in the order they came; afterwards there are none."""
+        """All rows so far, in the order in which they came; then none are left."""
         entries, addresses = self._entries, self._addresses
         self._entries, self._addresses = [], []
         actors = [getattr(entry, "actor", None) for entry in entries]
         columns: dict[str, list[Any]] = {
-            **{name: [address[place] for address in addresses] for place, name in enumerate(_ADDRESS)},
+            **{name: [address[column] for address in addresses] for column, name in enumerate(_ADDRESS)},
             **{
                 column: [getattr(entry, name, None) for entry in entries]
                 for column, name in _ATTRIBUTES.items()
             },
             "kind": [_KINDS[type(entry)] for entry in entries],
-            "country": [actor and actor.country for actor in actors],
-            "verified": [actor and actor.verified for actor in actors],
+            **{name: [actor and getattr(actor, name) for actor in actors] for name in _ACTOR_ATTRIBUTES},
         }
         arrays = [pa.array(columns[field.name], field.type) for field in SCHEMA]
         return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)

@@ -1,4 +1,4 @@
-"""What can keep an audit from being made."""
+"""Why an audit may be impossible."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ class AuditError(RuntimeError):
 
 
 class ExportRejectedError(AuditError):
-    """The folder holds something else, which an export would overwrite."""
+    """The folder holds other files, which an export would overwrite."""
 
 
 class NotAnExportError(AuditError):

@@ -1,4 +1,4 @@
-"""Auditing an export: from its files alone, without a broker."""
+"""Audits an export from its files alone, without a broker."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ import duckdb
 
 from schemas.hashtags import AliasTable
 from services.audit.recounting.alerts import PublishedAlerts, read_alerts
-from services.audit.recounting.compare import compare_checkpoints, compare_entries, compare_figures, find_gaps
+from services.audit.recounting.compare import (
+    compare_checkpoints,
+    compare_entries,
+    compare_figures,
+    compare_rolling,
+    find_gaps,
+)
 from services.audit.recounting.differences import Difference
 from services.audit.recounting.engine import DEFAULT_MEMORY_MB, Engine, open_engine
 from services.audit.recounting.errors import DamagedExportError
@@ -35,7 +41,7 @@ from services.audit.recounting.result import AuditResult, Counts, Total, Window
 from services.audit.recounting.rules import read_rules
 from services.audit.recounting.spikes import Spike, SpikeCheck, missing_spike
 
-#: An alert may be missing that follows from records as young as this when the alerts were read.
+#: An alert may still come if the records that it follows from were younger than this when alerts were read.
 DECISION_MS = 30_000
 
 
@@ -45,10 +51,10 @@ def audit_export(
     memory_mb: int = DEFAULT_MEMORY_MB,
     step: Callable[[str], None] = lambda text: None,
 ) -> AuditResult:
-    """Recount an export and compare. ``step`` is told what is being done.
+    """Recount an export and compare. ``step`` is called with what is being done.
 
-    Raises NotAnExportError and RuleFileError. Files that are damaged are differences; if the events
-    cannot be read at all, the verdict says so.
+    Raises NotAnExportError and RuleFileError. Damaged files are differences; if the events cannot be read at
+    all, the verdict says so.
     """
     manifest = read_manifest(directory)
     step("checking files")
@@ -99,6 +105,7 @@ class _Audit:
         self._differences += compare_entries(self._engine, self._manifest)
         self._differences += find_gaps(self._engine)
         self._differences += compare_figures(self._engine)
+        self._differences += compare_rolling(self._engine)
         counts = self._counts()
         self._step("comparing alerts")
         milestones, spikes = self._alerts()
@@ -130,7 +137,7 @@ class _Audit:
         return events
 
     def _counts(self) -> Counts:
-        events, counted, duplicates, rejected, figures = self._engine.rows("compare.counts")[0]
+        events, counted, duplicates, rejected, late, figures, rolling = self._engine.rows("compare.counts")[0]
         behind = self._engine.rows("compare.uncounted")
         uncounted = sum(count for _, count in behind)
         if uncounted:
@@ -145,7 +152,7 @@ class _Audit:
         rules = {row[1:] for row in self._engine.rows("compare.dedup_windows")}
         if len(rules) > 1:
             self._notes.append("partitions were counted under different rules of duplicates")
-        return Counts(events, counted, duplicates, rejected, uncounted, figures)
+        return Counts(events, counted, duplicates, rejected, late, uncounted, figures, rolling)
 
     def _window_totals(self) -> tuple[Total, ...]:
         rows = self._engine.rows(
@@ -193,15 +200,15 @@ class _Audit:
                 continue
             if check.ambiguous(spike.broadcast_id):
                 self._notes.append(
-                    f"{spike.name} is not published; phases of the broadcast were told more than once, so "
-                    "whether it had to be depends on when it was decided"
+                    f"{spike.name} is not published; phases of the broadcast were reported more than once, "
+                    "so whether it should be depends on when it was decided"
                 )
             else:
                 self._missing(missing_spike(spike), check.closed_at_record_timestamp_ms(spike.start_ms))
         return expected
 
     def _missing(self, difference: Difference, since_ms: int) -> None:
-        """An alert that is not there: a difference, unless what it follows from was only just written."""
+        """A missing alert: a difference, unless what it follows from was only just written."""
         self._awaited += 1
         if since_ms > self._manifest.alerts.read_at_ms - DECISION_MS:
             self._notes.append(f"not yet decided when the alerts were read: {difference.text}")

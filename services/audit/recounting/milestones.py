@@ -1,7 +1,7 @@
-"""Milestones again: the figure where each was decided, the event that crossed it, and those that are missing.
+"""Milestones recounted: the figure where each was decided, the event that crossed it, and those missing.
 
-A milestone's figure is a sum over hits of its series. Accounts are summed up for the scopes platform and
-matrix; a reading counts as the change that it makes to the account's last one, so that readings add up too.
+A milestone's figure is a sum over hits of its series. The scopes platform and all_accounts are sums over
+accounts. A reading counts as the change that it makes to the account's last one, so readings add up too.
 """
 
 from __future__ import annotations
@@ -57,6 +57,8 @@ class Milestone:
         return ((*self.subject, "", "")[0], (*self.subject, "", "")[1])
 
 
+#: Scopes whose subjects belong to an account, and the statement that says to which.
+_OWNED = {"post": "alerts.accounts_of_posts", "broadcast": "alerts.accounts_of_broadcasts"}
 _TABLES = ("accepted", "account_hit", "subject_hit", "metric_hit", "series_hit", "crossed")
 _WANTED = pa.schema(
     [("n", pa.int64()), *((name, pa.string()) for name in ("scope", "s1", "s2", "metric")),
@@ -69,16 +71,18 @@ def expected_milestones(
     engine: Engine, rules: Iterable[MilestoneRule], aliases: AliasTable
 ) -> dict[str, Milestone]:
     """The milestones that the recounted figures have reached at the published positions, by id."""
-    accounts: dict[tuple[str, ...], str] = {}
+    owners: dict[str, dict[tuple[str, ...], str]] = {}
     found: dict[str, Milestone] = {}
     for rule in rules:
         least = min(rule.listed, default=rule.lowest)
         figures = engine.rows("alerts.figures_reached", scope=rule.scope, metric=rule.metric, least=least)
-        if rule.scope == "post" and figures and not accounts:
-            accounts = _accounts_of_posts(engine)
+        if figures and rule.scope in _OWNED and rule.scope not in owners:
+            owners[rule.scope] = {
+                tuple(names): account for *names, account in engine.rows(_OWNED[rule.scope])
+            }
         for s1, s2, value in figures:
             subject = subject_of(s1, s2)
-            if not rule.matches(subject, accounts.get(subject, ""), aliases):
+            if not rule.matches(subject, owners.get(rule.scope, {}).get(subject, ""), aliases):
                 continue
             for threshold in rule.thresholds(int(value)):
                 name = alert_id("milestone", rule.scope, *subject, rule.metric, threshold)
@@ -89,13 +93,8 @@ def expected_milestones(
     return found
 
 
-def _accounts_of_posts(engine: Engine) -> dict[tuple[str, ...], str]:
-    rows = engine.rows("alerts.accounts_of_posts")
-    return {(platform, post_id): account for platform, post_id, account in rows}
-
-
 class MilestoneCheck:
-    """Checks published milestones, and finds where the missing ones were crossed.
+    """Checks published milestones, and finds where missing ones were crossed.
 
     ``ends`` gives, per partition, the offset after the last one of the log.
     """
@@ -170,7 +169,7 @@ class MilestoneCheck:
 
 
 def missing_milestone(found: Milestone) -> Difference:
-    """The difference of a milestone that was reached, but not published."""
+    """The difference for a milestone that was reached, but not published."""
     crossing = found.crossing
     by = f" by event {crossing.event_id} at {moment(crossing.occurred_at_ms)}" if crossing else ""
     text = f"reached{by}, recounted {found.recounted or 0:,}, but never published"

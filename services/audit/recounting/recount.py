@@ -1,4 +1,4 @@
-"""Counting the log again, and taking the published totals apart, both into tables of figures.
+"""Counts the log again and takes the published totals apart, both into tables of figures.
 
 The rules are those of the log contract and of schemas.totals; the code (sql/recount.sql, sql/published.sql)
 is the audit's own. Afterwards the engine holds these tables:
@@ -6,18 +6,22 @@ is the audit's own. Afterwards the engine holds these tables:
 | table | rows |
 |---|---|
 | record | the records of the log, and how many entries came before each |
-| non_event | the entries that are no events: clocks, and what cannot be read |
+| non_event | the entries that are no events: clock records, and what cannot be read |
 | checkpoint | partition, last_offset, stream_time_ms: up to where the published totals count |
 | dedup_window | partition, segment_events, segments, segment_ms: the rule of duplicates |
-| tick, segment | clock records that move the present; where each generation of events begins |
+| tick, segment | clock records that move stream time; where each dedup segment begins |
 | event, duplicate, counted | the events of the log, those that are duplicates, (view) the rest |
 | acted, reported | (views) interactions and posts that count, and readings that count |
-| minute | what each minute of a broadcast took |
+| subjects(events) | (macro) the subjects that an event counts for: scope, s1, s2 |
+| minute | the counts of each minute of a broadcast |
+| late | partition, late: events too late for every rolling count |
+| rolling | partition, width_ms, start_ms, scope, s1, s2, action, value: buckets of the rolling counts |
+| published_rolling | the same, as published |
 | since | readings that an older release counted without following them, and up to which offset |
-| history | readings: where each figure stands, and what it gained and lost on its way there |
+| history | readings: where each figure stands, and what it gained and lost up to then |
 | recounted | partition, scope, s1, s2, metric, value: the figures that follow from the log |
-| published | the same, as the totals tell them |
-| unreadable | partition, key: records of the totals that are none of schemas.totals |
+| published | the same, as published |
+| unreadable | partition, key: records of the totals that schemas.totals does not know |
 """
 
 from __future__ import annotations
@@ -27,12 +31,12 @@ from pathlib import Path
 
 from services.audit.recounting.engine import Engine
 
-#: The rule of duplicates where no position says another.
+#: The rule of duplicates where no checkpoint has one.
 DEFAULT_DEDUP_WINDOW = {"segment_events": 250_000, "segments": 2, "segment_ms": 7 * 86_400_000}
 
 _COUNTING = (
-    "duplicate", "counted", "acted", "reported", "minute", "summed", "placed", "moved", "history",
-    "recounted", "deltas", "counters",
+    "duplicate", "counted", "acted", "reported", "minute", "bucket_level", "late", "bucket_range", "rolling",
+    "subjects", "alike", "summed", "reading", "reading_change", "history", "recounted", "deltas", "counters",
 )  # fmt: skip
 _TOTALS = ("unreadable", "readable", "checkpoint", "unreadable_checkpoint", "readable_checkpoint")
 
@@ -53,21 +57,22 @@ def recount(engine: Engine, events: Sequence[Path], totals: Path) -> None:
         _follow_segments(engine, partition, segment_events, segment_ms, size)
     for name in _COUNTING:
         engine.run(f"recount.{name}")
-    for name in ("published", "not_followed", "given_up"):
+    for name in ("published", "published_rolling", "not_followed", "dropped_minutes"):
         engine.run(f"published.{name}")
 
 
 def _follow_segments(
     engine: Engine, partition: int, segment_events: int, segment_ms: int, events: int
 ) -> None:
-    """Fill the table `segment`. A generation ends with its ``segment_events``-th event, or at the first
-    clock record that is ``segment_ms`` past the present in which it began, or past the first present."""
+    """Fill the table `segment`. A dedup segment ends with its ``segment_events``-th event, or at the first
+    clock record that is ``segment_ms`` past the stream time at which it began (or past the first stream time,
+    if it began before that)."""
     segment = first = began_ms = 0
     while True:
         engine.run("recount.segment_begins", partition=partition, segment=segment, first=first)
         segment += 1
         if not began_ms and (found := engine.rows("recount.next_tick", partition=partition, bound_ms=0)):
-            began_ms = found[0][2]  # no clock before: it begins with the first one, if that is still in it
+            began_ms = found[0][2]  # no clock record before: it counts from the first one within it
         ends = engine.rows("recount.next_tick", partition=partition, bound_ms=began_ms + segment_ms)
         full = first + segment_events
         if began_ms and ends and ends[0][1] <= full:

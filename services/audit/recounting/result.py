@@ -1,4 +1,4 @@
-"""The outcome of an audit: verdict, figures, what differs; as an object and as JSON."""
+"""The outcome of an audit: verdict, figures and differences, as an object and as JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from services.audit.recounting.differences import Difference
 from services.audit.recounting.milestones import Milestone
 from services.audit.recounting.spikes import Spike
 
-ValidationResult = Literal["AGREES", "AGREES, WITH NOTES", "DIFFERS", "CANNOT BE DETERMINED"]
+Verdict = Literal["AGREES", "AGREES, WITH NOTES", "DIFFERS", "CANNOT BE DETERMINED"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +28,20 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What the log holds up to the published positions; ``uncounted`` events come after them."""
+    """What the log holds up to the published checkpoints; ``uncounted`` events come after them.
+
+    ``late`` events are counted, but too old for every rolling count. ``figures`` and ``rolling`` say how many
+    totals, and how many counts in buckets of the rolling counts, were compared.
+    """
 
     events: int = 0
     counted: int = 0
     duplicates: int = 0
     rejected: int = 0
+    late: int = 0
     uncounted: int = 0
     figures: int = 0
+    rolling: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +59,7 @@ class AuditResult:
     """All that an audit found.
 
     ``exact`` is true if everything could be compared and nothing differs. ``obstacle`` says why nothing
-    could be determined, if so. ``awaited`` counts alerts that are missing and may still come.
+    could be determined, if so. ``awaited`` counts alerts that are missing.
     """
 
     namespace: str
@@ -72,7 +78,7 @@ class AuditResult:
     dedup_window: tuple[dict[str, int], ...] = field(default=())
 
     @property
-    def verdict(self) -> ValidationResult:
+    def verdict(self) -> Verdict:
         """One of the four verdicts."""
         if self.obstacle:
             return "CANNOT BE DETERMINED"
@@ -87,7 +93,7 @@ class AuditResult:
 
     @property
     def events(self) -> int:
-        """Events of the log up to the published positions, duplicates included."""
+        """Events of the log up to the published checkpoints, duplicates included."""
         return self.counts.events
 
     @property
@@ -97,7 +103,7 @@ class AuditResult:
 
     @property
     def duplicates(self) -> int:
-        """Events left out because their id was met before."""
+        """Events that do not count because their id was seen before."""
         return self.counts.duplicates
 
     def as_json(self) -> dict[str, Any]:
@@ -114,8 +120,10 @@ class AuditResult:
             "counted": self.counts.counted,
             "duplicates": self.counts.duplicates,
             "rejected": self.counts.rejected,
+            "late": self.counts.late,
             "not_yet_counted": self.counts.uncounted,
             "figures": self.counts.figures,
+            "rolling": self.counts.rolling,
             "differences": [difference.as_json() for difference in self.differences],
             "notes": list(self.notes),
             "milestones": [_milestone_json(each) for each in self.milestones],
@@ -167,6 +175,7 @@ def _spike_json(each: Spike) -> dict[str, Any]:
     return {
         "id": each.id,
         "broadcast_id": each.broadcast_id,
+        "rule": each.rule,
         "number": each.number,
         "occurred_at": each.start_ms,
         "observed": each.observed,

@@ -1,7 +1,7 @@
 """The alert rules, read for the recount: which thresholds a figure has, which minutes are spikes.
 
 The rule file is the published criterion of every alert (services/alerts/rules.toml documents it). It is read
-here again by code of the audit's own, leniently: the alerts service refuses a file that is wrong.
+here again by code of the audit's own, leniently: the alerts service rejects a file that is wrong.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from services.audit.recounting.errors import AuditError
 _DEFAULT_PACKAGE, _DEFAULT_FILE = "services.alerts", "rules.toml"
 
 
+_LISTS = {"campaign": "campaigns", "country": "countries", "format": "formats"}
+
+
 class RuleFileError(AuditError):
     """The rule file cannot be read."""
 
@@ -36,12 +39,12 @@ def rules_text(path: Path | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """Which subjects a rule is for: a list of globs for each sort of name; a list that is absent fits all."""
+    """Which subjects a rule is for: lists of globs by sort of name; without a list, all names match."""
 
     globs: Mapping[str, Sequence[str]]
 
     def matches(self, sort: str, *names: str) -> bool:
-        """Whether one of the names fits one of the globs for names of this sort."""
+        """Whether one of the names matches one of the globs for names of this sort."""
         globs = self.globs.get(sort)
         return globs is None or any(fnmatchcase(name, glob) for name in names for glob in globs)
 
@@ -83,23 +86,31 @@ class MilestoneRule:
             power *= 10
 
     def matches(self, subject: Sequence[str], account: str, aliases: AliasTable) -> bool:
-        """Whether a subject of the rule's scope is meant; ``account`` is whose post it is, for scope post."""
-        if self.scope == "hashtag":
-            return self.match.matches_hashtag(subject[0], aliases)
-        if self.scope == "campaign":
-            return self.match.matches("campaigns", subject[0])
-        if self.scope == "all_accounts":
-            return True
-        platform = subject[0]
-        handle = subject[1] if self.scope == "account" else account
-        return self.match.matches("platforms", platform) and self.match.matches(
-            "accounts", handle, f"{platform}:{handle}"
-        )
+        """Whether a subject of the rule's scope is meant; ``account`` is whose post or broadcast it is."""
+        match self.scope:
+            case "all_accounts" | "vip":
+                return True
+            case "hashtag":
+                return self.match.matches_hashtag(subject[0], aliases)
+            case "campaign" | "country" | "format":
+                return self.match.matches(_LISTS[self.scope], subject[0])
+            case "broadcast":
+                return self.match.matches("broadcasts", subject[0]) and self.match.matches(
+                    "accounts", account
+                )
+            case "platform":
+                return self.match.matches("platforms", subject[0])
+            case "account" | "post":
+                platform, handle = subject[0], subject[1] if self.scope == "account" else account
+                return self.match.matches("platforms", platform) and self.match.matches(
+                    "accounts", handle, f"{platform}:{handle}"
+                )
+        raise RuleFileError(f"rule {self.name!r}: the audit knows no scope {self.scope!r}")
 
 
 @dataclass(frozen=True, slots=True)
 class SpikeRule:
-    """When a minute of a broadcast is a spike; the first rule that fits a broadcast is its rule."""
+    """When a minute of a broadcast is a spike. Every rule that matches a broadcast counts for itself."""
 
     name: str
     metric: str

@@ -1,7 +1,8 @@
-"""Spikes again: which minutes of a broadcast stood out, from minutes that were recounted.
+"""Spikes recounted: which minutes of a broadcast stood out by which rule, from minutes that were recounted.
 
-A published spike is judged as of the offsets that it names: with the phases that were known there and the
-minutes that had closed there. Missing ones are looked for as of the published totals.
+Each rule of the file is recounted by itself. A published spike is compared as of the offsets that it names:
+with the phases known there and the minutes closed there. Missing ones are looked for as of the published
+totals.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ class Spike:
 
     id: str
     broadcast_id: str
+    rule: str
     number: int
     start_ms: int
     observed: int
@@ -33,7 +35,7 @@ class Spike:
     @property
     def name(self) -> str:
         """Its name in a line."""
-        return f"spike {self.broadcast_id} number {self.number}"
+        return f"spike {self.broadcast_id} {self.rule} number {self.number}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class _Phase:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What was known at some offsets: the phases, whose broadcast it is, the last minute that had closed."""
+    """What was known at some offsets: the phases, whose broadcast it is, the last closed minute."""
 
     phases: Mapping[str, int]
     account: str
@@ -55,12 +57,11 @@ class State:
 
 
 def spikes_of(
-    broadcast_id: str, rules: Sequence[SpikeRule], minutes: Mapping[int, Mapping[str, int]], state: State
+    broadcast_id: str, rule: SpikeRule, minutes: Mapping[int, Mapping[str, int]], state: State
 ) -> list[Spike]:
-    """All spikes of a broadcast, in order. ``minutes`` has the counts of each minute that has any."""
-    rule = next((rule for rule in rules if rule.matches(broadcast_id, state.account)), None)
+    """The spikes of a broadcast by one rule, in order. ``minutes``: counts of each minute that has any."""
     started = state.phases.get("started")
-    if rule is None or started is None:
+    if started is None or not rule.matches(broadcast_id, state.account):
         return []
     ended = state.phases.get("ended")
     live_until = ended - 1 if ended is not None and ended >= started else state.closed_through_ms
@@ -71,16 +72,18 @@ def spikes_of(
     series = [_figure(minutes.get(start, {}), rule.metric) for start in range(begin, end + 1, MINUTE_MS)]
     found: list[Spike] = []
     calm = rule.quiet_minutes
-    for place, observed in enumerate(series):
-        start_ms = begin + place * MINUTE_MS
-        past = series[max(0, place - rule.window_minutes) : place]
+    for index, observed in enumerate(series):
+        start_ms = begin + index * MINUTE_MS
+        past = series[max(0, index - rule.window_minutes) : index]
         baseline = _median(past)
         enough = len(past) >= rule.min_history and observed >= rule.min_count
         high = start_ms >= first_live and enough and observed > rule.factor * baseline
         if high and calm >= rule.quiet_minutes:
             number = len(found) + 1
-            name = alert_id("spike", broadcast_id, number)
-            found.append(Spike(name, broadcast_id, number, start_ms, observed, baseline, len(past)))
+            name = alert_id("spike", broadcast_id, rule.name, number)
+            found.append(
+                Spike(name, broadcast_id, rule.name, number, start_ms, observed, baseline, len(past))
+            )
         calm = 0 if high else calm + 1
     return found
 
@@ -116,30 +119,37 @@ class SpikeCheck:
             self._phases[broadcast_id].append(_Phase(*phase))
 
     def expected(self) -> list[Spike]:
-        """The spikes that follow from the log up to the published positions."""
+        """The spikes that follow from the log up to the published checkpoints."""
         offsets = dict(self._engine.rows("compare.checkpoints"))
         through_ms = self._closed_through_ms(offsets)
         return [
-            spike for broadcast_id in sorted(self._phases)
-            for spike in self._spikes(broadcast_id, offsets, through_ms)
+            spike for broadcast_id in sorted(self._phases) for rule in self._rules
+            for spike in self._spikes(broadcast_id, rule, offsets, through_ms)
         ]  # fmt: skip
 
     def ambiguous(self, broadcast_id: str) -> bool:
-        """Whether a phase was told with several times: then spikes depend on when they were decided."""
+        """Whether a phase was reported with several times: then spikes depend on when they were decided."""
         shown = {(phase.phase, phase.at_ms) for phase in self._phases[broadcast_id]}
         return len(shown) > len({phase for phase, _ in shown})
 
     def closed_at_record_timestamp_ms(self, start_ms: int) -> int:
         """The record time at which a minute had closed in every partition; 0 if none closed it."""
-        stamp: int | None = self._engine.value(
+        timestamp_ms: int | None = self._engine.value(
             "alerts.minute_closed_at", bound_ms=start_ms + MINUTE_MS + GRACE_MS
         )
-        return stamp or 0
+        return timestamp_ms or 0
 
     def check(self, published: PublishedSpike) -> Iterator[Difference]:
         """What is wrong with a published spike."""
         broadcast_id, offsets = (*published.subject, "")[0], published.offsets
-        spikes = self._spikes(broadcast_id, offsets, self._closed_through_ms(offsets))
+        rule = next((rule for rule in self._rules if rule.name == published.rule), None)
+        if rule is None:
+            yield _differs(published, "FALSE", f"the rule file has no spike rule {published.rule}", None)
+            return
+        if published.metric != rule.metric:
+            text = f"published metric {published.metric}, the rule's is {rule.metric}"
+            yield _differs(published, "DIFFERS", text, None)
+        spikes = self._spikes(broadcast_id, rule, offsets, self._closed_through_ms(offsets))
         found = next((each for each in spikes if each.number == published.number), None)
         if found is None:
             yield _differs(published, "FALSE", f"the log shows {len(spikes):,} spikes at its offsets", None)
@@ -162,24 +172,26 @@ class SpikeCheck:
                 text = f"top contributor {contributor.name}: published {contributor.count:,}, {figure}"
                 yield _differs(published, "DIFFERS", text, found.observed)
 
-    def _spikes(self, broadcast_id: str, offsets: Mapping[int, int], through_ms: int) -> list[Spike]:
+    def _spikes(
+        self, broadcast_id: str, rule: SpikeRule, offsets: Mapping[int, int], through_ms: int
+    ) -> list[Spike]:
         known = [p for p in self._phases[broadcast_id] if p.offset <= offsets.get(p.partition, -1)]
         state = State({p.phase: p.at_ms for p in known}, known[-1].account if known else "", through_ms)
-        return spikes_of(broadcast_id, self._rules, self._minutes[broadcast_id], state)
+        return spikes_of(broadcast_id, rule, self._minutes[broadcast_id], state)
 
     def _closed_through_ms(self, offsets: Mapping[int, int]) -> int:
         """The last start of a minute that was closed in every partition at these offsets; below 0: none."""
-        presents = []
+        stream_times = []
         for partition in self._partitions:
             stream_time = self._engine.value(
                 "alerts.stream_time_at", partition=partition, last_offset=offsets.get(partition, -1)
             )
-            presents.append(stream_time or 0)
-        return min(presents, default=0) - MINUTE_MS - GRACE_MS
+            stream_times.append(stream_time or 0)
+        return min(stream_times, default=0) - MINUTE_MS - GRACE_MS
 
 
 def missing_spike(found: Spike) -> Difference:
-    """The difference of a spike that was there, but not published."""
+    """The difference for a spike that was there, but not published."""
     text = (
         f"{found.name}: the minute from {moment(found.start_ms)} had {found.observed:,} against a median of "
         f"{found.baseline:,.1f}, but was never published"

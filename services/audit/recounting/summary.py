@@ -1,4 +1,4 @@
-"""An audit's outcome as lines for a terminal: what was read, what differs, who crossed what, the verdict."""
+"""An audit's outcome as lines for a terminal: what was read and compared, what differs, the verdict."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from services.audit.recounting.differences import moment
 from services.audit.recounting.milestones import Milestone
 from services.audit.recounting.result import AuditResult, Window, verdict_line
 
-#: Most lines of one sort; the report has all of them.
+#: The most lines of one sort; the report has all of them.
 LIMIT = 200
 
 
@@ -19,11 +19,12 @@ def summary(result: AuditResult, limit: int = LIMIT) -> Iterator[str]:
     yield f"Audit of {stream}, read {result.read_at}"
     if not result.obstacle:
         yield (
-            f"  log         {counts.events:,} events: {counts.counted:,} count, {counts.duplicates:,} are "
-            f"duplicates; {counts.rejected:,} entries are no events"
+            f"  log         {counts.events:,} events: {counts.counted:,} count ({counts.late:,} too late for "
+            f"rolling counts), {counts.duplicates:,} duplicates; {counts.rejected:,} entries are no events"
         )
         yield f"  as of       {_as_of(result)}"
         yield f"  totals      {counts.figures:,} figures compared"
+        yield f"  rolling     {counts.rolling:,} counts compared, in buckets of a second to ten minutes"
         yield f"  alerts      {len(result.milestones):,} milestones, {len(result.spikes):,} spikes"
     if result.window is not None:
         yield from _bounded((line for line in _window(result, result.window)), limit)

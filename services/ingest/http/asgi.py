@@ -1,7 +1,7 @@
 """POST /v1/events, as an ASGI function in front of the FastAPI application that serves the rest.
 
-The hot path is here and not in a FastAPI route because a route halves the rate of single events
-(``docs/performance.md``); the route is declared there all the same, for the OpenAPI page.
+The hot path is not a FastAPI route because a route halves the rate of single events
+(``docs/performance.md``). FastAPI declares the route all the same, for the OpenAPI page.
 """
 
 from __future__ import annotations
@@ -13,18 +13,17 @@ from typing import Any
 
 import msgspec
 
-from schemas import codec
-from schemas.reasons import Reason, Rejection
 from services.ingest.http import body as bodies
 from services.ingest.http.auth import ApiKeys
 from services.ingest.http.deadlines import Deadlines
 from services.ingest.http.micro_batcher import MAX_BYTES, MicroBatcher
-from services.ingest.http.pipeline import Outcome, Pipeline, Submitted
 from services.ingest.http.problems import MEDIA_TYPE, Problem
+from services.ingest.http.submitter import Submission, Submitter
 from services.ingest.kafka.byte_limiter import ByteLimiter
 from services.ingest.kafka.publisher import AckTimeoutError, OverloadedError, PublishError
 from services.ingest.metrics import IngestMetrics
 from services.ingest.pipeline.admission import TooManyEventsError
+from services.ingest.pipeline.pipeline import Outcome, Pipeline
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -35,8 +34,8 @@ _RETRY_AFTER_SECONDS = 5
 _SOURCE = re.compile(rb"[\x21-\x7e][\x20-\x7e]{0,198}[\x21-\x7e]|[\x21-\x7e]")
 _JSON_HEADERS = (b"content-type", b"application/json")
 
-
-_ONE = Outcome(1, [])
+#: The answer to one good event; the micro-batcher has counted it by its kind.
+_ONE = Outcome({"": 1}, [])
 
 
 class IngestApp:
@@ -46,6 +45,7 @@ class IngestApp:
         self,
         rest: App,
         pipeline: Pipeline,
+        submitter: Submitter,
         keys: ApiKeys,
         byte_limiter: ByteLimiter,
         metrics: IngestMetrics,
@@ -57,7 +57,8 @@ class IngestApp:
     ) -> None:
         self._rest = rest
         self._pipeline = pipeline
-        self._micro_batcher = MicroBatcher(pipeline)
+        self._submitter = submitter
+        self._micro_batcher = MicroBatcher(pipeline, submitter)
         self._keys = keys
         self._byte_limiter = byte_limiter
         self._metrics = metrics
@@ -91,6 +92,10 @@ class IngestApp:
     async def _take(
         self, headers: Mapping[bytes, bytes], receive: bodies.Receive, reserved: bodies.Reservation
     ) -> Outcome | None:
+        """Read a request, write its events, and wait for the acknowledgement; None if the client went away.
+
+        Raises Problem.
+        """
         not_ready_reason = self._not_ready_reason()
         if not_ready_reason is not None:
             raise Problem(503, not_ready_reason, retry_after=_RETRY_AFTER_SECONDS)
@@ -103,38 +108,37 @@ class IngestApp:
             return None
         try:
             if body_format == bodies.PLAIN and body[:1] == b"{" and len(body) <= MAX_BYTES:
-                group, place = self._micro_batcher.join(body, reserved)
-                del body
-                if await group.taken:
+                batch, index = self._micro_batcher.join(body, reserved)
+                del body  # the batch has it
+                if await batch.taken:
                     return _ONE
-                body = group.bodies[place]
-            reserved.release()  # from here on the publisher holds what there is of the request
-            submitted = self._submit(body, body_format, _source(headers))
-            del body
-            await submitted.acknowledged
+                body = batch.bodies[index]
+            submission = self._submit(body, body_format, _source(headers), reserved)
+            del body  # the publisher has all that is still needed of it
+            await submission.acknowledged
         except PublishError as error:
             raise _problem_of(error) from error
-        outcome = self._pipeline.settle(submitted)
+        except TooManyEventsError:
+            raise Problem(413, f"a request has at most {self._max_events} events; send it in parts") from None
+        outcome = submission.outcome
+        self._submitter.count(outcome)
         if outcome.unreadable is not None:
             raise Problem(400, outcome.unreadable.detail, reason=outcome.unreadable.reason.value)
         return outcome
 
-    def _submit(self, body: bytes, body_format: bodies.BodyFormat, source: str) -> Submitted:
-        """Everything between reading and waiting, at once: no other request runs meanwhile."""
-        if body_format.gzip:
-            try:
-                body = bodies.unpack(body, limit=self._max_body)
-            except bodies.BadEncodingError as error:
-                rejection = Rejection("", Reason.NOT_JSON, str(error))
-                return self._pipeline.reject(body, rejection, source=source)
-        body = codec.without_bom(body)
-        if not body or body.isspace():
-            rejection = Rejection("", Reason.NOT_JSON, "the body is empty")
-            return self._pipeline.reject(body, rejection, source=source)
+    def _submit(
+        self, body: bytes, body_format: bodies.BodyFormat, source: str, reserved: bodies.Reservation
+    ) -> Submission:
+        """Everything between reading and waiting, in one go: no other request runs meanwhile."""
+        reserved.release()  # from here on the publisher holds what there is of the request
         try:
-            return self._pipeline.submit(body, lines=body_format.lines, source=source)
-        except TooManyEventsError:
-            raise Problem(413, f"a request has at most {self._max_events} events; send it in parts") from None
+            if body_format.gzip:
+                body = bodies.unpack(body, limit=self._max_body)
+        except bodies.BadEncodingError as error:
+            processed = self._pipeline.unreadable(body, str(error), source=source)
+        else:
+            processed = self._pipeline.process(body, lines=body_format.lines, source=source)
+        return self._submitter.submit(processed)
 
 
 def _problem_of(error: PublishError) -> Problem:
@@ -158,8 +162,9 @@ def _source(headers: Mapping[bytes, bytes]) -> str:
 
 
 def _render(outcome: Outcome) -> bytes:
+    accepted = sum(outcome.accepted.values())
     if not outcome.rejected:
-        return b'{"accepted":%d,"rejected":[]}' % outcome.accepted
+        return b'{"accepted":%d,"rejected":[]}' % accepted
     rejected = [
         {
             "index": each.index,
@@ -169,7 +174,7 @@ def _render(outcome: Outcome) -> bytes:
         }
         for each in outcome.rejected
     ]
-    return msgspec.json.encode({"accepted": outcome.accepted, "rejected": rejected})
+    return msgspec.json.encode({"accepted": accepted, "rejected": rejected})
 
 
 async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:

@@ -36,7 +36,7 @@ class ApiKeys:
 
 
 def check_access(settings: Settings) -> None:
-    """Raises SettingsError if anybody on the network could send events, or a hash is none."""
+    """Raises SettingsError if anybody on the network could send events, or a hash is malformed."""
     ingest = settings.ingest
     for each in ingest.api_key_hashes:
         if len(each) != 64 or not all(digit in "0123456789abcdefABCDEF" for digit in each):

@@ -74,7 +74,7 @@ _ACCEPTED = "application/json, application/x-ndjson"
 
 
 class Reservation:
-    """Bytes of the budget that one request holds; gives them back when told, or at the latest at the end."""
+    """Bytes that one request holds of what the byte limiter allows, until ``release``."""
 
     __slots__ = ("_byte_limiter", "_size")
 
@@ -83,7 +83,7 @@ class Reservation:
         self._size = 0
 
     def take(self, size: int) -> None:
-        """Hold more; raises Problem (503) if there is no room."""
+        """Reserve more; raises Problem (503) if there is no room."""
         if not self._byte_limiter.take(size):
             raise overloaded()
         self._size += size
@@ -113,12 +113,12 @@ async def read(
 ) -> bytes | None:
     """The body as it came; None if the client went away.
 
-    Raises Problem: 413 over `limit` bytes (told by Content-Length before anything is read), 408 when it takes
+    Raises Problem: 413 over `limit` bytes (by Content-Length, before anything is read), 408 when it takes
     longer than allowed, 503 when `reserved` has no room.
     """
     length = headers.get(b"content-length")
     if length is not None:
-        announced = int(length)  # the server refused anything but digits
+        announced = int(length)  # the server rejects anything but digits
         if announced > limit:
             raise too_large(limit)
         reserved.take(announced)

@@ -1,4 +1,4 @@
-"""The HTTP server: uvicorn, told when to stop by the service and not by signals."""
+"""The HTTP server: uvicorn, stopped by the service and not by signals."""
 
 from __future__ import annotations
 

@@ -2,41 +2,38 @@
 
 A flush starts when none is under way, and takes all that waits by then. So a single event on an idle service
 goes out at once, and under load a flush grows to what arrived during the one before: no timer, and no setting
-to tune. When much waits, a second one is made ready while the first is on its way.
+to tune. When much waits, a second one starts while the first is on its way.
 
 The producer is idempotent: within its life a retry neither doubles nor reorders. It retries without end while
 the broker is away; a request that waits too long for its acknowledgement is answered 503, although its events
 may still be written later. (503 never means "not stored"; the event_id makes sending again safe.) An error
-that the producer cannot retry may leave it unable to write at all (aiokafka #1017), so it is fatal: all that
-waits fails, and the service is to end and be started again.
+that the producer cannot retry is fatal, since the order of a partition would be lost: all that waits fails,
+and the service ends and is started again.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import structlog
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, KafkaTimeoutError
 
-from services.ingest.kafka.batch_builder import BATCH_BYTES, Batch, BatchBuilder
 from services.ingest.kafka.byte_limiter import ByteLimiter
+from services.ingest.kafka.producer import BATCH_BYTES, Batch, DeliveryError, RecordProducer
 from services.ingest.metrics import IngestMetrics
-from services.ingest.pipeline.known_posts import PostRecord
 from services.ingest.pipeline.packing import Fragment, RecordLimits, next_record
+from services.ingest.pipeline.publish_request import PublishRequest
 
 FLUSHES_UNDER_WAY = 2
-#: A flush of more bytes is compressed in a thread; for a smaller one the way there would take longer.
-_THREAD_BYTES = 64 * 1024
 #: While a flush is under way the next one is made ready once as much waits for it as the first one writes,
 #: within these bounds. What a flush costs depends on its partitions more than on its bytes.
 _LEAST_BYTES, _WORTH_BYTES = 8 * 1024, 256 * 1024
-#: How often waiting requests are looked through for those that have waited too long.
+#: The most that Kafka adds to a record, beside its key and value.
+_RECORD_OVERHEAD_BYTES = 36
+#: How often requests that have waited too long are looked for.
 SWEEP_SECONDS = 0.25
 
 _log = structlog.get_logger(__name__)
@@ -47,7 +44,7 @@ class PublishError(RuntimeError):
 
 
 class OverloadedError(PublishError):
-    """Too much waits for the broker already. Nothing of this parcel was stored."""
+    """Too much waits for the broker already. Nothing of this request was stored."""
 
 
 class AckTimeoutError(PublishError):
@@ -66,16 +63,8 @@ class Topics(NamedTuple):
     rejected: str
 
 
-class PublishRequest(NamedTuple):
-    """What one request writes. It is acknowledged as a whole."""
-
-    fragments: Sequence[Fragment] = ()
-    posts: Sequence[PostRecord] = ()
-    dead_letters: Sequence[bytes] = ()
-
-
 class PendingAck:
-    """How many items of a parcel are still to be acknowledged, and who waits for it."""
+    """How many items of a request are still to be acknowledged, and the future that waits for them."""
 
     __slots__ = ("future", "left")
 
@@ -105,19 +94,19 @@ class PartitionQueue:
 
 @dataclass(slots=True)
 class _Flush:
-    """What one flush writes: at most a batch a lane, so that a backlog goes out in portions."""
+    """What one flush writes: at most a batch for each partition, so that a backlog goes out in portions."""
 
-    builders: list[tuple[PartitionQueue, BatchBuilder]] = field(default_factory=list)
+    batches: list[Batch] = field(default_factory=list)
     items: list[QueuedItem] = field(default_factory=list)
     size: int = 0
 
 
 class Publisher:
-    """Writes parcels through one producer. Not thread-safe; belongs to the event loop that made it."""
+    """Writes publish requests through one producer. Not thread-safe; belongs to its event loop."""
 
     def __init__(
         self,
-        producer: AIOKafkaProducer,
+        make_producer: Callable[[Callable[[str], None]], RecordProducer],
         topics: Topics,
         *,
         record_limits: RecordLimits,
@@ -126,7 +115,7 @@ class Publisher:
         metrics: IngestMetrics,
     ) -> None:
         assert record_limits.bytes < BATCH_BYTES
-        self._producer = producer
+        self._producer = make_producer(self._fail)
         self._topics = topics
         self._record_limits = record_limits
         self._byte_limiter = byte_limiter
@@ -141,9 +130,6 @@ class Publisher:
         self._scheduled = False
         self._waiting_bytes = 0
         self._under_way_bytes = 0
-        self._compressor = ThreadPoolExecutor(1, thread_name_prefix="compress")
-        # Flushes hand their batches over one after the other, so that a partition's order is kept.
-        self._hand_over = asyncio.Lock()
         self._sweeper: asyncio.Task[None] | None = None
         #: Gets the error once the producer cannot go on.
         self.failed: asyncio.Future[ProducerFailedError] = self._loop.create_future()
@@ -154,9 +140,8 @@ class Publisher:
         return len(self._events)
 
     async def start(self) -> None:
-        """Connect. Raises KafkaError if the broker cannot be reached or a topic is missing."""
-        await self._producer.start()
-        partitions = len(await self._producer.partitions_for(self._topics.events))
+        """Connect. Raises BrokerUnavailableError if the broker cannot be reached or a topic is missing."""
+        partitions, *_ = await self._producer.start(self._topics)
         self._events = [PartitionQueue(self._topics.events, number) for number in range(partitions)]
         self._sweeper = self._loop.create_task(self._sweep())
 
@@ -170,21 +155,20 @@ class Publisher:
                     if not self._flushes:
                         self._start_flush()
                     await asyncio.wait(self._flushes, return_when=asyncio.FIRST_COMPLETED)
-                await self._producer.stop()
         except TimeoutError:
             return False
         finally:
-            self._compressor.shutdown(wait=False)
+            await self._producer.stop()
         return not self.failed.done()
 
     def submit(self, request: PublishRequest) -> asyncio.Future[None]:
-        """Take a parcel in; the future is done when all of it is acknowledged, or fails with a PublishError.
+        """Queue a request; the future is done when all of it is acknowledged, or fails with a PublishError.
 
         Raises OverloadedError if there is no room for it, ProducerFailedError if the producer has failed.
         """
         if self.failed.done():
             raise self.failed.result()
-        size = _size(request)
+        size = request.size
         if not self._byte_limiter.take(size):
             raise OverloadedError
         future: asyncio.Future[None] = self._loop.create_future()
@@ -197,17 +181,17 @@ class Publisher:
         if self.failed.done():
             raise self.failed.result()
         request = PublishRequest([Fragment(queue.partition, entry, 1) for queue in self._events])
-        size = _size(request)
+        size = request.size
         self._byte_limiter.force(size)
         future: asyncio.Future[None] = self._loop.create_future()
         self._enqueue(request, size, future)
         return future
 
     def _enqueue(self, request: PublishRequest, size: int, future: asyncio.Future[None]) -> None:
-        left = len(request.fragments) + len(request.posts) + len(request.dead_letters)
+        left = request.items
         self._waiting_bytes += size
         pending = PendingAck(left, future)
-        # Posts go first: what is written of a post must not be missing when its event is there.
+        # Posts go first: the record of a post must not be missing when its event is there.
         for key, value in request.posts:
             self._posts.items.append(QueuedItem(pending, value, 0, key))
         for each in request.fragments:
@@ -252,34 +236,30 @@ class Publisher:
         task.add_done_callback(lambda _: self._schedule() if self._has_items() else None)
 
     def _fill(self, flush: _Flush, queue: PartitionQueue) -> None:
-        """Move as many items of a lane into the flush as one batch holds."""
-        builder = BatchBuilder()
-        taken = 0
+        """Move as many items of a queue into the flush as one batch holds, at least one."""
+        records: list[tuple[bytes | None, bytes]] = []
+        taken = size = 0
         while taken < len(queue.items):
             first = queue.items[taken]
             if first.count:
                 number, record = next_record(queue.items, taken, self._record_limits)
             else:
                 number, record = 1, first.data
-            if not builder.append(first.key, record):
+            size += len(record) + len(first.key or b"") + _RECORD_OVERHEAD_BYTES
+            if records and size > BATCH_BYTES:
                 break
+            records.append((first.key, record))
             taken += number
-        flush.builders.append((queue, builder))
+        flush.batches.append(Batch(queue.topic, queue.partition, records))
         flush.items += queue.items[:taken]
         del queue.items[:taken]
 
     async def _run(self, flush: _Flush) -> None:
         started = self._loop.time()
         try:
-            async with self._hand_over:
-                batches = await self._finish([builder for _, builder in flush.builders])
-                acks = [
-                    await self._send(queue, batch)
-                    for (queue, _), batch in zip(flush.builders, batches, strict=True)
-                ]
-            await asyncio.gather(*acks)
-        except KafkaError as error:
-            self._fail(error)
+            await self._producer.write(flush.batches)
+        except DeliveryError as error:
+            self._fail(str(error))
             return
         self._byte_limiter.give(flush.size)
         self._under_way_bytes -= flush.size
@@ -288,40 +268,17 @@ class Publisher:
             pending.left -= 1
             if not pending.left and not pending.future.done():
                 pending.future.set_result(None)
-        self._metrics.flushed(
-            self._loop.time() - started, sum([builder.count for _, builder in flush.builders])
-        )
+        records = sum([len(batch.records) for batch in flush.batches])
+        self._metrics.flushed(self._loop.time() - started, records)
         while self._deadlines and self._deadlines[0][1].done():
             self._deadlines.popleft()
 
-    async def _finish(self, builders: list[BatchBuilder]) -> list[Batch]:
-        if sum([builder.size() for builder in builders]) < _THREAD_BYTES:
-            return [builder.finish() for builder in builders]
-        return await self._loop.run_in_executor(
-            self._compressor, lambda: [builder.finish() for builder in builders]
-        )
-
-    async def _send(self, queue: PartitionQueue, batch: Batch) -> Awaitable[object]:
-        while True:
-            try:
-                ack: Awaitable[object] = await self._producer.send_batch(
-                    batch, queue.topic, partition=queue.partition
-                )
-                return ack
-            except KafkaTimeoutError:  # the batch before it still waits; this one has not been taken
-                _log.warning(
-                    "broker_slow",
-                    topic=queue.topic,
-                    partition=queue.partition,
-                    reserved=self._byte_limiter.reserved,
-                )
-
-    def _fail(self, error: KafkaError) -> None:
+    def _fail(self, error: str) -> None:
         if self.failed.done():
             return
-        failure = ProducerFailedError(f"the Kafka producer cannot go on: {type(error).__name__}: {error}")
+        failure = ProducerFailedError(f"the Kafka producer cannot go on: {error}")
         self.failed.set_result(failure)
-        _log.error("producer_failed", error=repr(error), reserved=self._byte_limiter.reserved)
+        _log.error("producer_failed", error=error, reserved=self._byte_limiter.reserved)
         for _, future in self._deadlines:
             if not future.done():
                 future.set_exception(failure)
@@ -335,13 +292,3 @@ class Publisher:
                 _, future = self._deadlines.popleft()
                 if not future.done():
                     future.set_exception(AckTimeoutError())
-
-
-def _size(request: PublishRequest) -> int:
-    """Bytes that a parcel holds until it is acknowledged."""
-    size = sum(map(len, request.dead_letters))
-    for fragment in request.fragments:
-        size += len(fragment.data)
-    for key, value in request.posts:
-        size += len(key) + len(value)
-    return size

@@ -1,35 +1,24 @@
-"""Writing the present to every partition, after all events that were accepted before it."""
+"""Writing stream time to every partition, after all events that were accepted before it."""
 
 from __future__ import annotations
 
 import asyncio
 
-import msgspec
-
 from schemas.codec import encode_clock
 from schemas.events import Clock
+from schemas.log import newest_time_ms
 from schemas.topics import EVENTS, qualified
 from services.ingest.kafka.publisher import ProducerFailedError, Publisher
 from services.ingest.pipeline.stream_time import StreamTime
 from services.runtime.settings import Settings
 from services.runtime.topic_scan import Span, open_reader
 
-#: So many records of each partition are looked at for the newest time in the log.
+#: The newest time in the log is looked for in so many records of each partition.
 _TAIL_RECORDS = 50
 
 
-class _Times(msgspec.Struct):
-    """What tells the time in an entry of the log."""
-
-    occurred_at: int = 0
-    stream_time: int = 0
-
-
-_decode = msgspec.json.Decoder(list[_Times] | _Times).decode
-
-
 class ClockWriter:
-    """Writes a clock record to each partition once an interval, as long as the present moves.
+    """Writes a clock record to each partition once an interval, as long as stream time moves.
 
     The records go through the publisher as events do, so that in a partition they come after what was
     submitted before. While the broker is away one record waits, not one per interval.
@@ -54,7 +43,7 @@ class ClockWriter:
             return
 
     async def write(self) -> None:
-        """Write the present now, if it has moved; returns when it is acknowledged."""
+        """Write stream time now, if it has moved; returns when it is acknowledged."""
         now = self._stream_time.now()
         if now is None or now == self._written:
             return
@@ -66,8 +55,8 @@ class ClockWriter:
 async def newest_logged(settings: Settings) -> int | None:
     """The newest time at the end of the log, of an event or a clock record; None if the log is empty.
 
-    With the event clock a service that was started again goes on from there. Without that, a late event that
-    happens to come first would set the present back, and everything after it would be too far ahead.
+    With the event clock a restarted service goes on from there. Otherwise a late event that happens to come
+    first would set stream time back, and everything after it would be too far ahead.
     Raises BrokerUnavailableError.
     """
     newest = 0
@@ -79,14 +68,5 @@ async def newest_logged(settings: Settings) -> int | None:
         ]
         async for batch in reader.stream(topic, spans):
             for record in batch:
-                newest = max(newest, _newest(record.value))
+                newest = max(newest, newest_time_ms(record.value))
     return newest or None
-
-
-def _newest(value: bytes | None) -> int:
-    try:
-        entries = _decode(value or b"[]")
-    except (msgspec.MsgspecError, ValueError):
-        return 0  # somebody else wrote it; the aggregator makes it a dead letter
-    listed = entries if isinstance(entries, list) else [entries]
-    return max((max(entry.occurred_at, entry.stream_time) for entry in listed), default=0)

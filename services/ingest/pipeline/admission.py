@@ -1,4 +1,4 @@
-"""From the bytes of a request to accepted and refused events. Nothing here waits or writes."""
+"""From the bytes of a request to accepted and rejected events. Nothing here waits or writes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class TooManyEventsError(ValueError):
 
 @dataclass(slots=True)
 class RejectedEvent:
-    """An event of a request that was refused, with its bytes as sent."""
+    """A rejected event of a request, with its bytes as sent."""
 
     index: int
     raw: bytes
@@ -29,7 +29,7 @@ class RejectedEvent:
 
 
 class Admitted(NamedTuple):
-    """What a request holds: the good events, where each stood in it, and the bad ones."""
+    """The content of a request: the good events, the index of each in it, and the bad ones."""
 
     events: list[Event]
     indexes: list[int] | range
@@ -52,10 +52,10 @@ def admit_singles(bodies: list[bytes], check: FutureTimestampCheck) -> list[Even
 
 
 def admit(body: bytes, *, lines: bool, most: int, check: FutureTimestampCheck) -> Admitted | Rejection:
-    """Judge a body: one JSON object, a JSON array of events, or (`lines`) NDJSON.
+    """Validate a body: one JSON object, a JSON array of events, or (`lines`) NDJSON.
 
-    A Refusal means that the body as a whole cannot be told apart into events. A body said to be JSON that
-    is really several lines of JSON is taken as NDJSON. Raises TooManyEventsError.
+    A Rejection means that the body as a whole cannot be split into events. A body declared as JSON that
+    is really several lines of JSON is read as NDJSON. Raises TooManyEventsError.
     """
     if lines:
         return _admit_lines(codec.split_lines(body), most, check)
@@ -77,10 +77,10 @@ def _admit_object(body: bytes, most: int, check: FutureTimestampCheck) -> Admitt
     event = codec.decode_one(body)
     if not isinstance(event, Rejection) and check.admits(event.occurred_at):
         return Admitted([event], _FIRST, [])
-    judged = _validate([body], most, check)
-    broken = judged.rejected[0].rejection if judged.rejected else None
+    validated = _validate([body], most, check)
+    broken = validated.rejected[0].rejection if validated.rejected else None
     if broken is None or broken.field or broken.reason not in (Reason.NOT_JSON, Reason.NOT_UTF8):
-        return judged
+        return validated
     return _admit_lines(codec.split_lines(body), most, check) if _is_really_lines(body) else broken
 
 
@@ -107,7 +107,7 @@ def _validate(raws: list[bytes], most: int, check: FutureTimestampCheck) -> Admi
         found = codec.decode_one(raw)
         if not isinstance(found, Rejection) and not check.admits(found.occurred_at):
             found = Rejection(
-                "occurred_at", Reason.AHEAD_OF_CLOCK, "further ahead of the present than allowed"
+                "occurred_at", Reason.AHEAD_OF_CLOCK, "further ahead of stream time than allowed"
             )
         if isinstance(found, Rejection):
             admitted.rejected.append(RejectedEvent(index, raw, found))

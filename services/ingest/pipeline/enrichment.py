@@ -21,9 +21,9 @@ class Enrichment:
         self._actors = actors
 
     def enrich(self, events: Sequence[Event]) -> list[PostRecord]:
-        """Complete events in normal form, in place and in order; returns the records of the posts met.
+        """Complete events in normal form, in place and in order; returns the records of the posts among them.
 
-        An interaction after its post, in the same batch too, sees what the post says. What an event says
+        An interaction after its post, in the same batch too, gets what the post says. What an event says
         itself is kept.
         """
         upserted: list[PostRecord] = []

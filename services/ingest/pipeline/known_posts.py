@@ -12,7 +12,7 @@ from msgspec import UNSET
 
 from schemas.structs import Event
 
-#: The facts of a post that its interactions lack: hashtags, campaign, format, broadcast. UNSET: not known.
+#: What the interactions with a post lack: hashtags, campaign, format, broadcast. UNSET: not known.
 PostMetadata = tuple[Any, Any, Any, Any]
 
 _encode = msgspec.json.Encoder().encode
@@ -57,17 +57,17 @@ def record_of(post: Event) -> PostRecord:
 
 
 class KnownPosts:
-    """At most ``capacity`` posts; those not met for longest are forgotten first.
+    """At most ``capacity`` posts; those unused for longest are forgotten first.
 
-    Two generations instead of a list of uses: a post that is met moves to the young one; when that is half of
-    the capacity, the old one is dropped whole. A look-up stays one or two dictionary accesses.
+    Two dictionaries instead of a list of uses: a post that is used moves to the young one; when that holds
+    half of the capacity, the old one is dropped whole. A look-up stays one or two dictionary accesses.
     """
 
     def __init__(self, capacity: int) -> None:
         self._half = max(1, capacity // 2)
         self._young: dict[tuple[str, str], PostMetadata] = {}
         self._old: dict[tuple[str, str], PostMetadata] = {}
-        #: Many posts have the same facts; they share one object.
+        #: Many posts have the same metadata; they share one object.
         self._shared: dict[PostMetadata, PostMetadata] = {}
 
     def __len__(self) -> int:
@@ -86,11 +86,11 @@ class KnownPosts:
         self._upsert(post)
 
     def upsert_record(self, value: bytes) -> None:
-        """Take in the value of a record of the topic; raises msgspec.DecodeError if it is none."""
+        """Take in the value of a record of the topic; raises msgspec.DecodeError if it is malformed."""
         self._upsert(_decode_value(value))
 
     def forget(self, key: bytes) -> None:
-        """Take in the removal of a post from the topic; raises msgspec.DecodeError if the key is none."""
+        """Take in the removal of a post from the topic; raises msgspec.DecodeError if its key is bad."""
         platform, post_id = msgspec.json.decode(key, type=tuple[str, str])
         self._young.pop((platform, post_id), None)
         self._old.pop((platform, post_id), None)

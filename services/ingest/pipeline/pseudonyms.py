@@ -1,4 +1,4 @@
-"""Who acted: known to the VIP list by the real id, to the log by a pseudonym."""
+"""Actors: the VIP list knows them by their real ids, the log by pseudonyms."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from msgspec import UNSET
 from schemas.structs import Event, Remembered
 
 PSEUDONYM_BYTES = 16
-#: Most of what happens at one time is done by few; the pseudonyms of so many are not computed anew.
+#: Few actors do most of what happens at a time; so many pseudonyms are kept.
 _REMEMBERED = 65_536
 
 
@@ -28,7 +28,7 @@ class Pseudonymizer:
         self._pseudonyms = Remembered(self._pseudonym, most=_REMEMBERED)
 
     def pseudonymize(self, platform: str, actor: Event) -> None:
-        """Do all that to an actor, in place."""
+        """Do this to an actor, in place."""
         name = f"{platform}:{actor.id}"
         if name in self._vips:
             actor.verified = True

@@ -1,4 +1,4 @@
-"""The present, as the log is told it, and how far ahead of it an event may be."""
+"""Stream time, as clock records write it to the log, and how far ahead of it an event may be."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ _occurred_at = attrgetter("occurred_at")
 
 
 class FutureTimestampCheck:
-    """Judges the times of one request's events, in order. ``newest`` is the newest one let through."""
+    """Checks the times of one request's events, in order. ``newest`` is the newest accepted one."""
 
     __slots__ = ("_ahead_ms", "_limit", "newest")
 
     def __init__(self, limit: int | None, ahead_ms: int | None) -> None:
-        """`limit` None: the first event sets it. `ahead_ms`: by how much an event let through moves it."""
+        """`limit` None: the first event sets it. `ahead_ms`: how far beyond an accepted event it moves."""
         self._limit = limit
         self._ahead_ms = ahead_ms
         self.newest: int | None = None
 
     def admits_all(self, events: Sequence[Event]) -> bool:
-        """Whether none of the events is too far ahead. If not, nothing has happened."""
+        """Whether no event is too far ahead. If one is, nothing has changed."""
         newest = max(map(_occurred_at, events), default=None)
         if newest is None or (self._limit is not None and newest <= self._limit):
             self.newest = newest
@@ -42,18 +42,18 @@ class FutureTimestampCheck:
 
 
 class StreamTime(Protocol):
-    """The present in epoch milliseconds; it never goes back."""
+    """Stream time in epoch milliseconds; it never goes back."""
 
     source: Literal["wall", "event"]
 
     def now(self) -> int | None:
-        """The present, or None as long as there is none."""
+        """Stream time, or None as long as it is not known."""
 
     def check(self) -> FutureTimestampCheck:
-        """A judge for the next request's events."""
+        """A check of the next request's events."""
 
     def saw(self, newest: int | None) -> None:
-        """Take note of the newest event time that was accepted."""
+        """Follow the newest event time that was accepted."""
 
 
 class WallStreamTime:
@@ -72,7 +72,7 @@ class WallStreamTime:
         return self._last
 
     def check(self) -> FutureTimestampCheck:
-        """Lets through what is at most `ahead_ms` ahead of now."""
+        """Accepts what is at most `ahead_ms` ahead of now."""
         return FutureTimestampCheck(self.now() + self._ahead_ms, None)
 
     def saw(self, newest: int | None) -> None:
@@ -80,7 +80,7 @@ class WallStreamTime:
 
 
 class EventStreamTime:
-    """The newest event time that was accepted: simulations and replays have a present of their own."""
+    """The newest event time that was accepted: simulations and replays have a stream time of their own."""
 
     source: Literal["wall", "event"] = "event"
 
@@ -93,11 +93,11 @@ class EventStreamTime:
         return self._newest
 
     def check(self) -> FutureTimestampCheck:
-        """Lets through what is at most `ahead_ms` ahead of the newest event; the first one sets it."""
+        """Accepts what is at most `ahead_ms` ahead of the newest event; the first one sets it."""
         limit = None if self._newest is None else self._newest + self._ahead_ms
         return FutureTimestampCheck(limit, self._ahead_ms)
 
     def saw(self, newest: int | None) -> None:
-        """Move the present to the newest event time accepted."""
+        """Move stream time to the newest event time accepted."""
         if newest is not None and (self._newest is None or newest > self._newest):
             self._newest = newest

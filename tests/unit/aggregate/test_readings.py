@@ -9,8 +9,10 @@ import pytest
 
 from schemas.totals import Key, encode_key
 from services.aggregate.counting.dedup import DedupWindow
+from services.aggregate.counting.entries import take_changes
 from services.aggregate.counting.partition_state import PartitionState
 from services.aggregate.counting.readings import Readings
+from services.aggregate.counting.recovery import restore
 
 FOLLOWERS: Key = ("reading", "twitter", "GansuTravel", "followers")
 READS: Key = ("reading", "facebook", "post/122098431760", "reads")
@@ -161,13 +163,13 @@ def test_a_partition_that_an_older_release_stored_goes_on() -> None:
     before = PartitionState(0, dedup_window)
     for offset, value in enumerate((1000, 1200, 1100)):
         before.apply(offset, event("GansuTravel", value, offset + 1))
-    stored = {key: value for key, value in before.take_changes() if value is not None}
+    stored = {key: value for key, value in take_changes(before) if value is not None}
     name = encode_key(FOLLOWERS)
     old = {field: json.loads(stored[name])[field] for field in ("value", "at_ms", "offset")}
     after = PartitionState(0, dedup_window)
-    after.restore({**stored, name: json.dumps(old).encode()})
+    restore(after, {**stored, name: json.dumps(old).encode()})
     after.apply(3, event("GansuHeritage", 50, 9))
-    assert json.loads(dict(after.take_changes())[name] or b"") == {
+    assert json.loads(dict(take_changes(after))[name] or b"") == {
         "value": 1100, "at_ms": 3, "first": 1100, **ZERO, "since": 2, "offset": 3,
     }  # fmt: skip
 

@@ -44,7 +44,7 @@ def test_chosen_subjects_have_series_and_the_rest_is_exact() -> None:
     partition_manager: Any = SimpleNamespace(states=states)
     selected: Any = selection
     registry = NamespacedRegistry("demo")
-    registry.register(SubjectCollector(partition_manager, selected, ("hashtag",)))
+    registry.register(SubjectCollector(partition_manager, selected))
     clock = {"kind": "clock", "v": 1, "stream_time": START_MS, "source": "event"}
     for state in states:
         events = [event(1, "fuxiceremony", "like", 5_000), event(2, "tianshui", "like", 200_000)]
@@ -78,7 +78,7 @@ def test_a_partition_that_left_is_gone() -> None:
     partition_manager: Any = SimpleNamespace(states=states)
     selection: Any = SimpleNamespace(scope="hashtag", keys=[("hashtag", "fuxiceremony")])
     registry = NamespacedRegistry("")
-    registry.register(SubjectCollector(partition_manager, selection, ("hashtag",)))
+    registry.register(SubjectCollector(partition_manager, selection))
     both = scrape(registry)
     partition_manager.states = states[1:]
     left = scrape(registry)

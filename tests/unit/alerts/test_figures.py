@@ -1,4 +1,4 @@
-"""Figures are taken in at positions, and sums follow their accounts."""
+"""Figures are applied at checkpoints, and sums follow their accounts."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def fed(partitions: int, *records: tuple[int, list[Change]]) -> Figures:
     return figures
 
 
-def test_entries_show_when_their_position_has_come() -> None:
-    """Half a transaction is no state: its entries are held until the position that they belong to."""
+def test_entries_show_when_their_checkpoint_has_come() -> None:
+    """Half a transaction is no state: its entries are held until their checkpoint."""
     figures = fed(1, (0, transaction(0, 7, [counted(*TRAVEL, like=5)])))
     for key, value in [counted(*TRAVEL, like=9), counted("hashtag", "a", like=1)]:
         figures.feed(0, key, value)
@@ -40,7 +40,7 @@ def test_entries_show_when_their_position_has_come() -> None:
 
 
 def test_partitions_add_up() -> None:
-    """A subject's figure is the sum of its partials; a platform's and the matrix' that of its accounts."""
+    """A subject's figure is the sum of its partials; those of platforms and of all are sums of accounts."""
     figures = fed(
         2,
         (
@@ -76,7 +76,7 @@ def test_readings_of_accounts_add_up_and_may_fall() -> None:
     assert list(figures.accounts(ALL_ACCOUNTS)) == [TRAVEL, ("account", "twitter", "GansuHeritage")]
 
 
-def test_changed_subjects_are_told_once() -> None:
+def test_changed_subjects_are_given_once() -> None:
     """Only what may have changed is looked at again, with the sums that it is part of."""
     figures = fed(1, (0, transaction(0, 1, [counted(*TRAVEL, like=5), counted("hashtag", "a", like=1)])))
     assert figures.take_changed() == {TRAVEL, ("platform", "twitter"), ALL_ACCOUNTS, ("hashtag", "a")}
@@ -84,13 +84,13 @@ def test_changed_subjects_are_told_once() -> None:
 
 
 def test_a_minute_is_closed_when_every_partition_says_so() -> None:
-    """An entry must be closed; without one, the partition's present must have passed the minute by 65 s."""
+    """An entry must be closed; without one, the partition's stream time must be 65 s past its start."""
     at = START_MS
     figures = fed(2, (0, transaction(0, 1, [minute("b", at, 3)], at + 65_000)))
     assert figures.minute("b", at) is None, "partition 1 has not been heard of"
     for key, value in transaction(1, 1, [minute("b", at, 4, closed=False)], at + 64_999):
         figures.feed(1, key, value)
-    assert figures.minute("b", at) is None, "the present of partition 1 is a millisecond short"
+    assert figures.minute("b", at) is None, "stream time of partition 1 is a millisecond short"
     for key, value in transaction(1, 2, [minute("b", at, 5)], at + 65_000):
         figures.feed(1, key, value)
     assert figures.minute("b", at) == {"like": 8}
@@ -98,8 +98,8 @@ def test_a_minute_is_closed_when_every_partition_says_so() -> None:
     assert figures.minute("b", at + MINUTE_MS) is None
 
 
-def test_what_cannot_be_read_is_left_out_and_told() -> None:
-    """A record that is none of ours does not stop the others."""
+def test_what_cannot_be_read_is_left_out_and_counted() -> None:
+    """A record of no known kind does not stop the others."""
     figures = Figures(1)
     assert figures.feed(0, b"no json", b"{}") == 1
     assert figures.feed(0, b"3", b"{}") == 1
@@ -112,8 +112,8 @@ def test_what_cannot_be_read_is_left_out_and_told() -> None:
 
 
 def test_what_alerts_do_not_use_is_passed_over() -> None:
-    """Rings and breakdowns by country are not kept in memory."""
-    unused = [entry(("bucket", 1000, 0, 0), rows=[]), counted("country", "CN", like=4)]
+    """Buckets, and scopes of a newer release, are not kept in memory."""
+    unused = [entry(("bucket", 1000, 0, 0), rows=[]), counted("galaxy", "M31", like=4)]
     figures = fed(1, (0, transaction(0, 1, unused)))
     assert figures.take_changed() == set()
-    assert figures.counts(("country", "CN")) == {}
+    assert figures.counts(("galaxy", "M31")) == {}

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import pytest
+
+from fanpulse.board import wording
 from schemas.alerts import ALERT, Milestone, alert_id
+from schemas.dimensions import UnknownScopeError
 from schemas.hashtags import AliasTable
 from services.alerts.deciding.figures import Figures
 from services.alerts.deciding.milestones import Milestones
 from services.alerts.deciding.rules import parse_rules
-from tests.support.totals import START_MS, Change, counted, post, reading, transaction
+from services.alerts.deciding.wording import subject_name
+from tests.support.totals import START_MS, Change, counted, entry, post, reading, transaction
 
 NOW_MS = START_MS + 11 * 60_000
 NO_IDS: frozenset[str] = frozenset()
@@ -50,8 +55,8 @@ def test_a_threshold_is_a_milestone_once() -> None:
     assert stream.add(counted(*TRAVEL, like=19)) == []
 
 
-def test_of_several_at_once_the_highest_is_told() -> None:
-    """Each is on record with the same figures; the lower ones name the one that people are told of."""
+def test_of_several_at_once_the_highest_is_delivered() -> None:
+    """Each is on record with the same figures; the lower ones name the one that people get."""
     low, mid, top = Stream(rule("account", "like")).add(counted(*TRAVEL, like=60))
     assert [low.threshold, mid.threshold, top.threshold] == [10, 20, 50]
     assert low.superseded_by == mid.superseded_by == top.id
@@ -60,7 +65,7 @@ def test_of_several_at_once_the_highest_is_told() -> None:
 
 
 def test_what_is_on_record_is_not_decided_again() -> None:
-    """After a restart the ledger knows what was decided; only what is missing is added."""
+    """After a restart the alert log knows what was decided; only what is missing is added."""
     before = Stream(rule("account", "like"))
     before.add(counted(*TRAVEL, like=13))
     after = Stream(rule("account", "like"), before.decided)
@@ -70,7 +75,7 @@ def test_what_is_on_record_is_not_decided_again() -> None:
 
 
 def test_thresholds_added_below_what_is_known_are_no_news() -> None:
-    """A rule that is added later puts the thresholds long passed on record, without telling anybody."""
+    """A rule that is added later puts the thresholds long passed on record, and nobody gets it."""
     before = Stream(rule("account", "like"))
     before.add(counted(*TRAVEL, like=13))
     after = Stream(rule("account", "like", "thresholds = [5, 10]"), before.decided)
@@ -80,7 +85,7 @@ def test_thresholds_added_below_what_is_known_are_no_news() -> None:
 
 
 def test_two_rules_with_one_threshold_make_one_milestone() -> None:
-    """The rule that stands first has it; of both rules' thresholds the highest is told."""
+    """The rule that stands first has it; of both rules' thresholds the highest is delivered."""
     both = rule("account", "like", "thresholds = [10]", "a") + rule(
         "account", "like", "thresholds = [10, 12]", "b"
     )
@@ -108,7 +113,7 @@ def test_a_falling_reading_keeps_its_milestones() -> None:
 
 def test_a_figure_that_was_reset_has_no_milestone_again() -> None:
     """Reset by the platform, shown again, or grown again from nothing; with a restart in between, and in the
-    sum of the matrix: what was told once is not told again, and a higher one still is."""
+    sum over all accounts: what was decided once is not decided again, and a higher one still is."""
     rules = "".join(
         rule(scope, "reading:followers", "thresholds = [100, 1000, 2000]", scope.replace("_", "-"))
         for scope in ("account", "all_accounts")
@@ -128,7 +133,7 @@ def test_a_figure_that_was_reset_has_no_milestone_again() -> None:
 
 
 def test_an_account_says_what_was_done() -> None:
-    """Interactions are told by action, the three largest, without what does not belong to them."""
+    """Interactions are listed by action, the three largest, without what does not belong to them."""
     rules = rule("account", "interactions", "thresholds = [10000]")
     change = counted(
         *TRAVEL, at_ms=NOW_MS, like=6102, repost=2900, comment=900, quote=101, read=10**6, unlike=9000
@@ -148,7 +153,7 @@ def test_an_account_says_what_was_done() -> None:
 
 
 def test_the_matrix_says_who() -> None:
-    """Sums are told by account, the three largest."""
+    """Sums are listed by account, the three largest."""
     (found,) = Stream(rule("all_accounts", "interactions", "thresholds = [1000]")).add(
         counted(*TRAVEL, like=600),
         counted("account", "facebook", "VisitGansu", like=300),
@@ -192,3 +197,43 @@ def test_posts_hashtags_and_campaigns_have_names() -> None:
         "Campaign heritage-day-2026",
     }
     assert all("reached 1 like at" in each.text for each in found)
+
+
+def test_every_counted_scope_can_have_milestones() -> None:
+    """A country, a format, verified actors and a broadcast have names, and the time of their newest event."""
+    scopes = ("country", "format", "vip", "broadcast")
+    rules = "".join(rule(scope, "like", "thresholds = [1]", scope) for scope in scopes)
+    found = Stream(rules).add(
+        counted("country", "CN", like=1, at_ms=NOW_MS),
+        counted("format", "live", like=1, at_ms=NOW_MS),
+        counted("vip", like=1, at_ms=NOW_MS),
+        counted("broadcast", "fuxi-2026", like=1, at_ms=NOW_MS),
+    )
+    assert {each.text for each in found} == {
+        f"{name} reached 1 like at 22 Jun 2026 09:41 UTC"
+        for name in ("Country CN", "Post format live", "Verified actors together", "Live broadcast fuxi-2026")
+    }
+    assert {each.occurred_at for each in found} == {NOW_MS}
+    assert {each.subject for each in found} == {("CN",), ("live",), (), ("fuxi-2026",)}
+
+
+def test_a_broadcast_has_its_title_and_waits_for_its_account() -> None:
+    """Counts may come before anyone has said whose broadcast it is: a rule for accounts decides then."""
+    match = 'thresholds = [10]\nmatch = { accounts = ["Visit*"] }'
+    stream = Stream(rule("broadcast", "like", match))
+    counts = {"actions": {"like": 12}, "last_ms": START_MS}
+    assert stream.add(entry(("broadcast", "b"), **counts)) == []
+    about = {"account": "VisitGansu", "title": "Fuxi Ceremony", "phases": {"started": START_MS}}
+    (found,) = stream.add(entry(("broadcast", "b"), **counts, **about))
+    assert found.subject == ("b",)
+    assert found.text == "Live broadcast Fuxi Ceremony passed 10 likes (12) at 22 Jun 2026 09:30 UTC"
+    others = Stream(rule("broadcast", "like", match))
+    assert others.add(entry(("broadcast", "b"), **counts, **about | {"account": "GansuTravel"})) == []
+
+
+def test_an_unknown_scope_is_never_all_accounts() -> None:
+    """The sentence of an alert names its subject, or there is no sentence."""
+    with pytest.raises(UnknownScopeError, match="unknown scope 'galaxy'"):
+        subject_name("galaxy", ("M31",), None, AliasTable())
+    with pytest.raises(UnknownScopeError, match="unknown scope 'galaxy'"):
+        wording.subject("galaxy", ("M31",), AliasTable())

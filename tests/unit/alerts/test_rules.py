@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 import services.alerts
 from schemas.hashtags import AliasTable
-from services.alerts.deciding.rules import MilestoneRule, RulesError, parse_rules
+from services.alerts.deciding.rules import Match, MilestoneRule, RulesError, SpikeRule, parse_rules
 
 DEFAULT = Path(services.alerts.__file__).with_name("rules.toml")
 
@@ -66,7 +67,7 @@ def test_thresholds_can_be_listed() -> None:
 
 
 def test_the_default_rules_are_valid() -> None:
-    """The rules that come with fanpulse can be read, and cover every scope and live broadcasts."""
+    """The rules that come with fanpulse can be read, and cover what people ask for first."""
     rules = parse_rules(DEFAULT.read_text(), "rules.toml")
     assert {rule.scope for rule in rules.milestone} >= {
         "all_accounts",
@@ -76,6 +77,23 @@ def test_the_default_rules_are_valid() -> None:
         "campaign",
     }
     assert len(rules.spike) == 1
+
+
+def test_the_head_of_the_rule_file_documents_every_key() -> None:
+    """Every key of a rule is named there, and every scope, action and reading that it names is accepted."""
+    head = DEFAULT.read_text().partition("\n\n")[0]
+    words = set(re.findall(r"[a-z_]+", head))
+    for table in (MilestoneRule, SpikeRule, Match):
+        assert {field.alias or name for name, field in table.model_fields.items()} <= words
+    (scopes,) = re.findall(r"#   scope +(.*)", head)
+    assert len(scopes.split(" | ")) > 5
+    for scope in scopes.split(" | "):
+        assert milestone(scope=scope, metric="like", thresholds=[1]).scope == scope
+    (actions,) = re.findall(r"an action by itself: ([^:]*)reading:", head)
+    metrics = [*re.findall(r"[a-z_]+", actions), *re.findall(r"reading:[a-z]+", head)]
+    assert len(metrics) > 15
+    for metric in metrics:
+        assert milestone(scope="account", metric=metric, thresholds=[1]).metric == metric
 
 
 @pytest.mark.parametrize(
@@ -97,7 +115,7 @@ def test_the_default_rules_are_valid() -> None:
         ('[[spike]]\nname = "Über"', "spike 'Über': name (it is 'Über')"),
     ],
 )
-def test_a_wrong_file_is_refused_in_one_line(text: str, message: str) -> None:
+def test_a_wrong_file_is_rejected_in_one_line(text: str, message: str) -> None:
     """The line names the file, the rule and the key."""
     with pytest.raises(RulesError) as raised:
         parse_rules(text, "rules.toml")
@@ -122,6 +140,14 @@ def test_a_wrong_file_is_refused_in_one_line(text: str, message: str) -> None:
         (
             'scope = "post"\nmetric = "post"\nladder = "1"\nfrom = 1',
             "metric post is not counted for scope post",
+        ),
+        (
+            'scope = "country"\nmetric = "post"\nladder = "1"\nfrom = 1',
+            "metric post is not counted for scope country",
+        ),
+        (
+            'scope = "vip"\nmetric = "like"\nthresholds = [5]\nmatch = { countries = ["CN"] }',
+            "match.countries says nothing about scope vip",
         ),
         ('scope = "all_accounts"\nmetric = "like"', "either ladder or thresholds is needed"),
         ('scope = "all_accounts"\nmetric = "like"\nladder = "1"\nthresholds = [1]', "not both"),
@@ -148,7 +174,7 @@ def test_a_wrong_file_is_refused_in_one_line(text: str, message: str) -> None:
         ),
         (
             'scope = "account"\nmetric = "like"\nthresholds = [5]\nmatch = { accounts = [] }',
-            "match.accounts (it is []): an empty list fits nothing",
+            "match.accounts (it is []): an empty list matches nothing",
         ),
         (
             'scope = "hashtag"\nmetric = "like"\nthresholds = [5]\nmatch = { hashtags = ["a b"] }',
@@ -160,7 +186,7 @@ def test_a_wrong_file_is_refused_in_one_line(text: str, message: str) -> None:
         ),
     ],
 )
-def test_a_wrong_milestone_is_refused(keys: str, message: str) -> None:
+def test_a_wrong_milestone_is_rejected(keys: str, message: str) -> None:
     """What does not fit together is named, with the rule."""
     with pytest.raises(RulesError) as raised:
         parse_rules(f'[[milestone]]\nname = "big"\n{keys}', "rules.toml")
@@ -183,6 +209,11 @@ ALIASES = AliasTable({"GansuHeritage": ["文化和自然遗产日"]})
         ("hashtag", '{ hashtags = ["GANSU*"] }', ("gansuheritage",), True),
         ("hashtag", '{ hashtags = ["fuxi*"] }', ("gansuheritage",), False),
         ("campaign", '{ campaigns = ["fuxi-*"] }', ("fuxi-ceremony-2026",), True),
+        ("country", '{ countries = ["C*"] }', ("CN",), True),
+        ("country", '{ countries = ["C*"] }', ("DE",), False),
+        ("format", '{ formats = ["live", "video"] }', ("graphic",), False),
+        ("broadcast", '{ broadcasts = ["fuxi-*"], accounts = ["VisitGansu"] }', ("fuxi-2026",), True),
+        ("broadcast", '{ accounts = ["facebook:VisitGansu"] }', ("fuxi-2026",), False),
         ("post", '{ accounts = ["VisitGansu"] }', ("facebook", "p1"), True),
         ("post", '{ accounts = ["GansuCulture"] }', ("facebook", "p1"), False),
     ],
@@ -191,4 +222,4 @@ def test_match_selects_subjects(scope: str, match: str, subject: tuple[str, ...]
     """Globs over handle, platform:handle, hashtag (any alias, any case) and campaign; all lists must fit."""
     text = f'[[milestone]]\nname = "x"\nscope = "{scope}"\nmetric = "like"\nthresholds = [1]\nmatch = {match}'
     rule = parse_rules(text, "test").milestone[0]
-    assert rule.matches(subject, "VisitGansu" if scope == "post" else None, ALIASES) is matches
+    assert rule.matches(subject, "VisitGansu" if scope in ("post", "broadcast") else None, ALIASES) is matches

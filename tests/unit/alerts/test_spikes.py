@@ -54,9 +54,14 @@ def test_minutes_before_the_live_phase_are_history_only() -> None:
 class Live:
     """A broadcast seen through the totals of some partitions."""
 
-    def __init__(self, partitions: int = 1, last: dict[str, tuple[int, int]] | None = None) -> None:
+    def __init__(
+        self,
+        partitions: int = 1,
+        last: dict[tuple[str, str], tuple[int, int]] | None = None,
+        rules: Sequence[SpikeRule] = (RULE,),
+    ) -> None:
         self.figures = Figures(partitions)
-        self.spikes = Spikes([RULE], last or {})
+        self.spikes = Spikes(rules, last or {})
         self.offset = 0
 
     def see(self, *changes: Change, stream_time_ms: int, partition: int = 0) -> list[Spike]:
@@ -71,7 +76,7 @@ def at(number: int) -> int:
 
 
 def closed(number: int) -> int:
-    """The present at which minute ``number`` is closed."""
+    """The stream time at which minute ``number`` is closed."""
     return at(number) + 65_000
 
 
@@ -87,10 +92,10 @@ def test_a_spike_reads_well() -> None:
     live = Live()
     (spike,) = live.see(PHASES, *minutes([*[87] * 30, 412]), stream_time_ms=closed(30))
     assert spike.text == (
-        "Live broadcast Fuxi Grand Ceremony, 22 Jun 2026: 4.7x its normal rate (412 in the minute from "
-        "10:00 UTC vs 87 typical of the 30 minutes before); 412 likes"
+        "Live broadcast Fuxi Grand Ceremony, 22 Jun 2026: 4.7x its normal rate (412 interactions in the "
+        "minute from 10:00 UTC vs 87 typical of the 30 minutes before); 412 likes [live]"
     )
-    assert spike.id == alert_id("spike", "fuxi-2026", 1)
+    assert spike.id == alert_id("spike", "fuxi-2026", "live", 1)
     assert (spike.number, spike.observed, spike.baseline, spike.window_minutes) == (1, 412, 87.0, 30)
     assert (spike.factor, spike.occurred_at, spike.subject) == (4.74, at(30), ("fuxi-2026",))
     assert ALERT.validate_json(spike.model_dump_json()) == spike
@@ -101,7 +106,7 @@ def test_a_baseline_of_zero_has_no_factor() -> None:
     (spike,) = Live().see(PHASES, *minutes([0] * 12 + [70]), stream_time_ms=closed(12))
     assert (spike.factor, spike.baseline, spike.window_minutes) == (None, 0.0, 12)
     assert (
-        "far above its normal rate (70 in the minute from 09:42 UTC vs 0 typical of the 12 minutes"
+        "far above its normal rate (70 interactions in the minute from 09:42 UTC vs 0 typical of the 12 min"
         in spike.text
     )
 
@@ -150,7 +155,7 @@ def test_the_record_is_gone_on_from() -> None:
     counts = [*[20] * 12, 100, *[20] * 6, 120]
     one, two = Live().see(PHASES, *minutes(counts), stream_time_ms=closed(19))
     assert (one.number, two.number) == (1, 2)
-    restarted = Live(last={"fuxi-2026": (1, one.occurred_at)})
+    restarted = Live(last={("fuxi-2026", "live"): (1, one.occurred_at)})
     (found,) = restarted.see(PHASES, *minutes(counts), stream_time_ms=closed(19))
     assert found == two.model_copy(update={"as_of": found.as_of})
 
@@ -168,8 +173,44 @@ def test_a_broadcast_without_a_rule_or_a_start_has_none() -> None:
     """Counts alone make no live broadcast, and a rule may leave one out."""
     counts = minutes([*[20] * 12, 100])
     assert Live().see(broadcast("fuxi-2026", preheat=at(0)), *counts, stream_time_ms=closed(12)) == []
-    live = Live()
-    live.spikes = Spikes(
-        parse_rules('[[spike]]\nname = "s"\nmatch = { broadcasts = ["nadam-*"] }', "t").spike, {}
-    )
-    assert live.see(PHASES, *counts, stream_time_ms=closed(12)) == []
+    nadam = parse_rules('[[spike]]\nname = "s"\nmatch = { broadcasts = ["nadam-*"] }', "t").spike
+    assert Live(rules=nadam).see(PHASES, *counts, stream_time_ms=closed(12)) == []
+    assert len(Live(rules=[*nadam, RULE]).see(PHASES, *counts, stream_time_ms=closed(12))) == 1
+
+
+SHARP = parse_rules('[[spike]]\nname = "sharp"\nfactor = 10\nquiet_minutes = 1', "test").spike[0]
+OTHER = parse_rules(
+    '[[spike]]\nname = "other"\nmin_count = 1\nmatch = { accounts = ["Other"] }', "test"
+).spike[0]
+
+
+def test_every_rule_that_matches_a_broadcast_decides_for_itself() -> None:
+    """Two rules on one broadcast: each finds, numbers and names its own spikes; a third rule, for another
+    account, finds none."""
+    counts = [*[20] * 12, 100, 300, *[20] * 6, 400]
+    found = Live(rules=[RULE, SHARP, OTHER]).see(PHASES, *minutes(counts), stream_time_ms=closed(20))
+    assert [(each.rule, each.number, each.occurred_at) for each in found] == [
+        ("live", 1, at(12)),
+        ("sharp", 1, at(13)),
+        ("live", 2, at(20)),
+        ("sharp", 2, at(20)),
+    ]
+    assert len({each.id for each in found}) == 4
+    assert [each.text[-7:] for each in found] == [" [live]", "[sharp]"] * 2
+
+
+def test_a_second_rule_changes_nothing_of_the_first() -> None:
+    """What a rule decides is the same with and without other rules, whichever comes first in the file."""
+    counts = minutes([*[20] * 12, 100, 300, *[20] * 6, 400])
+    alone = Live().see(PHASES, *counts, stream_time_ms=closed(20))
+    for rules in ([RULE, SHARP], [SHARP, RULE]):
+        both = Live(rules=rules).see(PHASES, *counts, stream_time_ms=closed(20))
+        assert [each for each in both if each.rule == "live"] == alone
+
+
+def test_the_record_of_each_rule_is_gone_on_from_separately() -> None:
+    """After a restart a rule that has recorded its spike decides it no more; another rule's is still due."""
+    counts = minutes([*[20] * 12, 300])
+    live, sharp = Live(rules=[RULE, SHARP]).see(PHASES, *counts, stream_time_ms=closed(12))
+    restarted = Live(rules=[RULE, SHARP], last={("fuxi-2026", "live"): (1, live.occurred_at)})
+    assert restarted.see(PHASES, *counts, stream_time_ms=closed(12)) == [sharp]

@@ -10,6 +10,7 @@ import pytest
 
 from schemas.alerts import Milestone, Spike, alert_id
 from services.aggregate.counting.dedup import DedupWindow
+from services.aggregate.counting.entries import take_changes
 from services.aggregate.counting.partition_state import PartitionState
 from services.alerts.deciding.figures import Figures
 from services.alerts.deciding.milestones import Milestones
@@ -78,7 +79,7 @@ async def audited(
 
 
 def lines(result: AuditResult) -> list[str]:
-    """What differs, as told to people."""
+    """What differs, line by line."""
     return [difference.line for difference in result.differences]
 
 
@@ -228,7 +229,7 @@ async def test_time_and_top_contributors_are_recounted_too(tmp_path: Path) -> No
     ]
 
 
-async def test_readings_are_judged_by_the_last_accepted_one(tmp_path: Path) -> None:
+async def test_readings_count_by_the_last_one_in_time(tmp_path: Path) -> None:
     """An older reading than the last one changes nothing; a sum over accounts takes each one's last."""
     stream = Stream(partitions=1)
     values = [(10, 90), (20, 120), (15, 5000), (30, 110), (40, 130)]
@@ -320,10 +321,11 @@ def broadcast(counts: list[int], *, started: int = 2, ended: int | None = None) 
 
 
 def spike(stream: Stream, number: int, minute: int, observed: int, baseline: float, **changes: Any) -> None:
-    """Publish a spike as of the end of the log."""
+    """Publish a spike of rule `live` (or of another) as of the end of the log."""
+    rule = changes.get("rule", "live")
     stream.alerts.append(
         {
-            "id": alert_id("spike", "fuxi-2026", number),
+            "id": alert_id("spike", "fuxi-2026", rule, number),
             "v": 1,
             "kind": "spike",
             "rule": "live",
@@ -367,27 +369,74 @@ async def test_missing_false_and_wrong_spikes_are_named(tmp_path: Path) -> None:
     spike(stream, 1, 7, 91, 10.0)
     spike(stream, 3, 9, 10, 10.0)
     assert lines(await audited(stream, tmp_path)) == [
-        "DIFFERS  spike fuxi-2026 number 1: published observed 91, recounted 90",
-        "DIFFERS  spike fuxi-2026 number 1: published factor 9.10, recounted 9.00",
-        "DIFFERS  spike fuxi-2026 number 1: top contributor like: published 91, recounted 90",
-        "FALSE    spike fuxi-2026 number 3: the log shows 2 spikes at its offsets",
-        "MISSING  spike fuxi-2026 number 2: the minute from 2026-06-21T23:31:00.000Z had 70 against a median "
-        "of 10.0, but was never published",
+        "DIFFERS  spike fuxi-2026 live number 1: published observed 91, recounted 90",
+        "DIFFERS  spike fuxi-2026 live number 1: published factor 9.10, recounted 9.00",
+        "DIFFERS  spike fuxi-2026 live number 1: top contributor like: published 91, recounted 90",
+        "FALSE    spike fuxi-2026 live number 3: the log shows 2 spikes at its offsets",
+        "MISSING  spike fuxi-2026 live number 2: the minute from 2026-06-21T23:31:00.000Z had 70 against a "
+        "median of 10.0, but was never published",
     ]
 
 
 async def test_a_spike_before_its_minute_had_closed_is_false(tmp_path: Path) -> None:
-    """What is open cannot be judged, so a spike that stands before the end of its minute is false."""
+    """An open minute may still change, so a spike that stands before the end of its minute is false."""
     stream = broadcast([*BURST[:8]])
     spike(stream, 1, 7, 90, 10.0, as_of=[{"partition": 0, "offset": 0}, {"partition": 1, "offset": 0}])
     assert lines(await audited(stream, tmp_path)) == [
-        "FALSE    spike fuxi-2026 number 1: the log shows 0 spikes at its offsets"
+        "FALSE    spike fuxi-2026 live number 1: the log shows 0 spikes at its offsets"
     ]
 
 
 async def test_minutes_outside_the_live_phase_are_no_spikes(tmp_path: Path) -> None:
     """Before the start and after the end of a broadcast there are no spikes."""
     assert lines(await audited(broadcast(BURST, started=9, ended=11), tmp_path)) == []
+
+
+SHARP_RULE = '[[spike]]\nname = "sharp"\nfactor = 8.5\nmin_history = 5\nquiet_minutes = 1\n'
+
+
+@pytest.mark.parametrize("rules", [SPIKE_RULE + SHARP_RULE, SHARP_RULE + SPIKE_RULE])
+async def test_each_rule_is_recounted_by_itself(rules: str, tmp_path: Path) -> None:
+    """Two rules match one broadcast: the spikes of each are numbered and compared by its own rule, whichever
+    comes first in the file."""
+    stream = broadcast(BURST)
+    stream.rules = rules
+    spike(stream, 1, 7, 90, 10.0)
+    spike(stream, 2, 11, 70, 10.0)
+    spike(stream, 1, 7, 90, 10.0, rule="sharp")
+    result = await audited(stream, tmp_path)
+    assert lines(result) == []
+    assert sorted((each.rule, each.number) for each in result.spikes) == [
+        ("live", 1),
+        ("live", 2),
+        ("sharp", 1),
+    ]
+
+
+async def test_a_spike_that_a_second_rule_should_have_found_is_missing(tmp_path: Path) -> None:
+    """That another rule has reported the same minute does not excuse it."""
+    stream = broadcast(BURST[:9])
+    stream.rules = SPIKE_RULE + SHARP_RULE
+    spike(stream, 1, 7, 90, 10.0)
+    assert lines(await audited(stream, tmp_path)) == [
+        "MISSING  spike fuxi-2026 sharp number 1: the minute from 2026-06-21T23:27:00.000Z had 90 against a "
+        "median of 10.0, but was never published"
+    ]
+
+
+async def test_a_spike_of_another_rule_is_false(tmp_path: Path) -> None:
+    """A spike under the name of a rule that does not find it, or that the rule file does not have, or with
+    another metric than its rule's."""
+    stream = broadcast(BURST[:9])
+    stream.rules = SPIKE_RULE + SHARP_RULE.replace("8.5", "9.5")
+    spike(stream, 1, 7, 90, 10.0, metric="comment")
+    spike(stream, 1, 7, 90, 10.0, rule="sharp")
+    spike(stream, 1, 7, 90, 10.0, rule="made-up")
+    assert lines(await audited(stream, tmp_path)) == [
+        "DIFFERS  spike fuxi-2026 live number 1: published metric comment, the rule's is interactions",
+        "FALSE    spike fuxi-2026 sharp number 1: the log shows 0 spikes at its offsets",
+        "FALSE    spike fuxi-2026 made-up number 1: the rule file has no spike rule made-up",
+    ]
 
 
 # -- the service itself -------------------------------------------------------------------------------------
@@ -443,17 +492,55 @@ metric = "interactions"
 ladder = "1-5"
 from = 10
 
+[[milestone]]
+name = "country"
+scope = "country"
+metric = "interactions"
+ladder = "1-5"
+from = 10
+match = { countries = ["C*"] }
+
+[[milestone]]
+name = "format"
+scope = "format"
+metric = "post"
+thresholds = [1, 5]
+
+[[milestone]]
+name = "vip"
+scope = "vip"
+metric = "like"
+ladder = "1"
+from = 1
+
+[[milestone]]
+name = "broadcast"
+scope = "broadcast"
+metric = "interactions"
+ladder = "1-5"
+from = 10
+match = { broadcasts = ["fuxi-*"] }
+
 [[spike]]
 name = "live"
 factor = 1.1
 min_count = 5
 min_history = 1
 window_minutes = 5
+
+[[spike]]
+name = "comments"
+metric = "comment"
+factor = 1.2
+min_count = 1
+min_history = 2
+window_minutes = 4
+quiet_minutes = 1
 """
 
 
 def decide(stream: Stream, *, every: int) -> None:
-    """Publish what the alerts service decides from what the aggregator's states tell, flush by flush."""
+    """Publish what the alerts service decides from what the aggregator's states publish, flush by flush."""
     rules = parse_rules(ALL_RULES, "rules")
     decided: set[str] = set()
     figures = Figures(stream.partitions)
@@ -465,7 +552,7 @@ def decide(stream: Stream, *, every: int) -> None:
         state.apply(record.offset, record.value)
         if number % every and number < len(records) - stream.partitions:
             continue
-        for key, value in state.take_changes():
+        for key, value in take_changes(state):
             figures.feed(record.partition, key, value)
         new: list[Milestone | Spike] = list(milestones.decide(figures, figures.take_changed(), START_MS))
         new += spikes.decide(figures, START_MS)
@@ -475,7 +562,7 @@ def decide(stream: Stream, *, every: int) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 async def test_the_alerts_service_agrees(seed: int, tmp_path: Path) -> None:
-    """Whenever it looks, every alert that the service decides is right, each once, and none is missing."""
+    """Whenever it evaluates, every alert that the service decides is right, once, and none is missing."""
     stream = random_stream(seed, events=1500, started_once=True)
     for partition in stream.log:  # the last record of each partition, so that each is flushed at the end
         stream.append(partition, {"kind": "clock", "v": 1, "stream_time": START_MS, "source": "event"}, 2**41)
@@ -484,8 +571,9 @@ async def test_the_alerts_service_agrees(seed: int, tmp_path: Path) -> None:
     result = await audited(stream, tmp_path)
     assert lines(result) == []
     assert {milestone.scope for milestone in result.milestones} == {
-        "all_accounts", "platform", "account", "post", "hashtag", "campaign",
+        "all_accounts", "platform", "account", "post", "hashtag", "campaign", "country", "format", "vip",
+        "broadcast",
     }  # fmt: skip
     assert len(result.milestones) > 40
-    assert result.spikes
+    assert {each.rule for each in result.spikes} == {"live", "comments"}
     assert all(milestone.crossing for milestone in result.milestones)

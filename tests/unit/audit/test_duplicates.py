@@ -16,7 +16,7 @@ from services.audit.recounting.examine import audit_export
 from tests.support.audit_stream import START_MS, Stream
 
 #: The events of one partition by the numbers of their ids, which are few, so that they meet again within and
-#: beyond the horizon; and clock records, as the seconds by which they move the present.
+#: beyond the dedup window; and clock records, as the seconds by which they move stream time.
 ENTRIES = st.lists(
     st.one_of(st.integers(0, 4), st.integers(0, 4), st.integers(1, 9).map(lambda seconds: -seconds)),
     max_size=40,
@@ -25,10 +25,10 @@ ENTRIES = st.lists(
 
 def duplicates(entries: list[int], dedup_window: tuple[int, int, int]) -> list[bool]:
     """The rule, word by word: the id occurred earlier, and its latest earlier occurrence, whether that
-    counted or not, lies at most `segments` generations back."""
+    counted or not, lies at most `segments` dedup segments back."""
     segment_events, segments, segment_ms = dedup_window
     segment = size = stream_time = began = 0
-    met: dict[int, int] = {}
+    seen: dict[int, int] = {}
     found = []
     for entry in entries:
         if entry < 0:
@@ -40,8 +40,8 @@ def duplicates(entries: list[int], dedup_window: tuple[int, int, int]) -> list[b
         if size == segment_events:
             segment, size, began = segment + 1, 0, stream_time
         size += 1
-        found.append(entry in met and segment - met[entry] <= segments)
-        met[entry] = segment
+        found.append(entry in seen and segment - seen[entry] <= segments)
+        seen[entry] = segment
     return found
 
 

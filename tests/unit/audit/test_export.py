@@ -45,13 +45,13 @@ async def test_an_export_holds_every_entry_and_says_what_was_read(tmp_path: Path
     assert names(tmp_path) == ["june", "june-rules.toml"]
 
 
-async def test_of_the_totals_the_latest_are_kept_and_no_rings(tmp_path: Path) -> None:
-    """An entry that was written anew is there once, as it was last; the aggregator's rings are left out."""
+async def test_of_the_totals_the_latest_are_kept(tmp_path: Path) -> None:
+    """An entry that was written again is there once, as it was last; buckets of rolling counts as well."""
 
     class Reader(FakeReader):
         async def stream(self, topic: str, spans: Iterable[Span]) -> AsyncIterator[list[Record]]:
             if topic == "engagement.totals.v1":
-                keys = [b'["vip"]', b'["bucket",1000,5]', b'["checkpoint"]', b'["vip"]', b'["checkpoint"]']
+                keys = [b'["vip"]', b'["bucket",1000,5]', b'["checkpoint"]'] * 2
                 yield [Record(0, n, 1, key, b'{"n":%d}' % n) for n, key in enumerate(keys)]
             else:
                 async for batch in super().stream(topic, spans):
@@ -63,7 +63,8 @@ async def test_of_the_totals_the_latest_are_kept_and_no_rings(tmp_path: Path) ->
     rows = pq.read_table(tmp_path / "june" / "totals.parquet").to_pylist()
     assert [(row["key"], row["value"]) for row in rows] == [
         ('["vip"]', '{"n":3}'),
-        ('["checkpoint"]', '{"n":4}'),
+        ('["bucket",1000,5]', '{"n":4}'),
+        ('["checkpoint"]', '{"n":5}'),
     ]
 
 
@@ -75,7 +76,13 @@ async def test_a_long_log_is_written_in_parts(tmp_path: Path, monkeypatch: pytes
     manifest = await stream.export(tmp_path / "june")
     parts = [file for file in manifest.files if file.path.startswith("events/")]
     assert len(parts) > 5
-    assert sum(part.rows or 0 for part in parts) == sum(part.entries for part in manifest.events.partitions)
+    tables = [pq.read_table(tmp_path / "june" / part.path) for part in parts]
+    assert [len(table) for table in tables] == [part.rows for part in parts]
+    assert max(map(len, tables)) < 200, "a batch of 40 to 70 rows at most beyond 100"
+    written = [row for table in tables for row in table.to_pylist()]
+    monkeypatch.undo()
+    await stream.export(tmp_path / "whole")
+    assert written == pq.read_table(tmp_path / "whole" / "events" / "part-00000.parquet").to_pylist()
 
 
 async def test_an_empty_stream_is_an_export_too(tmp_path: Path) -> None:
@@ -85,7 +92,7 @@ async def test_an_empty_stream_is_an_export_too(tmp_path: Path) -> None:
 
 
 async def test_what_is_no_export_is_not_overwritten(tmp_path: Path) -> None:
-    """A folder with anything else, even beside an export, or a file, is refused and stays as it is."""
+    """A folder with anything else, even beside an export, or a file, is rejected and stays as it is."""
     (tmp_path / "june").mkdir()
     (tmp_path / "june" / "thesis.txt").write_text("mine")
     with pytest.raises(ExportRejectedError, match=r"thesis\.txt"):
@@ -111,7 +118,7 @@ async def test_an_earlier_export_is_replaced_whole(tmp_path: Path) -> None:
 
 
 async def test_a_failure_leaves_what_was_there_and_no_half_export(tmp_path: Path) -> None:
-    """When the broker goes away in the middle, the former export is still there, and nothing else."""
+    """When the broker goes away in the middle, the earlier export is still there, and nothing else."""
 
     class Failing(FakeReader):
         async def stream(self, topic: str, spans: Iterable[Span]) -> AsyncIterator[list[Record]]:
@@ -131,7 +138,7 @@ async def test_a_failure_leaves_what_was_there_and_no_half_export(tmp_path: Path
 
 
 async def test_damage_is_named_by_file(tmp_path: Path) -> None:
-    """A changed, a missing and an added file are told apart, with the rows that are gone."""
+    """A changed, a missing and an added file are named, with the rows that are gone."""
     manifest = await random_stream(1, events=100).export(tmp_path / "june")
     (tmp_path / "june" / "totals.parquet").unlink()
     (tmp_path / "june" / "rules.toml").write_text("# changed")

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from services.aggregate.counting.dedup import DedupWindow
+from services.aggregate.counting.entries import take_changes
 from services.aggregate.counting.partition_state import PartitionState
 from services.audit.recounting.errors import NotAnExportError
 from services.audit.recounting.examine import audit_export
@@ -40,7 +41,7 @@ async def audited(stream: Stream, tmp_path: Path, window: Window | None = None) 
 
 
 def lines(result: AuditResult) -> list[str]:
-    """What differs, as told to people."""
+    """What differs, line by line."""
     return [difference.line for difference in result.differences]
 
 
@@ -54,7 +55,7 @@ def likes(count: int, start: int = 0, **changes: Any) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("seed", range(6))
 async def test_a_right_stream_agrees(seed: int, tmp_path: Path) -> None:
-    """Every kind of entry, garbage, repeated ids within and beyond the horizon: all figures are equal."""
+    """Every kind of entry, garbage, ids repeated within and beyond the dedup window: all is equal."""
     stream = random_stream(seed, events=800, dedup_window=(40, seed % 3 + 1))
     result = await audited(stream, tmp_path)
     assert lines(result) == []
@@ -78,8 +79,8 @@ async def test_the_aggregator_agrees(seed: int, tmp_path: Path) -> None:
             for number, record in enumerate(records):
                 state.apply(record.offset, record.value)
                 if number % 7 == seed:
-                    changes += state.take_changes()
-            changes += state.take_changes()
+                    changes += take_changes(state)
+            changes += take_changes(state)
             found += [Record(partition, n, START_MS, key, value) for n, (key, value) in enumerate(changes)]
         return found
 
@@ -96,7 +97,7 @@ async def test_an_empty_stream_agrees(tmp_path: Path) -> None:
 
 
 async def test_what_is_not_yet_counted_is_a_note(tmp_path: Path) -> None:
-    """Events after the published checkpoint are no difference; their number is told."""
+    """Events after the published checkpoint are no difference; their number is said."""
     stream = Stream(partitions=2)
     stream.append(0, likes(3))
     stream.append(0, likes(2, 3))
@@ -180,7 +181,7 @@ NAMES = {
 
 
 @pytest.mark.parametrize(
-    ("actions", "told"),
+    ("actions", "shown"),
     [
         ({"like": 6}, "DIFFERS  {}: published 6, recounted 5 (+1) in partition 0"),
         ({"like": 4}, "DIFFERS  {}: published 4, recounted 5 (-1) in partition 0"),
@@ -189,7 +190,7 @@ NAMES = {
     ],
 )
 async def test_an_error_in_any_scope_is_named(
-    actions: dict[str, int] | None, told: str, tmp_path: Path
+    actions: dict[str, int] | None, shown: str, tmp_path: Path
 ) -> None:
     """Too high, too low, missing, or of another action: every scope of the totals is compared."""
     stream = Stream(partitions=1)
@@ -202,7 +203,7 @@ async def test_an_error_in_any_scope_is_named(
     assert stream.forged.keys() == {(0, key) for key in NAMES}
     found = lines(await audited(stream, tmp_path))
     assert [line for line in found if " like: published" in line] == [
-        told.format(name) for name in NAMES.values()
+        shown.format(name) for name in NAMES.values()
     ]
     extra = [line for line in found if line.startswith("EXTRA")]
     assert len(extra) == (len(NAMES) if actions == {"share": 5} else 0)
@@ -271,7 +272,7 @@ async def test_errors_that_cancel_out_are_found(tmp_path: Path) -> None:
     ]
 
 
-async def test_a_missing_position_is_one_difference(tmp_path: Path) -> None:
+async def test_a_missing_checkpoint_is_one_difference(tmp_path: Path) -> None:
     """A partition with events whose checkpoint is nowhere: nothing of it is counted, and that is said."""
     stream = Stream(partitions=2)
     stream.append(0, likes(5))
@@ -378,7 +379,7 @@ async def test_a_log_without_its_beginning_leaves_nothing_to_determine(tmp_path:
     assert not replace(result, differences=()).exact
 
 
-def test_any_other_folder_is_refused(tmp_path: Path) -> None:
+def test_any_other_folder_is_rejected(tmp_path: Path) -> None:
     """A folder that is no export has no verdict."""
     with pytest.raises(NotAnExportError):
         audit_export(tmp_path)

@@ -1,4 +1,4 @@
-"""Courses of readings against a recount: what figures gained and lost, their corrections and resets."""
+"""The history of readings against a recount: gains, losses, downward adjustments and resets."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from services.aggregate.counting.dedup import DedupWindow
+from services.aggregate.counting.entries import take_changes
 from services.aggregate.counting.partition_state import PartitionState
 from services.audit.recounting.examine import audit_export
 from services.audit.recounting.result import AuditResult
@@ -27,7 +28,7 @@ async def audited(stream: Stream, directory: Path) -> AuditResult:
 
 
 def lines(result: AuditResult) -> list[str]:
-    """What differs, as told to people."""
+    """What differs, line by line."""
     return [difference.line for difference in result.differences]
 
 
@@ -42,10 +43,10 @@ def readings(metric: str, *values: int, start: int = 0, **changes: Any) -> list[
     ]
 
 
-COURSES = [
+HISTORIES = [
     *readings("followers", 1000, 1500, 1480, 1490),
     *readings("followers", 7, occurred_at=START_MS, start=4),  # late
-    *readings("reads", 9000, 8800, 9100, 40, 60),  # a correction, and a reset
+    *readings("reads", 9000, 8800, 9100, 40, 60),  # a downward adjustment, and a reset
     *readings("likes", 5000, 0, 0, 5010),  # hidden for a while
     *readings("viewers", 300, 900, 100),
 ]
@@ -74,12 +75,12 @@ COURSES = [
     ],
 )
 @pytest.mark.parametrize("error", [1, -1])
-async def test_an_error_in_the_course_of_a_reading_is_named(
+async def test_an_error_in_the_history_of_a_reading_is_named(
     metric: str, name: str, right: int, error: int, tmp_path: Path
 ) -> None:
     """Off by one in what a figure gained, lost, or how often it fell, was corrected, reset or late."""
     stream = Stream(partitions=1)
-    stream.append(0, COURSES)
+    stream.append(0, HISTORIES)
     key = f'["reading","twitter","GansuTravel","{metric}"]'
     entry = next(json.loads(r.value or b"") for r in stream.totals() if (r.key or b"").decode() == key)
     assert entry[name] == right
@@ -89,11 +90,11 @@ async def test_an_error_in_the_course_of_a_reading_is_named(
     assert (found.difference, found.partitions) == (error, (0,))
 
 
-async def test_the_course_of_a_reading_goes_on_over_records(tmp_path: Path) -> None:
-    """Wherever a record ends, and wherever the published position stands, the figures are the same."""
-    for counted in range(1, len(COURSES) + 1):
+async def test_the_history_of_a_reading_goes_on_over_records(tmp_path: Path) -> None:
+    """Wherever a record ends, and wherever the published checkpoint stands, the figures are the same."""
+    for counted in range(1, len(HISTORIES) + 1):
         stream = Stream(partitions=1)
-        for each in COURSES:
+        for each in HISTORIES:
             stream.append(0, [each])
         stream.counted_records = {0: counted}
         result = await audited(stream, tmp_path / str(counted))
@@ -102,7 +103,7 @@ async def test_the_course_of_a_reading_goes_on_over_records(tmp_path: Path) -> N
 
 async def test_a_reading_that_an_older_release_counted_is_followed_from_there(tmp_path: Path) -> None:
     """Its entry had the value only: that is compared, and a note says that the rest is not known. Where the
-    course begins later, it is recounted from the offset that the entry names."""
+    history begins later, it is recounted from the offset that the entry names."""
     stream = Stream(partitions=1)
     late = readings("followers", 3, start=9, occurred_at=START_MS)
     stream.append(0, readings("followers", 1000, 1500) + late)
@@ -144,7 +145,7 @@ async def test_a_reading_that_an_older_release_counted_is_followed_from_there(tm
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_three_counts_of_any_course_agree(seed: int, tmp_path: Path) -> None:
+async def test_three_counts_of_any_history_agree(seed: int, tmp_path: Path) -> None:
     """Many readings of few figures, out of order, jumping about: the aggregator's own state, the audit, and
     the plain count of these tests say the same."""
     draw = random.Random(seed)
@@ -161,9 +162,9 @@ async def test_three_counts_of_any_course_agree(seed: int, tmp_path: Path) -> No
     result = await audited(stream, tmp_path / "export")
     assert lines(result) == []
     plain = {(r.partition, r.key): json.loads(r.value or b"") for r in stream.totals()}
-    courses = 0
+    compared = 0
     for state in states:
-        for key, stored in state.take_changes():
+        for key, stored in take_changes(state):
             if key.startswith(b'["reading"'):
                 entry = json.loads(stored or b"")
                 expected = plain[state.partition, key]
@@ -171,5 +172,5 @@ async def test_three_counts_of_any_course_agree(seed: int, tmp_path: Path) -> No
                 assert entry["value"] == entry["first"] + entry["gained"] - entry["lost"] + entry["reset_by"]
                 assert entry["downward_adjustments" if b"reads" in key else "falls"] > 0 or b"viewers" in key
                 assert entry["resets"] > 0 or b"viewers" in key
-                courses += 1
-    assert courses == 8
+                compared += 1
+    assert compared == 8

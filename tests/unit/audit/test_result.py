@@ -14,7 +14,12 @@ from services.audit.recounting.rules import RuleFileError, read_rules, rules_tex
 from services.audit.recounting.spikes import Spike
 from services.audit.recounting.summary import summary
 
-RESULT = AuditResult("fuxi", "2026-06-22T12:00:00.000+00:00", Counts(5, 4, 1, 0, 0, 9), ())
+RESULT = AuditResult(
+    "fuxi",
+    "2026-06-22T12:00:00.000+00:00",
+    Counts(events=5, counted=4, duplicates=1, late=2, figures=9, rolling=3),
+    (),
+)
 FIGURE = Difference(
     "figure", "DIFFERS", "account x like: published 2, recounted 1 (+1)", published=2, recounted=1
 )
@@ -49,15 +54,28 @@ def test_the_verdict_says_what_holds(result: AuditResult, line: str, exact: bool
     assert list(summary(result))[-1] == line
 
 
+def test_the_summary_says_what_was_compared() -> None:
+    """How many events there are and of what sort, how many totals and rolling counts were compared, how many
+    alerts."""
+    text = list(summary(RESULT))
+    assert text[1:5] == [
+        "  log         5 events: 4 count (2 too late for rolling counts), 1 duplicates; "
+        "0 entries are no events",
+        "  as of       nothing is published",
+        "  totals      9 figures compared",
+        "  rolling     3 counts compared, in buckets of a second to ten minutes",
+    ]
+
+
 def test_the_summary_is_bounded() -> None:
-    """Of a thousand differences the first are told, and how many more there are."""
+    """Of a thousand differences the first are shown, and how many more there are."""
     lines = list(summary(replace(RESULT, differences=(FIGURE,) * 1000), limit=3))
     assert sum(line.startswith("DIFFERS") for line in lines) == 3
     assert "         and 997 more; --report FILE has all" in lines
 
 
-def test_the_summary_tells_who_crossed() -> None:
-    """A milestone is told with the event that crossed it and its address."""
+def test_the_summary_says_which_event_crossed() -> None:
+    """A milestone has a line with the event that crossed it and its address."""
     (line,) = [line for line in summary(replace(RESULT, milestones=(MILESTONE,))) if "crossed" in line]
     assert line == (
         "  milestone account twitter GansuTravel like 10: 12; crossed by event e9 of "
@@ -72,7 +90,7 @@ def test_the_report_has_everything() -> None:
         as_of=({"partition": 0, "offset": 7},),
         differences=(FIGURE,) * 300,
         milestones=(MILESTONE,),
-        spikes=(Spike("s", "fuxi-2026", 1, 1_782_120_600_000, 90, 10.0, 7),),
+        spikes=(Spike("s", "fuxi-2026", "live", 1, 1_782_120_600_000, 90, 10.0, 7),),
         window=Window(1, None),
         window_totals=(
             Total("account", ("twitter", "GansuTravel"), "like", 4),
@@ -83,13 +101,14 @@ def test_the_report_has_everything() -> None:
     report = json.loads(json.dumps(result.as_json()))
     assert (report["verdict"], report["exact"], report["seconds"]) == ("DIFFERS", False, 1.235)
     assert (report["events"], report["counted"], report["duplicates"]) == (5, 4, 1)
+    assert (report["late"], report["figures"], report["rolling"]) == (2, 9, 3)
     assert len(report["differences"]) == 300
     assert report["differences"][0]["difference"] == 1
     assert report["milestones"][0]["crossed_by"] == {
         "event_id": "e9", "partition": 2, "offset": 1204, "index": 3, "occurred_at": 1_782_120_600_000,
         "recorded_at": 1_782_120_601_000,
     }  # fmt: skip
-    assert report["spikes"][0]["observed"] == 90
+    assert (report["spikes"][0]["rule"], report["spikes"][0]["observed"]) == ("live", 90)
     assert report["window"] == {"from": 1, "to": None}
     assert report["window_totals"] == [
         {"platform": "twitter", "account": "GansuTravel", "action": "like", "total": 4},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -31,7 +32,9 @@ class Recount:
         self.countries: Counter[str] = Counter()
         self.minutes: Counter[tuple[str, int]] = Counter()
         self.broadcast: Counter[int] = Counter()
+        self.seconds: Counter[tuple[str, int]] = Counter()
         self.readings: dict[tuple[str, str], tuple[int, int]] = {}
+        self.viewers: dict[str, tuple[int, int]] = {}
         self.events = self.distinct = 0
         self._ids: set[str] = set()
 
@@ -45,6 +48,9 @@ class Recount:
         if event["kind"] == "reading" and event["metric"] == "followers":
             known = self.readings.get((event["platform"], account), (0, 0))
             self.readings[event["platform"], account] = max(known, (at_ms, event["value"]))
+        if event["kind"] == "reading" and event["metric"] == "viewers":
+            newest = self.viewers.get(event["platform"], (0, 0))
+            self.viewers[event["platform"]] = max(newest, (at_ms, event["value"]))
         if event["kind"] not in ("interaction", "post"):
             return
         action = event.get("action", "post")
@@ -52,6 +58,7 @@ class Recount:
         self.accounts[event["platform"], account, action] += quantity
         if action in ACTIVITY:
             self.minutes[account, at_ms // MINUTE_MS] += quantity
+            self.seconds[account, at_ms // 1_000] += quantity
             self.hashtags.update(dict.fromkeys(event["hashtags"], quantity))
             country = event.get("actor", {}).get("country")
             self.countries.update({country: quantity} if country and action != "post" else {})
@@ -85,12 +92,16 @@ def test_every_account_has_its_totals_and_readings() -> None:
 
 
 def test_minutes_and_rates_are_exact_in_event_time() -> None:
-    """Each minute of the last hour holds what happened in it, late events included."""
+    """Each minute of the last hour, and the minute up to now, has what happened in it, late events too."""
     snapshot, recount = played()
-    last = snapshot.stream_time_ms // MINUTE_MS
+    last, last_second = snapshot.stream_time_ms // MINUTE_MS, snapshot.stream_time_ms // 1_000
+    assert len(snapshot.accounts) == len(ACCOUNTS)
     for row in snapshot.accounts:
         wanted = [recount.minutes[row.name, minute] for minute in range(last - 59, last + 1)]
         assert list(row.minutes) == wanted
+        assert row.per_minute == sum(
+            recount.seconds[row.name, second] for second in range(last_second - 59, last_second + 1)
+        )
     assert sum(snapshot.all_accounts.minutes) == sum(recount.minutes.values()) - sum(
         count for (_, minute), count in recount.minutes.items() if minute < last - 59
     )
@@ -111,7 +122,7 @@ def test_hashtags_and_countries_are_ranked_by_activity() -> None:
     assert activities == sorted(activities, reverse=True)
 
 
-def test_counts_of_the_stream_are_those_of_its_positions() -> None:
+def test_counts_of_the_stream_are_those_of_its_checkpoints() -> None:
     """Counted, duplicates and the age of the data."""
     snapshot, recount = played()
     assert snapshot.counted == recount.distinct
@@ -120,16 +131,18 @@ def test_counts_of_the_stream_are_those_of_its_positions() -> None:
 
 
 def test_a_broadcast_has_its_phase_viewers_and_minutes() -> None:
-    """Minutes that are closed hold what came in time; the rest of the panel is as told by the events."""
+    """Minutes that are closed have what came in time; the rest of the panel is what the events say."""
     snapshot, recount = played()
     (panel,) = snapshot.broadcasts
     assert (panel.title, panel.phase) == (BROADCAST_TITLE, "preheat")
     assert panel.since_ms == START_MS + MINUTE_MS
     assert panel.started_ms is None
-    assert panel.viewers is not None
+    assert panel.viewers == sum(value for _, value in recount.viewers.values())
     assert panel.viewers > 1_000
     assert panel.interactions == sum(recount.broadcast.values())
     first = panel.last_start_ms // MINUTE_MS - len(panel.minutes) + 1
+    assert len(panel.minutes) == 120
+    assert sum(panel.minutes) > 0.9 * panel.interactions > 0
     for number, count in enumerate(panel.minutes):
         happened = recount.broadcast[first + number]
         assert happened * 0.95 - 2 <= count <= happened
@@ -172,14 +185,14 @@ def spike(number: int) -> Spike:
 
 
 def test_alerts_are_listed_in_short_the_newest_first() -> None:
-    """A repetition is no news; neither is a milestone that a higher one outdid at the same time."""
+    """An alert that is read again is no news, nor is a milestone that a higher one superseded at once."""
     board = Board(ALIAS_TABLE)
     for alert in (milestone(1), spike(1), milestone(2, superseded_by="m3"), milestone(3, threshold=20_000)):
-        board.take_alert(alert.id.encode(), alert.model_dump_json().encode())
+        board.apply_alert(alert.id.encode(), alert.model_dump_json().encode())
     again = milestone(1)
-    assert board.take_alert(again.id.encode(), again.model_dump_json().encode()) is None
+    assert board.apply_alert(again.id.encode(), again.model_dump_json().encode()) is None
     new = milestone(4, scope="hashtag", subject=("fuxiceremony",), metric="interactions")
-    line = board.take_alert(new.id.encode(), new.model_dump_json().encode())
+    line = board.apply_alert(new.id.encode(), new.model_dump_json().encode())
     assert line is not None
     assert line.text == "#FuxiCeremony 10,000 interactions"
     snapshot = board.snapshot(0)
@@ -190,7 +203,7 @@ def test_alerts_are_listed_in_short_the_newest_first() -> None:
         "@GansuTravel 10,000 likes",
     ]
     assert (snapshot.milestones, snapshot.spikes) == (4, 1)
-    board.take_alert(b"m1", None)
+    board.apply_alert(b"m1", None)
     assert board.snapshot(0).milestones == 3
 
 
@@ -211,16 +224,16 @@ def test_alerts_are_listed_in_short_the_newest_first() -> None:
         (b'["hashtag","\xff"]', b"{}"),
     ],
 )
-def test_a_record_that_is_none_of_ours_is_left_out(key: bytes, value: bytes) -> None:
-    """The board goes on, and can be drawn."""
+def test_an_unknown_record_is_left_out(key: bytes, value: bytes) -> None:
+    """The board goes on, and its snapshot is that of an empty one."""
     board = Board(ALIAS_TABLE)
-    board.take_total(0, key, value, 1)
-    board.take_alert(key, value)
-    assert board.snapshot(0).counted == 0
+    board.apply_total(0, key, value, 1)
+    board.apply_alert(key, value)
+    assert replace(board.snapshot(0), age_seconds=None) == Board(ALIAS_TABLE).snapshot(0)
 
 
 def test_an_empty_stream_has_a_snapshot() -> None:
-    """Nothing was counted, and nothing is known of how old that is."""
+    """Nothing was counted, and how old the data is, is unknown."""
     snapshot = Board(ALIAS_TABLE).snapshot(1_000)
     assert (snapshot.stream_time_ms, snapshot.age_seconds, snapshot.per_second) == (0, None, 0)
 
@@ -230,7 +243,7 @@ KEYS = st.sampled_from([("account", "twitter", name) for name in "abcdefgh"])
 
 @given(st.lists(st.tuples(KEYS, st.integers(0, 50)), max_size=60), st.integers(1, 4))
 def test_leaders_are_the_highest_of_all_however_they_grew(steps: list[tuple[Any, int]], size: int) -> None:
-    """For counts that only grow, keeping few of them loses none that belongs to the first."""
+    """For counts that only grow, the few that are kept include all of the highest."""
     leaders, counts = Leaders(size), Counter[Any]()
     for key, more in steps:
         counts[key] += more
@@ -251,19 +264,19 @@ BUCKETS = st.tuples(
 @given(st.lists(st.tuples(BUCKETS, st.none() | ROWS), max_size=40))
 def test_rolling_counts_are_those_of_the_newest_version_of_each_bucket(steps: list[Any]) -> None:
     """Buckets are replaced and removed in any order; minutes and seconds add up to what is left."""
-    rolling, held = Rolling(), {}
-    for (partition, width, place, part), rows in steps:
+    rolling, kept = Rolling(), {}
+    for (partition, width, index, part), rows in steps:
         value = None
         if rows is not None:
             value = {"rows": [["account", "twitter", name, action, n] for name, action, n in rows]}
-        rolling.apply(partition, ("bucket", width, place * width, part), value)
-        held[partition, width, place, part] = rows or []
+        rolling.apply(partition, ("bucket", width, index * width, part), value)
+        kept[partition, width, index, part] = rows or []
     for minute in range(4):
         inside = [
             (name, action, n)
-            for (_, width, place, _), rows in held.items()
+            for (_, width, index, _), rows in kept.items()
             for name, action, n in rows
-            if width <= MINUTE_MS and place * width // MINUTE_MS == minute and action != "read"
+            if width <= MINUTE_MS and index * width // MINUTE_MS == minute and action != "read"
         ]
         stream_time_ms = minute * MINUTE_MS + 30_000
         for name in "ab":
@@ -272,7 +285,7 @@ def test_rolling_counts_are_those_of_the_newest_version_of_each_bucket(steps: li
         assert rolling.minutes(ALL_ACCOUNTS, stream_time_ms, 1) == (sum(n for _, _, n in inside),)
     seconds = sum(
         n
-        for (_, width, *_), rows in held.items()
+        for (_, width, *_), rows in kept.items()
         for _, action, n in rows
         if width == 1_000 and action != "read"
     )

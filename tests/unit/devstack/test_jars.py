@@ -114,7 +114,7 @@ def test_an_interrupted_download_is_taken_up_again(
     assert repository.served == ["part3-1.0.jar"]
 
 
-def test_a_jar_that_is_not_ours_is_refused(repository: Repository, tmp_path: Path) -> None:
+def test_a_jar_that_is_not_ours_is_rejected(repository: Repository, tmp_path: Path) -> None:
     """A repository that serves other bytes under the same name is not trusted, and nothing of it is kept."""
     repository.contents["part2-1.0.jar"] = b"something else"
     with pytest.raises(JarError, match=r"part2:1.0 was downloaded but is not the file"):
@@ -122,12 +122,14 @@ def test_a_jar_that_is_not_ours_is_refused(repository: Repository, tmp_path: Pat
     assert not (tmp_path / "part2-1.0.jar").exists()
 
 
-def test_a_jar_changed_on_disk_is_refused(repository: Repository, tmp_path: Path) -> None:
-    """A cached jar that was changed is not run, nor replaced behind the user's back; the error names it."""
+def test_a_jar_changed_on_disk_is_rejected(repository: Repository, tmp_path: Path) -> None:
+    """A cached jar that was changed is neither run nor silently replaced; the error names it."""
     changed = class_path(None, (tmp_path,), repository.jars)[1]
     changed.write_bytes(b"\0" + changed.read_bytes()[1:])
+    wrong = changed.read_bytes()
     with pytest.raises(JarError, match=r"part2-1.0.jar is not the file .*delete it"):
         class_path(None, (tmp_path,), repository.jars)
+    assert changed.read_bytes() == wrong
     changed.unlink()
     assert changed in class_path(None, (tmp_path,), repository.jars)
 
@@ -149,11 +151,12 @@ def test_a_complete_second_folder_is_used(repository: Repository, tmp_path: Path
 
 
 def test_a_stopped_download_ends(repository: Repository, tmp_path: Path) -> None:
-    """A download that is told to stop ends with an error instead of going on in the background."""
+    """A download that is to stop ends with an error and leaves nothing, instead of going on unseen."""
     stop = threading.Event()
     stop.set()
-    with pytest.raises(JarError):
+    with pytest.raises(JarError, match=r"cannot be downloaded \(.*stopped"):
         class_path(None, (tmp_path,), repository.jars, stop)
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
 def test_the_list_names_kafka_once_per_jar() -> None:

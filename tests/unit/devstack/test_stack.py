@@ -30,6 +30,8 @@ from services.supervise.environment import as_environment
 from services.supervise.events import EventType, StackEvent
 from tests.support.ports import free_port
 
+PROMETHEUS = Path(__file__).parents[3] / "prometheus"
+
 
 def test_delays_double_up_to_a_limit() -> None:
     """A process that keeps dying is started after 0.2, 0.4, ... seconds, never later than after 10."""
@@ -38,8 +40,8 @@ def test_delays_double_up_to_a_limit() -> None:
     assert delays == pytest.approx([0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0])
 
 
-def test_delays_begin_anew_after_a_good_run() -> None:
-    """A process that ran for half a minute is not blamed for what was before."""
+def test_delays_start_over_after_a_good_run() -> None:
+    """After a run of half a minute the next delay is the first one again."""
     backoff = Backoff()
     for _ in range(5):
         backoff.after(1.0)
@@ -49,8 +51,9 @@ def test_delays_begin_anew_after_a_good_run() -> None:
 def test_ports_are_remembered(tmp_path: Path) -> None:
     """The same names get the same ports again, and different names different ones."""
     first = Ports(tmp_path / "ports.json").choose("a", "b")
-    assert Ports(tmp_path / "ports.json").choose("b", "a", "c").items() >= first.items()
-    assert first["a"] != first["b"]
+    again = Ports(tmp_path / "ports.json").choose("b", "a", "c")
+    assert {name: again[name] for name in ("a", "b")} == first
+    assert len(set(again.values())) == 3
 
 
 def test_a_port_that_was_taken_meanwhile_is_replaced(tmp_path: Path) -> None:
@@ -65,7 +68,7 @@ def test_a_port_that_was_taken_meanwhile_is_replaced(tmp_path: Path) -> None:
     assert ports.choose("a")["a"] == new
 
 
-def test_a_port_that_is_set_is_taken_or_refused(tmp_path: Path) -> None:
+def test_a_port_that_is_set_is_used_or_an_error(tmp_path: Path) -> None:
     """A port from the settings is used as it is; if somebody else has it, the error names it."""
     ports = Ports(tmp_path / "ports.json")
     wanted = ports.choose("a")["a"]
@@ -79,7 +82,7 @@ def test_a_port_that_is_set_is_taken_or_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", '{"a": "x", "b": 70000}'])
-def test_an_unreadable_memory_of_ports_is_no_obstacle(tmp_path: Path, content: str) -> None:
+def test_an_unreadable_file_of_ports_is_replaced(tmp_path: Path, content: str) -> None:
     """A damaged file means new ports."""
     path = tmp_path / "ports.json"
     path.write_text(content)
@@ -87,13 +90,13 @@ def test_an_unreadable_memory_of_ports_is_no_obstacle(tmp_path: Path, content: s
 
 
 def test_a_lock_has_one_holder(tmp_path: Path) -> None:
-    """A second taker is refused until the first lets go; the wait is told once."""
+    """A second taker gets an error until the first lets go; the wait is reported once."""
     first, second = FileLock(tmp_path / "lock"), FileLock(tmp_path / "lock")
     first.acquire()
-    told: list[int] = []
+    waits: list[int] = []
     with pytest.raises(LockedError):
-        second.acquire(wait_seconds=0.3, on_wait=lambda: told.append(1))
-    assert told == [1]
+        second.acquire(wait_seconds=0.3, on_wait=lambda: waits.append(1))
+    assert waits == [1]
     assert is_locked(first.path)
     first.release()
     assert not is_locked(first.path)
@@ -102,12 +105,12 @@ def test_a_lock_has_one_holder(tmp_path: Path) -> None:
 
 
 def test_the_state_of_a_dead_supervisor_is_not_believed(tmp_path: Path) -> None:
-    """A state file counts only while its supervisor holds the lock: pids left behind may be anybody's."""
+    """A state file counts only while its supervisor holds the lock: its pids may belong to others by now."""
     state_paths = StatePaths(tmp_path, "default")
     status = state.nothing_runs("", "127.0.0.1:1")
     lock = FileLock(state_paths.supervisor_lock)
     lock.acquire()
-    state.write(state_paths, status)
+    state.write(state_paths, status, {})
     assert state.read(state_paths) == status
     assert state.supervisor_pid(state_paths) == os.getpid()
     lock.release()
@@ -116,7 +119,7 @@ def test_the_state_of_a_dead_supervisor_is_not_believed(tmp_path: Path) -> None:
 
 
 def test_a_service_sees_the_settings_of_the_stack(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Settings told as variables come out the same: numbers, lists, tables, secrets, Chinese."""
+    """Settings passed as variables come out the same: numbers, lists, tables, secrets, Chinese."""
     settings = Settings(
         namespace="demo",
         kafka=KafkaSettings(bootstrap="127.0.0.1:9092", sasl_password="hush"),
@@ -140,28 +143,36 @@ def test_services_keep_a_port_that_is_set(tmp_path: Path) -> None:
         ingest=IngestSettings(clock="event"),
         aggregate=AggregateSettings(metrics_port=base),
     )
-    processes = ServiceProcesses(settings, extra_env={}, held=(), workers=2).all()
+    processes = ServiceProcesses(settings, extra_env={}, inherited_fds=(), workers=2).all()
     described = {process.name: process.describe() for process in processes}
     assert list(described) == ["ingest", "aggregate", "aggregate-2", "alerts"]
     assert described["aggregate"] == {"metrics": f"http://127.0.0.1:{base}/metrics"}
     assert described["aggregate-2"] == {"metrics": f"http://127.0.0.1:{base + 1}/metrics"}
-    assert not described["ingest"]["url"].endswith(":8080")
+    chosen = Ports(StatePaths(tmp_path, "default").ports).remembered()
+    assert described["ingest"]["url"] == f"http://127.0.0.1:{chosen['ingest']}"
+    assert described["alerts"] == {"metrics": f"http://127.0.0.1:{chosen['alerts']}/metrics"}
+    assert chosen.keys() == described.keys()
+    assert len(set(chosen.values())) == 4
 
 
-def test_prometheus_is_told_of_every_worker(tmp_path: Path) -> None:
+def test_prometheus_scrapes_every_worker(tmp_path: Path) -> None:
     """Our rules and configuration are beside a file of targets for each service."""
     state_paths = StatePaths(tmp_path, "default")
     settings = Settings(state_dir=tmp_path, kafka=KafkaSettings(bootstrap="127.0.0.1:1"))
-    processes = ServiceProcesses(settings, extra_env={}, held=(), workers=2).all()
+    processes = ServiceProcesses(settings, extra_env={}, inherited_fds=(), workers=2).all()
     monitoring.prometheus_process("prometheus", state_paths, StackSettings(), processes, ())
     targets = {
         path.stem: json.loads(path.read_text())[0]["targets"]
         for path in (state_paths.prometheus / "targets").glob("*.json")
     }
-    assert {name: len(found) for name, found in targets.items()} == {"ingest": 1, "aggregate": 2, "alerts": 1}
-    assert targets["ingest"] == [processes[0].url.removeprefix("http://")]
-    assert (state_paths.prometheus / "prometheus.yml").is_file()
-    assert list((state_paths.prometheus / "rules").glob("*.yml"))
+    ingest, *aggregate, alerts = (process.url.removeprefix("http://") for process in processes)
+    assert targets == {"ingest": [ingest], "aggregate": aggregate, "alerts": [alerts]}
+    assert len(aggregate) == 2
+    for copied, original in (
+        (state_paths.prometheus / "prometheus.yml", PROMETHEUS / "prometheus.yml"),
+        *((state_paths.prometheus / "rules" / path.name, path) for path in (PROMETHEUS / "rules").iterdir()),
+    ):
+        assert copied.read_bytes() == original.read_bytes()
 
 
 def test_grafana_gets_our_dashboards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,15 +192,15 @@ def test_grafana_gets_our_dashboards(tmp_path: Path, monkeypatch: pytest.MonkeyP
     )
     assert process.command == (str(binary), "server", "--homepath", str(home))
     assert process.env["PROMETHEUS_URL"] == "http://127.0.0.1:9"
-    assert Path(process.env["DASHBOARDS_PATH"]).is_dir()
+    assert list(Path(process.env["DASHBOARDS_PATH"]).glob("fanpulse-*.json")) != []
     assert process.env["GF_SERVER_HTTP_ADDR"] == "127.0.0.1"
     assert len(process.env["GF_SECURITY_ADMIN_PASSWORD"]) >= 24
 
 
-def test_people_read_lines() -> None:
-    """A restart is told in words, markup in a path is only text, and a start is told when it is ready."""
+def test_events_are_lines_for_people() -> None:
+    """A restart is a line, markup in a path is only text, and a start has its line when it is ready."""
     event = StackEvent(EventType.RESTARTING, "ingest", "in 0.2 s")
-    assert Text.from_markup(line(event) or "").plain == "… ingest      is started again in 0.2 s"
+    assert Text.from_markup(line(event) or "").plain == "… ingest      restarts in 0.2 s"
     odd = StackEvent(EventType.FAILED, "kafka", "see [bold]/x")
     assert Text.from_markup(line(odd) or "").plain.endswith("see [bold]/x")
     assert line(StackEvent(EventType.STARTING, "ingest")) is None

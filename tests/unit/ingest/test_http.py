@@ -13,6 +13,7 @@ import httpx
 import msgspec
 import pytest
 
+from schemas.dead_letter import encode_dead_letter
 from schemas.hashtags import AliasTable
 from schemas.reasons import Reason, Rejection
 from services.ingest.http.api import build_api
@@ -20,20 +21,20 @@ from services.ingest.http.asgi import IngestApp
 from services.ingest.http.auth import ApiKeys, check_access
 from services.ingest.http.body import MAX_MEMBERS
 from services.ingest.http.deadlines import Deadlines
-from services.ingest.http.pipeline import Pipeline
+from services.ingest.http.submitter import Submitter
 from services.ingest.kafka.byte_limiter import ByteLimiter
 from services.ingest.kafka.publisher import (
     AckTimeoutError,
     OverloadedError,
     ProducerFailedError,
-    PublishRequest,
 )
 from services.ingest.metrics import IngestMetrics
-from services.ingest.pipeline import dead_letters
 from services.ingest.pipeline.enrichment import Enrichment
 from services.ingest.pipeline.known_posts import KnownPosts
 from services.ingest.pipeline.packing import RecordLimits
+from services.ingest.pipeline.pipeline import Pipeline
 from services.ingest.pipeline.pseudonyms import Pseudonymizer
+from services.ingest.pipeline.publish_request import PublishRequest
 from services.ingest.pipeline.stream_time import WallStreamTime
 from services.runtime.metrics import NamespacedRegistry, expose
 from services.runtime.settings import IngestSettings, Settings, SettingsError
@@ -88,13 +89,13 @@ class Ingest:
         self.not_ready_reason: str | None = None
         self.registry = NamespacedRegistry()
         metrics = IngestMetrics(self.registry)
+        stream_time = WallStreamTime(lambda: NOW, 1000)
         pipeline = Pipeline(
-            self.publisher,  # type: ignore[arg-type]
             Enrichment(KnownPosts(1000), AliasTable(), Pseudonymizer((), None)),
-            WallStreamTime(lambda: NOW, 1000),
-            metrics,
+            stream_time,
             record_limits=RecordLimits(100, 2000),
             max_events=50,
+            partitions=lambda: self.publisher.partitions,
             wall_ms=lambda: NOW,
         )
         hashes = [hashlib.sha256(key.encode()).hexdigest() for key in keys]
@@ -102,6 +103,7 @@ class Ingest:
         self.app = IngestApp(
             build_api(self.registry, lambda: self.not_ready_reason),
             pipeline,
+            Submitter(self.publisher, stream_time, metrics),  # type: ignore[arg-type]
             ApiKeys(hashes),
             self.byte_limiter,
             metrics,
@@ -454,7 +456,7 @@ async def test_an_event_larger_than_a_record_is_a_dead_letter(ingest: Ingest) ->
 async def test_a_long_dead_letter_is_cut(ingest: Ingest) -> None:
     """Its record must fit Kafka; it says how long it was."""
     rejection = Rejection("", Reason.NOT_JSON, "x")
-    made = dead_letters.dead_letter(rejection, b"\xff" * 1_000_000, source="http", received_at=NOW, index=-1)
+    made = encode_dead_letter(rejection, b"\xff" * 1_000_000, source="http", received_at=NOW, index=-1)
     dead_letter = msgspec.json.decode(made)
     assert (dead_letter["bytes"], dead_letter["truncated"]) == (1_000_000, True)
     assert "raw_text" not in dead_letter

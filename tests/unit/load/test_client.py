@@ -185,8 +185,8 @@ def test_patience_has_an_end() -> None:
     [
         (Said(401, {"detail": "an API key is needed"}), "answers 401: an API key is needed"),
         (Said(404, b"<html>"), "answers 404: Not Found"),
-        (Said(202, b"hello"), "not the answer of ingest: b'hello'"),
-        (Said(202, {"status": "ok"}), "not the answer of ingest"),
+        (Said(202, b"hello"), "not an answer of ingest: b'hello'"),
+        (Said(202, {"status": "ok"}), "not an answer of ingest"),
         (Said(202, accepted(7)), "other events than the 1 sent"),
         (Said(422, accepted(1, 5)), "other events than the 1 sent"),
     ],
@@ -214,7 +214,7 @@ def test_a_batch_that_is_too_large_is_halved(server: Server) -> None:
 @pytest.mark.parametrize("url", ["", "ftp://host", "http://", "http://host:port"])
 def test_what_is_no_address_is_refused(url: str) -> None:
     """Before anything is read."""
-    with pytest.raises(AddressError, match="no address of ingest"):
+    with pytest.raises(AddressError, match="not an address of ingest"):
         IngestClient(url)
 
 

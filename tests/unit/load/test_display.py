@@ -50,7 +50,7 @@ def test_a_summary_has_the_counts_and_what_was_decided_on_the_way() -> None:
         "[b]posts.csv (csv): 12,000 rows, 11,997 accepted, 3 rejected, 2.0 s, 6,000 rows/s",
         "  rejected: 3 bad_time",
         "  columns that fill no field: text, [i]",
-        "  no row had 'campain', from which campaign was to come",
+        "  no row had 'campain', the source of campaign",
         "  times that are numbers below 10^11, taken as epoch seconds: 5",
         "  times without an offset, taken in Asia/Shanghai: 7",
         "  duplicates are remembered for about 1,000 events: loading this file again would count rows twice",
@@ -88,7 +88,7 @@ def test_a_load_that_goes_on_says_where() -> None:
     screen, done = Screen(), report()
     done.resumed = Checkpoint(rows=10, lines=11)
     screen.display.begin(done)
-    assert "going on after row 10 (line 11)" in screen.err
+    assert "resuming after row 10 (line 11)" in screen.err
     done.resumed = Checkpoint(rows=10, lines=11, done=True)
     screen.display.begin(done)
     screen.display.end(done)

@@ -43,8 +43,8 @@ def test_requests_hold_every_item_once_and_in_order(speed: float) -> None:
 def test_a_post_ends_its_request() -> None:
     """What comes after a post is in a later request, which waits for it."""
     made = list(batches([item(1), item(2, first=True), item(3)], 60))
-    held = [batch for batch in made if batch.first]
-    assert [batch.items[-1].first for batch in held] == [True]
+    held = [batch for batch in made if batch.barrier]
+    assert [batch.items[-1].barrier for batch in held] == [True]
     assert sum(len(batch.items) for batch in made) == 3
 
 
@@ -58,8 +58,8 @@ def test_some_events_go_alone_and_only_well_formed_ones() -> None:
         assert batch.items[0].expected in (ACCEPTED, DUPLICATE)
 
 
-def test_the_tally_tells_where_ingest_judged_otherwise() -> None:
-    """An event refused though it was good, or for another reason, is counted and shown."""
+def test_answers_that_were_not_expected_are_counted() -> None:
+    """An event that is rejected though it is good, or for another reason, is counted and shown."""
     sent_counts = SentCounts()
     sent = [item(0), item(1, Reason.BAD_TIME), item(2, DUPLICATE), item(3)]
     rejected = [{"index": 1, "reason": "bad_value"}, {"index": 3, "reason": "too_deep"}]
@@ -70,7 +70,10 @@ def test_the_tally_tells_where_ingest_judged_otherwise() -> None:
         {"bad_value": 1, "too_deep": 1},
     )
     assert sent_counts.mismatched == 2
-    assert str(sent_counts.mismatches[0]).startswith("expected bad_time, got bad_value: ")
+    assert [str(each).split(": ")[0] for each in sent_counts.mismatches] == [
+        "expected bad_time, got bad_value",
+        "expected accepted, got too_deep",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +90,7 @@ def test_the_tally_tells_where_ingest_judged_otherwise() -> None:
     ],
 )
 def test_an_answer_that_does_not_account_for_every_event_is_an_error(answer: object) -> None:
-    """No event is taken for accepted that the answer does not name."""
+    """An event counts as accepted only if the answer says so."""
     sent_counts = SentCounts()
     with pytest.raises(AnswerError):
         sent_counts.record([item(0), item(1)], answer)
@@ -95,7 +98,7 @@ def test_an_answer_that_does_not_account_for_every_event_is_an_error(answer: obj
 
 
 class FakeIngest:
-    """Answers as the contract says and remembers what it stored; ``fault`` may spoil a request."""
+    """Answers as the contract says and remembers what it stored; ``fault`` may make a request fail."""
 
     def __init__(self, fault: Callable[[int], int | None] = lambda number: None) -> None:
         self.stored: list[bytes] = []
@@ -152,7 +155,7 @@ def good_lines(items: tuple[Item, ...]) -> Counter[bytes]:
 PLAYED = tuple(each for each in ITEMS if each.expected != Reason.AHEAD_OF_CLOCK)
 
 
-async def test_everything_is_sent_and_tallied_as_the_scenario_expects() -> None:
+async def test_everything_is_sent_and_counted_as_the_scenario_expects() -> None:
     """Each line arrives once; accepted and rejected by reason are as expected; few requests at a time."""
     ingest = FakeIngest()
     async with serving(ingest) as url:
@@ -167,7 +170,7 @@ async def test_everything_is_sent_and_tallied_as_the_scenario_expects() -> None:
 
 @pytest.mark.parametrize("fault", [503, 429, -1])
 async def test_a_request_is_sent_again_until_it_is_answered(fault: int) -> None:
-    """Refused for now, or stored and the answer lost: nothing is missing, and the tally counts it once."""
+    """After a 503 or 429, or when the answer is lost: nothing is missing, and each event counts once."""
     ingest = FakeIngest(lambda number: fault if number % 3 == 0 else None)
     async with serving(ingest) as url:
         sent_counts = await Player(url, PLAYED, speed=0).run()
@@ -179,7 +182,7 @@ async def test_a_request_is_sent_again_until_it_is_answered(fault: int) -> None:
 
 
 async def test_an_ingest_that_comes_later_is_waited_for() -> None:
-    """Nobody listens at first: the player tries again, and says what troubles it meanwhile."""
+    """Nobody listens at first: the player tries again, and names the error meanwhile."""
     async with serving(FakeIngest()) as url:
         pass
     player = Player(url, PLAYED[:50], speed=0)
@@ -205,11 +208,11 @@ async def test_an_ingest_that_comes_later_is_waited_for() -> None:
 
 
 @pytest.mark.parametrize("status", [400, 401, 413, 500])
-async def test_an_answer_that_no_repetition_mends_ends_the_play(status: int) -> None:
-    """The error names the status, and nothing more is sent."""
+async def test_an_answer_that_a_retry_cannot_mend_ends_the_play(status: int) -> None:
+    """The error names the status; of the requests under way none is followed by another."""
     ingest = FakeIngest(lambda number: status if number == 3 else None)
     async with serving(ingest) as url:
-        with pytest.raises(PlayError, match=str(status)):
+        with pytest.raises(PlayError, match=rf"^ingest answered {status}\b"):
             await Player(url, PLAYED, speed=0).run()
     assert ingest.requests <= 3 + 2 * WINDOW
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,9 +14,10 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from fanpulse.simulate.closing import addresses, closing, opening
+from fanpulse.simulate.demo_settings import demo_settings
+from fanpulse.simulate.organisation import ALIASES
 from fanpulse.simulate.scenario import Expectation
 from fanpulse.simulate.sent_counts import Mismatch, SentCounts
-from fanpulse.simulate.setting import demo_settings
 from fanpulse.simulate.verdict import Outcome, compare
 from services.runtime.settings import (
     AlertsSettings,
@@ -65,39 +67,54 @@ def test_all_as_expected_is_good() -> None:
     """The report has the keys that scripts rely on, and its figures fit together."""
     good = outcome()
     assert good.good
-    report = good.as_json()
-    wanted = {
+    assert good.as_json() == {
         "sent": 1_000, "accepted": 990, "rejected": {"bad_time": 7, "not_json": 3}, "duplicates": 20,
-        "counted": 970, "milestones": 2, "spikes": 1, "exact": True, "seconds": 1.5,
+        "counted": 970, "milestones": 2, "spikes": 1, "exact": True, "seconds": 1.5, "verdict": "AGREES",
+        "good": True, "problems": [], "notes": [], "resent": 0, "retries": 0,
     }  # fmt: skip
-    assert {key: report[key] for key in wanted} == wanted
     assert good.moments == ("09:41 6.8x",)
     assert good.counted == good.accepted - good.duplicates
 
 
 @pytest.mark.parametrize(
-    ("sent_counts", "audit", "problem"),
+    ("sent_counts", "audit", "problems"),
     [
-        ({}, {"exact": False, "verdict": "DIFFERS"}, "verdict is DIFFERS"),
-        ({}, {"exact": False, "verdict": "DIFFERS", "differences": (Line("MISSING x"),)}, "MISSING x"),
-        ({"sent": 999}, {}, "sent is 999, but the scenario has 1,000"),
-        ({"accepted": 989}, {"events": 989}, "accepted is 989"),
-        ({}, {"counted": 969}, "counted is 969"),
-        ({}, {"counted": 969}, "duplicates is 21"),
-        ({}, {"events": 989}, "the log lacks 1 of the events"),
-        ({}, {"events": 991}, "the log has 1 more events"),
-        ({"rejected": Counter(bad_time=6, too_long=1, not_json=3)}, {}, "rejected as bad_time are 6"),
-        ({"rejected": Counter(bad_time=6, too_long=1, not_json=3)}, {}, "rejected as too_long are 1"),
-        ({"mismatched": 1, "mismatches": [Mismatch(b"{}", "accepted", "bad_time")]}, {}, "expected accepted"),
+        ({}, {"exact": False, "verdict": "DIFFERS"}, ["verdict is DIFFERS"]),
+        (
+            {},
+            {"exact": False, "verdict": "DIFFERS", "differences": (Line("MISSING x"), Line("MORE y"))},
+            ["verdict is DIFFERS", "^MISSING x$", "^MORE y$"],
+        ),
+        ({"sent": 999}, {}, [r"^sent is 999, .* 1,000$"]),
+        (
+            {"accepted": 989},
+            {"events": 989},
+            [r"^accepted is 989, .* 990$", r"^duplicates is 19, .* 20$"],
+        ),
+        ({}, {"counted": 969}, [r"^duplicates is 21, .* 20$", r"^counted is 969, .* 970$"]),
+        ({}, {"events": 989}, [r"the log lacks 1 of the events"]),
+        ({}, {"events": 991}, [r"the log has 1 more events"]),
+        (
+            {"rejected": Counter(bad_time=6, too_long=1, not_json=3)},
+            {},
+            [r"^rejected as bad_time is 6, .* 7$", r"^rejected as too_long is 1, .* 0$"],
+        ),
+        (
+            {"mismatched": 1, "mismatches": [Mismatch(b"{}", "accepted", "bad_time")]},
+            {},
+            [r"^1 events .*: expected accepted, got bad_time: {}$"],
+        ),
     ],
 )
 def test_each_deviation_is_a_problem_of_its_own(
-    sent_counts: dict[str, Any], audit: dict[str, Any], problem: str
+    sent_counts: dict[str, Any], audit: dict[str, Any], problems: list[str]
 ) -> None:
-    """One figure that is off makes the verdict not good, and is named with its size."""
+    """A figure that is off makes the verdict not good; each figure that is off is named, and no other."""
     bad = outcome(replace(SENT_COUNTS, **sent_counts), replace(Audit(), **audit))
     assert not bad.good
-    assert any(problem in line for line in bad.problems), bad.problems
+    assert len(bad.problems) == len(problems), bad.problems
+    for pattern, problem in zip(problems, bad.problems, strict=True):
+        assert re.search(pattern, problem), problem
 
 
 def test_events_sent_again_after_a_lost_answer_are_no_duplicates_of_the_scenario() -> None:
@@ -113,36 +130,56 @@ def printed(renderable: Any) -> str:
     return file.getvalue()
 
 
+def figures(text: str) -> dict[str, list[str]]:
+    """The words of each line by its first one."""
+    return {words[0]: words[1:] for line in text.splitlines() if (words := line.split())}
+
+
 def test_the_report_for_people_has_every_figure() -> None:
-    """Counts, reasons, spikes and the verdict; when not good, why."""
-    text = printed(closing(outcome(replace(SENT_COUNTS, retries=2), replace(Audit(), events=1_040))))
-    for words in ("1,000", "990", "bad_time 7, not_json 3", "970", "09:41 6.8x", "AGREES", "50 events"):
-        assert words in text
-    text = printed(closing(outcome(audit=replace(Audit(), counted=969))))
-    assert "NOT GOOD" in text
-    assert "counted is 969" in text
-    assert "12 s" in printed(opening(2026, 600, 120))
+    """Each count in its row, with reasons and spikes beside it, and the verdict; when not good, why."""
+    retried = outcome(replace(SENT_COUNTS, retries=2), replace(Audit(), events=1_040))
+    text = printed(closing(retried))
+    found = figures(text)
+    counts = {name: words[0] for name, words in found.items() if name not in ("VERDICT",)}
+    assert counts == {
+        "sent": "1,000", "accepted": "990", "rejected": "10", "duplicates": "20", "counted": "970",
+        "milestones": "2", "spikes": "1", "retries": "2", "seconds": "1.5",
+    }  # fmt: skip
+    assert found["rejected"][1:] == ["bad_time", "7,", "not_json", "3"]
+    assert found["spikes"][1:] == ["09:41", "6.8x"]
+    assert "50 events are in the log twice" in " ".join(found["retries"])
+    assert found["VERDICT"][0] == "AGREES"
+    bad = outcome(audit=replace(Audit(), counted=969))
+    lines = printed(closing(bad)).splitlines()
+    assert figures("\n".join(lines))["VERDICT"][:2] == ["NOT", "GOOD"]
+    assert [line.strip() for line in lines if "✗" in line] == [f"✗ {problem}" for problem in bad.problems]
+    assert "retries" not in figures("\n".join(lines))
+    assert re.search(r"120 minutes .* in 12 s; seed 2026$", printed(opening(2026, 600, 120)).rstrip())
 
 
-def test_addresses_are_told_with_how_to_get_what_is_absent() -> None:
-    """One line for each place to look at."""
+def test_addresses_are_shown_with_how_to_get_what_is_absent() -> None:
+    """One line for each address, in the order of the pipeline."""
     status = {
         "kafka": {"bootstrap": "127.0.0.1:9092"},
         "ingest": [{"url": "http://127.0.0.1:1"}],
-        "aggregate": [{"metrics": "http://127.0.0.1:2/metrics"}],
+        "aggregate": [{"metrics": "http://127.0.0.1:2/metrics"}, {"metrics": "http://127.0.0.1:5/metrics"}],
         "alerts": [{"metrics": "http://127.0.0.1:3/metrics"}],
         "prometheus": {"url": "http://127.0.0.1:4"},
         "grafana": None,
     }
     text = printed(addresses(status, {"grafana": "not on the PATH; get it from the web"}))
-    for words in (
+    assert [line.split()[-1] for line in text.splitlines() if "127.0.0.1" in line] == [
         "http://127.0.0.1:1/docs",
-        ":2/metrics",
-        ":3/metrics",
+        "http://127.0.0.1:1/metrics",
+        "http://127.0.0.1:2/metrics",
+        "http://127.0.0.1:5/metrics",
+        "http://127.0.0.1:3/metrics",
         "http://127.0.0.1:4",
-        "not on the PATH",
-    ):
-        assert words in text
+        "127.0.0.1:9092",
+    ]
+    assert [line.split()[1:] for line in text.splitlines() if line.split()[:1] == ["grafana"]] == [
+        ["not", "on", "the", "PATH;", "get", "it", "from", "the", "web"]
+    ]
 
 
 def test_a_demo_takes_the_broker_and_nothing_else_from_the_user(
@@ -161,7 +198,7 @@ def test_a_demo_takes_the_broker_and_nothing_else_from_the_user(
     assert (demo.namespace, demo.state_dir, demo.kafka) == ("demo", tmp_path, user.kafka)
     assert (demo.ingest.host, demo.ingest.api_key_hashes, demo.ingest.clock) == ("127.0.0.1", (), "event")
     assert (demo.alerts.webhook_url, demo.alerts.rules) == (None, None)
-    assert "Own" not in demo.hashtag_aliases
+    assert demo.hashtag_aliases == ALIASES
     for name, value in as_environment(demo).items():
         monkeypatch.setenv(name, value)
     assert load_settings().ingest == demo.ingest

@@ -1,4 +1,4 @@
-"""What a keeper does when its unit dies, hangs or does not start."""
+"""What a supervisor does when its process dies, hangs or does not start."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ManagedProcess(HttpProcess):
 
 
 class Watcher:
-    """Collects what a keeper tells."""
+    """Collects the events of a supervisor."""
 
     def __init__(self) -> None:
         self.events: list[StackEvent] = []
@@ -54,26 +54,26 @@ class Watcher:
         self._more.set()
 
     async def until(self, claim: Callable[[list[EventType]], bool]) -> list[EventType]:
-        """Wait until what was told makes the claim true."""
+        """Wait until the claim holds for the types of the events so far."""
         async with asyncio.timeout(20):
-            while not claim(self.happenings):
+            while not claim(self.types):
                 self._more.clear()
                 await self._more.wait()
-        return self.happenings
+        return self.types
 
     @property
-    def happenings(self) -> list[EventType]:
+    def types(self) -> list[EventType]:
         return [event.event_type for event in self.events]
 
 
 @asynccontextmanager
-async def kept(process: ManagedProcess, watcher: Watcher) -> AsyncIterator[None]:
-    """The unit, started and kept, with no delays."""
+async def supervised(process: ManagedProcess, watcher: Watcher) -> AsyncIterator[None]:
+    """The process, started and supervised, with no delays."""
     supervisor = Supervisor(process, watcher, backoff=Backoff(0.0, 0.0), probe_seconds=0.01)
     task = None
     try:
         await supervisor.start()
-        task = asyncio.create_task(supervisor.keep())
+        task = asyncio.create_task(supervisor.keep_running())
         yield
     finally:
         if task is not None:
@@ -84,14 +84,14 @@ async def kept(process: ManagedProcess, watcher: Watcher) -> AsyncIterator[None]
 
 
 async def test_a_dead_process_is_started_again(tmp_path: Path) -> None:
-    """A process that is killed is told of and replaced by a new one, which is told when it is ready."""
+    """A process that is killed is reported and replaced; the new one is reported when it is ready."""
     process, watcher = ManagedProcess(SLEEP, tmp_path), Watcher()
-    async with kept(process, watcher):
+    async with supervised(process, watcher):
         first = process.pid
         await process.kill()
-        told = await watcher.until(lambda told: told.count(EventType.READY) == 2)
+        types = await watcher.until(lambda types: types.count(EventType.READY) == 2)
         assert process.pid not in (None, first)
-    assert told == [
+    assert types == [
         EventType.STARTING,
         EventType.READY,
         EventType.EXITED,
@@ -105,12 +105,20 @@ async def test_a_dead_process_is_started_again(tmp_path: Path) -> None:
 async def test_a_hanging_process_is_killed_and_started_again(tmp_path: Path) -> None:
     """A process that lives and does not answer five times in a row is ended by force and replaced."""
     process, watcher = ManagedProcess(SLEEP, tmp_path), Watcher()
-    async with kept(process, watcher):
+    async with supervised(process, watcher):
         process.answers = False
-        await watcher.until(lambda told: told.count(EventType.STARTING) == 2)
+        await watcher.until(lambda types: types.count(EventType.STARTING) == 2)
         process.answers = True
-        await watcher.until(lambda told: told.count(EventType.READY) == 2)
-        assert EventType.HUNG in watcher.happenings
+        await watcher.until(lambda types: types.count(EventType.READY) == 2)
+        assert watcher.types == [
+            EventType.STARTING,
+            EventType.READY,
+            EventType.HUNG,
+            EventType.RESTARTING,
+            EventType.STARTING,
+            EventType.READY,
+        ]
+        assert "5 probes" in watcher.events[2].text
         assert process.children[0].returncode == -9
         assert process.pid == process.children[-1].pid
 
@@ -123,22 +131,22 @@ async def test_a_process_that_ends_at_its_start_is_an_error(tmp_path: Path) -> N
     )
     process.answers = False
     with pytest.raises(ProcessError, match=r"(?s)ingest: ended with status 1; .*no such rule file"):
-        async with kept(process, watcher):
+        async with supervised(process, watcher):
             pass
-    assert watcher.happenings == [EventType.STARTING]
+    assert watcher.types == [EventType.STARTING]
 
 
 async def test_a_process_that_cannot_be_run_again_is_tried_again(tmp_path: Path) -> None:
-    """A restart that fails is told, with the reason, and tried again."""
+    """A restart that fails is reported, with the reason, and tried again."""
     program = tmp_path / "program"
     program.write_text("#!/bin/sh\nexec sleep 300\n")
     program.chmod(0o755)
     process, watcher = ManagedProcess([str(program)], tmp_path), Watcher()
-    async with kept(process, watcher):
+    async with supervised(process, watcher):
         program.chmod(0o644)
         await process.kill()
-        await watcher.until(lambda told: told.count(EventType.FAILED) >= 2)
+        await watcher.until(lambda types: types.count(EventType.FAILED) >= 2)
         program.chmod(0o755)
-        await watcher.until(lambda told: told.count(EventType.READY) == 2)
+        await watcher.until(lambda types: types.count(EventType.READY) == 2)
     failed = next(event for event in watcher.events if event.event_type is EventType.FAILED)
     assert "Permission denied" in failed.text

@@ -1,13 +1,14 @@
 -- Published figures against recounted ones.
 
 -- name: differing
+-- The figures of a partition that are not the same.
 create or replace table differing as
 select partition, scope, s1, s2, metric, p.value as published, r.value as recounted
 from published as p full join recounted as r using (partition, scope, s1, s2, metric)
 where p.value is distinct from r.value;
 
 -- name: differences
--- Sums over all partitions beside the partitions that differ: people know the sum, not its parts.
+-- Each figure that differs in some partition, with its sums over all partitions: people know the sums.
 with named as (
     select distinct scope, s1, s2, metric from differing
 ),
@@ -34,8 +35,15 @@ order by
     ) nulls first,
     s1, s2, metric;
 
+-- name: rolling_differences
+select partition, width_ms, start_ms, scope, s1, s2, action, p.value as published, r.value as recounted
+from published_rolling as p full join rolling as r
+    using (partition, width_ms, start_ms, scope, s1, s2, action)
+where p.value is distinct from r.value
+order by scope, s1, s2, action, start_ms, partition;
+
 -- name: left_open
--- Minutes that are published as open, although the clock of their partition has passed their end.
+-- Minutes that are published as open, although stream time of their partition has passed their end.
 select partition, s1, s2
 from published_entry join checkpoint using (partition)
 where scope = 'minute' and coalesce(value ->> 'closed', '') <> 'true'
@@ -55,25 +63,33 @@ select partition, sum(found)::bigint from record group by all;
 select partition, key from unreadable order by all;
 
 -- name: gaps
--- Entries of a record are numbered without gaps: a gap is an entry that was taken out of an export.
-select partition, record_offset, found, size from record where found <> size order by partition, record_offset limit 100;
+-- The entries of a record are numbered without gaps: a gap is an entry that was taken out of an export.
+select partition, record_offset, found, size from record
+where found <> size order by partition, record_offset limit 100;
 
 -- name: counts
+-- How many events there are up to the checkpoints, and how many figures are compared.
 select
     coalesce(sum(value) filter (metric = 'ordinal'), 0)::bigint as events,
     coalesce(sum(value) filter (metric = 'counted'), 0)::bigint as counted,
     coalesce(sum(value) filter (metric = 'duplicates'), 0)::bigint as duplicates,
     coalesce(sum(value) filter (metric = 'rejected'), 0)::bigint as rejected,
+    coalesce(sum(value) filter (metric = 'late'), 0)::bigint as late,
     (
         select count(*) from (
             select partition, scope, s1, s2, metric from published
             union
             select partition, scope, s1, s2, metric from recounted
         )
-    ) as figures
+    ) as figures,
+    (
+        select count(*) from published_rolling full join rolling
+            using (partition, width_ms, start_ms, scope, s1, s2, action)
+    ) as rolling
 from recounted where scope = 'checkpoint';
 
 -- name: uncounted
+-- Events after the checkpoints, which are not counted yet.
 select partition, count(*) from event join checkpoint using (partition) where record_offset > last_offset
 group by all order by all;
 
@@ -86,6 +102,7 @@ where scope = 'reading' and (value ->> 'first' is null or value ->> 'since' is n
 select partition, segment_events, segments, segment_ms from dedup_window order by all;
 
 -- name: window_totals
+-- Actions of accounts and hashtags with event times from $from_ms up to, but without, $to_ms.
 with inside as (
     select acted.* from acted join checkpoint using (partition)
     where record_offset <= last_offset

@@ -1,4 +1,4 @@
--- What engagement.totals.v1 says, as figures.
+-- The published figures: what engagement.totals.v1 says.
 
 -- name: published_record
 -- The latest record of every key of every partition. $file: a Parquet file.
@@ -10,24 +10,26 @@ from read_parquet($file)
 qualify row_number() over (partition by partition, key order by "offset" desc) = 1;
 
 -- name: unreadable
--- Records that are none of schemas.totals. (A value of null removes an entry.)
+-- Records that schemas.totals does not know. (A value of null removes an entry.)
 create or replace table unreadable as
 select partition, coalesce(key, '') as key from published_record
 where value is not null
     and (coalesce(key_type, '') <> 'ARRAY' or coalesce(value_type, '') <> 'OBJECT');
 
 -- name: readable
+-- What is left: entries with a key and a value that can be read.
 delete from published_record
 where value is null or coalesce(key_type, '') <> 'ARRAY' or coalesce(value_type, '') <> 'OBJECT';
 
 -- name: checkpoint
+-- Up to where each partition is counted, its stream time there, and its rule of duplicates.
 create or replace table checkpoint as
 select partition,
     try_cast(value ->> 'offset' as bigint) as last_offset,
     coalesce(try_cast(value ->> 'stream_time_ms' as bigint), 0) as stream_time_ms,
     try_cast(value ->> 'segment_events' as bigint) as segment_events,
     try_cast(value ->> 'segments' as bigint) as segments,
-    -- A release that knew no limit in time published none.
+    -- A release whose segments had no limit in time published none.
     coalesce(try_cast(value ->> 'segment_ms' as bigint), 1::bigint << 61) as segment_ms,
     value as entry
 from published_record where key ->> 0 = 'checkpoint';
@@ -41,13 +43,13 @@ where last_offset is null or coalesce(segment_events, 0) < 1 or coalesce(segment
 delete from checkpoint where last_offset is null;
 
 -- name: dedup_window
--- The rule of duplicates of every partition of the log: its own, else the most frequent one, else the default.
+-- The rule of duplicates of every partition of the log: its own, or else the most frequent, or else the default.
 create or replace table dedup_window as
 with given as (
     select partition, segment_events, segments, segment_ms from checkpoint
     where segment_events >= 1 and segments >= 1 and segment_ms >= 1
 ),
-usual as (
+most_frequent as (
     select segment_events, segments, segment_ms from given
     group by all order by count(*) desc, segment_events, segments, segment_ms limit 1
 ),
@@ -55,7 +57,7 @@ fallback as (
     select coalesce(max(segment_events), $segment_events) as segment_events,
         coalesce(max(segments), $segments) as segments,
         coalesce(max(segment_ms), $segment_ms) as segment_ms
-    from usual
+    from most_frequent
 )
 select partition,
     coalesce(given.segment_events, fallback.segment_events) as segment_events,
@@ -64,30 +66,30 @@ select partition,
 from (select distinct partition from record) left join given using (partition), fallback;
 
 -- name: published_entry
+-- The entries by scope and subject; s1, s2 and s3 are the parts of the key after the scope.
 create or replace table published_entry as
 select partition, key ->> 0 as scope, coalesce(key ->> 1, '') as s1, coalesce(key ->> 2, '') as s2,
     coalesce(key ->> 3, '') as s3, value
 from published_record where key ->> 0 <> 'checkpoint';
 
 -- name: since
--- Figures that an older release counted without following their history, and up to which offset.
+-- Readings whose history an older release did not keep, and up to which offset it counted them.
 create or replace table since as
 select partition, s1 as platform, s2 as subject, s3 as metric,
     try_cast(value ->> 'since' as bigint) as last_offset
 from published_entry where scope = 'reading' and try_cast(value ->> 'since' as bigint) >= 0;
 
 -- name: published
--- Figures, one a row, as in recounted. A count of 0 says the same as no entry; what is no number becomes -1,
--- which no figure is.
+-- The figures, one a row, as in recounted. A count of 0 says the same as no entry. What is no number becomes -1,
+-- which no figure can be.
 create or replace table published as
 with counted as (
     select partition, scope, s1, s2,
         unnest(map_entries(from_json(value -> 'actions', '"MAP(VARCHAR, VARCHAR)"'))) as action
     from published_entry
-    where scope in ('account', 'hashtag', 'campaign', 'country', 'format', 'vip', 'post', 'broadcast')
-        or scope = 'minute' and value ->> 'closed' = 'true'
+    where (value -> 'actions') is not null and (scope <> 'minute' or value ->> 'closed' = 'true')
 ),
-entered as (
+phases as (
     select partition, s1, unnest(map_entries(from_json(value -> 'phases', '"MAP(VARCHAR, VARCHAR)"'))) as phase
     from published_entry where scope = 'broadcast'
 ),
@@ -97,7 +99,7 @@ published as (
     select partition, scope, s1, s2, 'last_ms', value ->> 'last_ms' from published_entry
     where scope not in ('reading', 'minute') and value ->> 'last_ms' <> '0'
     union all
-    select partition, 'broadcast', s1, '', 'phase ' || phase.key, phase.value from entered
+    select partition, 'broadcast', s1, '', 'phase ' || phase.key, phase.value from phases
     union all
     select partition, 'reading', s1, s2, s3, coalesce(value ->> 'value', '') from published_entry
     where scope = 'reading'
@@ -110,13 +112,27 @@ published as (
     union all
     select partition, 'checkpoint', '', '', name, coalesce(entry ->> name, '')
     from checkpoint, (select unnest(
-        ['ordinal', 'counted', 'duplicates', 'rejected', 'stream_time_ms', 'max_event_time_ms']) as name)
+        ['ordinal', 'counted', 'duplicates', 'rejected', 'late', 'stream_time_ms', 'max_event_time_ms']) as name)
 )
 select partition, scope, s1, s2, metric, coalesce(try_cast(value as hugeint), -1) as value from published
 where scope in ('reading', 'checkpoint') or value is distinct from '0';
 
+-- name: published_rolling
+-- The stored buckets of the rolling counts, as in rolling. A row is [scope, ...subject, action, count]; what is
+-- no number becomes -1.
+create or replace table published_rolling as
+with stored as (
+    select partition, try_cast(s1 as bigint) as width_ms, try_cast(s2 as bigint) as start_ms,
+        unnest(from_json(value -> 'rows', '["JSON"]')) as row
+    from published_entry where scope = 'bucket'
+)
+select partition, width_ms, start_ms, row ->> 0 as scope, row ->> 1 as s1,
+    case when json_array_length(row) > 4 then row ->> 2 else '' end as s2, row ->> '$[#-2]' as action,
+    sum(coalesce(try_cast(row ->> '$[#-1]' as hugeint), -1)) as value
+from stored group by all;
+
 -- name: not_followed
--- An entry of an older release tells nothing of the history of its figure.
+-- An entry of an older release says nothing of the history of its figure.
 delete from recounted
 where scope = 'reading' and contains(metric, ' ') and not ends_with(metric, ' at_ms')
     and (partition, s1, s2, split_part(metric, ' ', 1)) in (
@@ -124,7 +140,7 @@ where scope = 'reading' and contains(metric, ' ') and not ends_with(metric, ' at
         where scope = 'reading' and value ->> 'first' is null
     );
 
--- name: given_up
+-- name: dropped_minutes
 -- Closed minutes that are long past need not be published any more.
 delete from recounted
 where scope = 'minute'

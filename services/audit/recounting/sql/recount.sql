@@ -1,11 +1,13 @@
--- Counting the log again: duplicates, figures per subject, minutes of broadcasts.
+-- Counts the log again: duplicates, figures per subject, minutes of broadcasts, rolling counts.
 --
--- record_offset is the offset of a record, entry_index the index within it, record_timestamp_ms the record's own time; address is record_offset
--- and entry_index in one number, in log order within a partition. Most rows are events that repeat nothing, so no
--- statement here sorts them: what depends on order is worked out for the few rows that it matters for.
+-- record_offset is the offset of a record, entry_index the index of an entry within it, record_timestamp_ms the
+-- record's own time. address is record_offset and entry_index in one number; it rises in log order within a
+-- partition. Most rows are events whose id occurs once, so no statement sorts all of them: what depends on
+-- order is worked out only for the few rows that need it.
 
 -- name: record
--- The records of the log, and the number of the first entry of each within its partition. $files: Parquet.
+-- The records of the log. size: how many entries a record had; found: how many of them are in the export;
+-- start: how many entries its partition had before it. $files: Parquet.
 create or replace table record as
 with sized as (
     select partition, "offset" as record_offset, max("index") + 1 as size, count(*) as found
@@ -18,23 +20,25 @@ select *,
 from sized;
 
 -- name: non_event
--- The entries that are no events: clocks, and what cannot be read. before: how many of them the partition
--- had up to and with this one; max_stream_time_ms: the newest stream time up to and with this one.
+-- The entries that are no events: clock records, and what cannot be read. number counts them within their
+-- partition from 1; max_stream_time_ms is the stream time of the partition after this entry.
 create or replace table non_event as
-with taken as (
-    select partition, "offset" as record_offset, "index" as entry_index, "offset" * getvariable('entries_per_record') + "index" as address,
+with entry as (
+    select partition, "offset" as record_offset, "index" as entry_index,
+        "offset" * getvariable('entries_bound') + "index" as address,
         record_timestamp_ms, problem, stream_time_ms
     from read_parquet($files) where kind is null or kind = 'clock'
 )
 select *,
-    row_number() over in_order as before,
+    row_number() over in_order as number,
     coalesce(max(stream_time_ms) over in_order, 0) as max_stream_time_ms
-from taken
+from entry
 window in_order as (
     partition by partition order by address rows between unbounded preceding and current row
 );
 
 -- name: event
+-- The events of the log, duplicates included. A post counts as one action `post`.
 create or replace table event as
 select
     partition, "offset" as record_offset, "index" as entry_index, record_timestamp_ms,
@@ -47,8 +51,8 @@ select
 from read_parquet($files) where kind is not null and kind <> 'clock';
 
 -- name: repeated
--- Events whose id may occur more than once in their partition, with their ordinal number: how many events
--- the partition had before.
+-- Events whose id may occur more than once in their partition (by its hash), with their ordinal: how many
+-- events the partition had before.
 create or replace table repeated as
 with candidate as (
     select partition, record_offset, entry_index, event_id
@@ -56,29 +60,31 @@ with candidate as (
         select partition, id_hash from event group by all having count(*) > 1
     ) using (partition, id_hash)
 ),
-placed as (
-    select candidate.*, start + entry_index as entries_before, record_offset * getvariable('entries_per_record') + entry_index as address
+located as (
+    select candidate.*, start + entry_index as entries_before,
+        record_offset * getvariable('entries_bound') + entry_index as address
     from candidate join record using (partition, record_offset)
 )
-select placed.partition, placed.record_offset, placed.entry_index, placed.event_id,
-    entries_before - coalesce(non_event.before, 0) as ordinal
-from placed asof left join non_event
-    on placed.partition = non_event.partition and placed.address >= non_event.address;
+select located.partition, located.record_offset, located.entry_index, located.event_id,
+    entries_before - coalesce(non_event.number, 0) as ordinal
+from located asof left join non_event
+    on located.partition = non_event.partition and located.address >= non_event.address;
 
 -- name: tick
--- Clock records that move stream time of their partition, by number, and how many events came before each.
+-- The clock records that move the stream time of their partition, numbered; ordinal is how many events came
+-- before each.
 create or replace table tick as
-with moved as (
+with advance as (
     select partition, max_stream_time_ms as stream_time_ms, min(address) as address from non_event
     where max_stream_time_ms > 0 group by all
 )
-select partition, moved.stream_time_ms, row_number() over (partition by partition order by address) as number,
-    start + entry_index - before + 1 as ordinal
-from moved join non_event using (partition, address) join record using (partition, record_offset)
+select partition, advance.stream_time_ms, row_number() over (partition by partition order by address) as number,
+    start + entry_index - non_event.number + 1 as ordinal
+from advance join non_event using (partition, address) join record using (partition, record_offset)
 order by all;
 
 -- name: next_tick
--- The first clock record that ends a segment that began at $began_ms.
+-- The first clock record at or after $bound_ms, which ends a dedup segment.
 select number, ordinal, stream_time_ms from tick
 where partition = $partition and stream_time_ms >= $bound_ms order by number limit 1;
 
@@ -88,46 +94,49 @@ select number, stream_time_ms from tick
 where partition = $partition and ordinal <= $ordinal order by number desc limit 1;
 
 -- name: sizes
+-- The rule of dedup segments of each partition, and how many events it has.
 select partition, segment_events, segment_ms,
     (select count(*) from event where event.partition = dedup_window.partition) as events
 from dedup_window;
 
 -- name: segment
--- Generations, and the number of the first event of each.
+-- The dedup segments of each partition, and the ordinal of the first event of each.
 create or replace table segment (partition integer, segment bigint, first bigint);
 
 -- name: segment_begins
 insert into segment values ($partition, $segment, $first);
 
 -- name: duplicate
--- A duplicate: the id was seen before, in the same segment or in one of the segments before it that are
--- remembered. The occurrence that matters is the latest one, whether it counted or not.
+-- A duplicate: the id was seen before, in the same dedup segment or in one of the `segments` before it. What
+-- matters is the latest occurrence before, whether it counted or not.
 create or replace table duplicate as
-with begun as (
+with segment_start as (
     select partition, first, max(segment) as segment from segment group by all
 ),
-aged as (
-    select seen.partition, record_offset, entry_index, event_id, ordinal, segment, segments
-    from (select * from repeated join dedup_window using (partition)) as seen
-    asof join begun on seen.partition = begun.partition and seen.ordinal >= begun.first
+occurrence as (
+    select repeated.partition, record_offset, entry_index, event_id, ordinal, segment
+    from repeated asof join segment_start
+        on repeated.partition = segment_start.partition and repeated.ordinal >= segment_start.first
 ),
-validated as (
+compared as (
     select *, lag(segment) over (partition by partition, event_id order by ordinal) as last_segment
-    from aged
+    from occurrence
 )
-select partition, record_offset, entry_index from validated where segment - last_segment <= segments;
+select partition, record_offset, entry_index from compared join dedup_window using (partition)
+where segment - last_segment <= segments;
 
 -- name: counted
+-- The events that count.
 create or replace view counted as
 select * from event anti join duplicate using (partition, record_offset, entry_index);
 
 -- name: acted
--- What counts as an action.
+-- Interactions and posts that count.
 create or replace view acted as
 select * from counted where kind in ('interaction', 'post');
 
 -- name: reported
--- Readings with their subject.
+-- Readings that count, with their subject.
 create or replace view reported as
 select *,
     case
@@ -138,11 +147,11 @@ select *,
 from counted where kind = 'reading';
 
 -- name: minute
--- What each minute of a broadcast took. A minute takes an event only as long as the clock of its partition
--- has not passed its end by the grace; so this is, for a closed minute, what had been counted when it closed.
+-- The counts of each minute of a broadcast. A minute counts an event only while stream time of its partition
+-- has not passed the minute's end by the grace: so this is what a closed minute had counted when it closed.
 create or replace table minute as
 with timed as (
-    select partition, record_offset * getvariable('entries_per_record') + entry_index as address, broadcast_id,
+    select partition, record_offset * getvariable('entries_bound') + entry_index as address, broadcast_id,
         occurred_at_ms // getvariable('minute_ms') * getvariable('minute_ms') as start_ms, action, quantity
     from acted where broadcast_id is not null
 ),
@@ -162,42 +171,127 @@ from timed join closings using (partition, start_ms)
 where closed_at is null or address < closed_at
 group by all;
 
--- name: summed
--- The sums of every subject at the published checkpoints: what comes after them is not yet counted, which is
--- no fault. s1 and s2 name the subject within its scope. newest_ms is published to the second.
-create or replace table summed as
-with alike as materialized (
-    select partition, kind, platform, account, action, hashtags, campaign, post_format, broadcast_id, country,
-        vip, post_id, sum(quantity) as quantity, max(occurred_at_ms) // 1000 * 1000 as newest_ms
-    from acted join checkpoint using (partition) where record_offset <= last_offset
+-- name: subjects
+-- What is counted, and how a subject is named: a row per subject of each row of a table or view of events. s1
+-- and s2 name the subject within its scope.
+create or replace macro subjects(events) as table
+    select *, 'account' as scope, platform as s1, account as s2 from query_table(events)
+    union all
+    select *, 'hashtag', unnest(hashtags), '' from query_table(events)
+    union all
+    select *, 'campaign', campaign, '' from query_table(events) where campaign is not null
+    union all
+    select *, 'format', post_format, '' from query_table(events) where post_format is not null
+    union all
+    select *, 'broadcast', broadcast_id, '' from query_table(events) where broadcast_id is not null
+    union all
+    select *, 'country', country, '' from query_table(events) where kind = 'interaction' and country is not null
+    union all
+    select *, 'vip', '', '' from query_table(events) where kind = 'interaction' and vip
+    union all
+    select *, 'post', platform, post_id from query_table(events) where kind = 'interaction' and post_id is not null;
+
+-- name: alike
+-- Events at the published checkpoints that are counted alike: what comes after them is not yet counted, which
+-- is no fault. newest_ms is published to the second.
+create or replace table alike as
+select partition, kind, platform, account, action, hashtags, campaign, post_format, broadcast_id, country,
+    vip, post_id, sum(quantity) as quantity, max(occurred_at_ms) // 1000 * 1000 as newest_ms
+from acted join checkpoint using (partition) where record_offset <= last_offset
+group by all;
+
+-- name: bucket_level
+-- The buckets that rolling counts are kept in, finest first. A level reaches back length_ms from the end of the
+-- bucket that stream time lies in, rounded down to whole buckets of the next level (coarser_ms).
+create or replace table bucket_level as
+from (values
+    (1_000::bigint, 300_000::bigint, 60_000::bigint),
+    (60_000, 3_600_000, 600_000),
+    (600_000, 86_400_000, 600_000)
+) as level (width_ms, length_ms, coarser_ms);
+
+-- name: bucket_levels
+select * from bucket_level order by width_ms;
+
+-- name: late
+-- Events that were too late for every bucket when they came: stream time had reached the end of the widest
+-- window that begins with the event's bucket. They count in the totals, and in no rolling count.
+create or replace table late as
+with widest as (
+    select width_ms, length_ms from bucket_level order by length_ms desc limit 1
+),
+timed as (
+    select partition, record_offset, record_offset * getvariable('entries_bound') + entry_index as address,
+        occurred_at_ms // width_ms * width_ms + length_ms as bound_ms
+    from acted, widest
+),
+bounds as (
+    select distinct partition, bound_ms from timed
+),
+ticks as (
+    select partition, max_stream_time_ms as stream_time_ms, min(address) as address from non_event group by all
+),
+passed as (
+    select bounds.partition, bounds.bound_ms, ticks.address as passed_at
+    from bounds asof join ticks
+        on bounds.partition = ticks.partition and bounds.bound_ms <= ticks.stream_time_ms
+)
+select partition, count(*) as late
+from timed join passed using (partition, bound_ms) join checkpoint using (partition)
+where address > passed_at and record_offset <= last_offset
+group by all;
+
+-- name: bucket_range
+-- The event times that each level stores at the published checkpoint: from from_ms up to, but without,
+-- until_ms. An event is stored once: in the finest level that still reaches back to its time.
+create or replace table bucket_range as
+with reach as (
+    select partition, width_ms,
+        case when stream_time_ms > 0 then
+            ((stream_time_ms // width_ms + 1) * width_ms - length_ms) // coarser_ms * coarser_ms
+        else 0 end as from_ms
+    from checkpoint, bucket_level
+)
+select *,
+    coalesce(lag(from_ms) over (partition by partition order by width_ms), 1::bigint << 62) as until_ms
+from reach;
+
+-- name: rolling
+-- The buckets of the rolling counts at the published checkpoints. An account or hashtag of '' is the sum over
+-- all of them.
+create or replace table rolling as
+with timed as (
+    select partition, width_ms, occurred_at_ms // width_ms * width_ms as start_ms, platform, account, action,
+        hashtags, sum(quantity) as quantity
+    from acted join checkpoint using (partition) join bucket_range using (partition)
+    where record_offset <= last_offset and occurred_at_ms >= from_ms and occurred_at_ms < until_ms
     group by all
 ),
 named as (
-    select *, 'account' as scope, platform as s1, account as s2 from alike
+    select *, 'account' as scope, platform as s1, account as s2 from timed
     union all
-    select *, 'hashtag', unnest(hashtags), '' from alike
+    select *, 'account', '', '' from timed
     union all
-    select *, 'campaign', campaign, '' from alike where campaign is not null
+    select *, 'hashtag', unnest(hashtags), '' from timed
     union all
-    select *, 'format', post_format, '' from alike where post_format is not null
-    union all
-    select *, 'broadcast', broadcast_id, '' from alike where broadcast_id is not null
-    union all
-    select *, 'country', country, '' from alike where kind = 'interaction' and country is not null
-    union all
-    select *, 'vip', '', '' from alike where kind = 'interaction' and vip
-    union all
-    select *, 'post', platform, post_id from alike where kind = 'interaction' and post_id is not null
+    select * exclude (quantity), quantity * len(hashtags), 'hashtag', '', '' from timed where len(hashtags) > 0
 )
-select partition, scope, s1, s2, action, sum(quantity) as total, max(newest_ms) as newest_ms
+select partition, width_ms, start_ms, scope, s1, s2, action, sum(quantity) as value
 from named group by all;
 
--- name: placed
--- Readings up to the published checkpoints, in the order of the log, and the newest time before each.
--- followed: whether it is part of the history of its figure, or of what an older release had counted before.
-create or replace view placed as
+-- name: summed
+-- The sums of every subject.
+create or replace table summed as
+select partition, scope, s1, s2, action, sum(quantity) as total, max(newest_ms) as newest_ms
+from subjects('alike') group by all;
+
+-- name: reading
+-- Readings up to the published checkpoints. newest_ms: the newest event time of the same figure before; an older
+-- reading is late. followed: whether the published history of the figure covers this reading.
+create or replace view reading as
 select partition, platform, subject, metric, value::hugeint as value, occurred_at_ms,
-    record_offset * getvariable('entries_per_record') + entry_index as address, record_offset > coalesce(since.last_offset, -1) as followed,
+    record_offset * getvariable('entries_bound') + entry_index as address,
+    record_offset > coalesce(since.last_offset, -1) as followed,
     max(occurred_at_ms) over (
         partition by partition, platform, subject, metric order by record_offset, entry_index
         rows between unbounded preceding and 1 preceding
@@ -205,14 +299,14 @@ select partition, platform, subject, metric, value::hugeint as value, occurred_a
 from reported join checkpoint using (partition) left join since using (partition, platform, subject, metric)
 where record_offset <= checkpoint.last_offset;
 
--- name: moved
--- What each change of a figure comes to. A figure that fell away (by much, to less than half) is of another
--- count, whose jump is no gain and no loss; one that had fallen away in the change before and is back at half
--- or more had only been hidden, and is measured from the figure before that. Gauges do not move.
-create or replace table moved as
+-- name: reading_change
+-- What each change of a figure means. A figure that fell away (by reset_least or more, to less than half)
+-- counts from another start: the jump is neither gain nor loss. One that fell away in the change before and is
+-- back at half or more was only hidden, and is compared with the figure before that. Gauges have no history.
+create or replace table reading_change as
 with in_time as (
     select *, lag(value) over (partition by partition, platform, subject, metric order by address) as old
-    from placed where newest_ms is null or occurred_at_ms >= newest_ms
+    from reading where newest_ms is null or occurred_at_ms >= newest_ms
 ),
 changed as (
     select *, lag(old) over figure as older, coalesce(lag(followed) over figure, false) as old_followed
@@ -234,21 +328,21 @@ select partition, platform, subject, metric, address, fell_away, old,
 from compared;
 
 -- name: history
--- The figures of readings, a column each.
+-- Where each figure of readings stands, and its history, a column each.
 create or replace table history as
-with stands as (
+with latest as (
     select partition, platform, subject, metric, arg_max(value, address) as value,
         max(occurred_at_ms) as at_ms,
         coalesce(arg_max(value, address) filter (not followed), arg_min(value, address)) as baseline
-    from placed where newest_ms is null or occurred_at_ms >= newest_ms
+    from reading where newest_ms is null or occurred_at_ms >= newest_ms
     group by all
 ),
-left_out as (
+late_reading as (
     select partition, platform, subject, metric,
         count(*) filter (followed and occurred_at_ms < newest_ms) as late
-    from placed group by all
+    from reading group by all
 ),
-came as (
+change as (
     select partition, platform, subject, metric,
         sum(moved_by) filter (moved_by > 0) as gained,
         -sum(moved_by) filter (moved_by < 0) as lost,
@@ -257,23 +351,22 @@ came as (
         count(*) filter (jumped) as resets,
         sum(jumped_by) as reset_by,
         arg_max(case when fell_away then old else 0 end, address) as before_reset
-    from moved group by all
+    from reading_change group by all
 )
 select partition, platform, subject, metric, value, at_ms,
     case when list_contains(getvariable('gauges'), metric) then value else baseline end as first,
     coalesce(gained, 0) as gained, coalesce(lost, 0) as lost, coalesce(falls, 0) as falls,
-    coalesce(downward_adjustments, 0) as downward_adjustments, coalesce(resets, 0) as resets, coalesce(reset_by, 0) as reset_by,
-    late, coalesce(before_reset, 0) as before_reset
-from stands join left_out using (partition, platform, subject, metric)
-left join came using (partition, platform, subject, metric);
+    coalesce(downward_adjustments, 0) as downward_adjustments, coalesce(resets, 0) as resets,
+    coalesce(reset_by, 0) as reset_by, late, coalesce(before_reset, 0) as before_reset
+from latest join late_reading using (partition, platform, subject, metric)
+left join change using (partition, platform, subject, metric);
 
 -- name: recounted
 -- All figures at the published checkpoints, one a row.
 create or replace table recounted as
 select partition, scope, s1, s2, action as metric, total as value from summed
 union all
-select partition, scope, s1, s2, 'last_ms', max(newest_ms)
-from summed where scope not in ('country', 'vip') group by all
+select partition, scope, s1, s2, 'last_ms', max(newest_ms) from summed group by all
 union all
 select partition, 'minute', broadcast_id, start_ms::varchar, action, quantity
 from minute join checkpoint using (partition)
@@ -286,8 +379,8 @@ from counted join checkpoint using (partition) where kind = 'broadcast' and reco
 group by all;
 
 -- name: deltas
--- How each reading came where it is: figures of the metric with a word more, such as `followers gained`. A
--- count of 0 says the same as none.
+-- The history of each reading, as figures whose metric has one more word, such as `followers gained`. A count
+-- of 0 says the same as none.
 insert into recounted
 select partition, 'reading', platform, subject, metric || ' ' || name, figure
 from (
@@ -300,7 +393,7 @@ where figure <> 0 or name = 'first';
 -- name: counters
 -- The counters of the checkpoints, as figures too.
 insert into recounted
-with seen as (
+with events as (
     select partition, count(*) as ordinal from event join checkpoint using (partition)
     where record_offset <= last_offset group by all
 ),
@@ -309,8 +402,9 @@ counted_events as (
     from counted join checkpoint using (partition) where record_offset <= last_offset
     group by all
 ),
-others as (
-    select partition, count(*) filter (problem is not null) as rejected, max(non_event.stream_time_ms) as stream_time_ms
+non_events as (
+    select partition, count(*) filter (problem is not null) as rejected,
+        max(non_event.stream_time_ms) as stream_time_ms
     from non_event join checkpoint using (partition) where record_offset <= last_offset
     group by all
 ),
@@ -318,9 +412,11 @@ counters as (
     select partition,
         coalesce(ordinal, 0) as ordinal, coalesce(counted, 0) as counted,
         coalesce(ordinal, 0) - coalesce(counted, 0) as duplicates, coalesce(rejected, 0) as rejected,
-        coalesce(others.stream_time_ms, 0) as stream_time_ms, coalesce(max_event_time_ms, 0) as max_event_time_ms
-    from checkpoint left join seen using (partition) left join counted_events using (partition)
-    left join others using (partition)
+        coalesce(late, 0) as late,
+        coalesce(non_events.stream_time_ms, 0) as stream_time_ms,
+        coalesce(max_event_time_ms, 0) as max_event_time_ms
+    from checkpoint left join events using (partition) left join counted_events using (partition)
+    left join non_events using (partition) left join late using (partition)
 )
 select partition, 'checkpoint', '', '', name, value
 from (unpivot counters on columns(* exclude (partition)) into name name value value);

@@ -1,6 +1,6 @@
-"""The settings of a demo: the user's broker and folders, and for the rest its own, whatever the user has set.
+"""The settings of a demo: the broker and folders of the user's settings, and its own values for all the rest.
 
-Otherwise a demo would post to the user's webhook, or try to listen where the real stack does.
+Otherwise a demo could post to the user's webhook, or take the ports of the real stack.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from services.runtime.settings import (
     StackSettings,
 )
 
-#: Two hours pass in two minutes, so the present is written, and figures are published, more often than usual.
+#: Two hours pass in two minutes, so clock records are written, and figures published, more often than usual.
 _CLOCK_MS = 200
 _FLUSH_MS = 250
 _SESSION_SECONDS = 6.0
 
 
 def demo_settings(loaded: Settings) -> Settings:
-    """What the services of a demo are run with. Ports are free ones."""
+    """The settings of the demo's services. They choose free ports."""
     return loaded.model_copy(
         update={
             "namespace": NAMESPACE,
@@ -34,7 +34,7 @@ def demo_settings(loaded: Settings) -> Settings:
                 clock="event",
                 clock_interval_ms=_CLOCK_MS,
                 vip_actors=tuple(vip_setting()),
-                # Nobody is behind these actors, and the real stream's key is not needed.
+                # These actors are not real people, so the real stream's key is not needed.
                 actor_key=SecretStr("the actors of the demo are made up"),
             ),
             "aggregate": AggregateSettings(

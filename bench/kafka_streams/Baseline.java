@@ -23,29 +23,29 @@ import org.apache.kafka.streams.state.QueryableStoreTypes;
 import org.apache.kafka.streams.state.ReadOnlyWindowStore;
 
 /**
- * The peer of the aggregator: Kafka Streams, exactly once, with the same duplicate rule, totals and windows.
+ * The baseline of the aggregator: Kafka Streams, exactly once, with the same duplicate rule, totals and windows.
  *
- * <p>{@code java Peer FILE}: the file has the properties of Kafka Streams, and these:
+ * <p>{@code java Baseline FILE}: the file has the properties of Kafka Streams, and these:
  *
  * <ul>
- *   <li>{@code peer.topic}, {@code peer.events}, {@code peer.present.ms}: what to count; the run ends when so many
- *       events have been met and the present of the last clock record has been reached.
- *   <li>{@code peer.generation.events}, {@code peer.generations}: the duplicate rule.
- *   <li>{@code peer.in.memory}: stores in memory, else in RocksDB.
- *   <li>{@code peer.aggregations}: count with the aggregations of Kafka Streams' own language, which spread the
- *       events by what they are counted under; else with a processor that needs no such topic.
- *   <li>{@code peer.combined}: of that processor: sum up a record before it goes to the stores, else update
+ *   <li>{@code baseline.topic}, {@code baseline.events}, {@code baseline.stream.time.ms}: what to count; the run ends
+ *       once that many events have been read and stream time has reached that of the last clock record.
+ *   <li>{@code baseline.dedup.segment.events}, {@code baseline.dedup.segments}: the duplicate rule.
+ *   <li>{@code baseline.in.memory}: keep the stores in memory, else in RocksDB.
+ *   <li>{@code baseline.aggregations}: count with the aggregations of the Kafka Streams DSL, which repartition the
+ *       events by subject; else with a processor that needs no repartition topic.
+ *   <li>{@code baseline.combined}: that processor sums up a record before it updates the stores, else it updates
  *       them with each event.
- *   <li>{@code peer.output}: file that gets lines of tab-separated fields: the rolling counts ({@code rolling}), and
- *       the time between the first and the last event ({@code seconds}, {@code cpu_seconds}).
+ *   <li>{@code baseline.output}: the output file, lines of tab-separated fields: the rolling counts ({@code rolling}),
+ *       and the time between the first and the last event ({@code seconds}, {@code cpu_seconds}).
  * </ul>
  *
- * <p>The totals are in the changelogs of the stores, committed, when it has ended.
+ * <p>When it ends, the totals are in the changelogs of the stores, committed.
  *
- * <p>Events of one id are in one partition, so the processor counts each partition for itself and nothing is
- * repartitioned; totals are sums over partitions. That is what the aggregator does, too.
+ * <p>Events with the same id are in the same partition, so the processor counts each partition by itself and
+ * repartitions nothing; totals are sums over partitions. The aggregator does the same.
  */
-public final class Peer {
+public final class Baseline {
     /** Name of a window -> the level whose buckets it is made of, and its length. */
     private record Window(String name, Level level, long lengthMs) {}
 
@@ -56,7 +56,7 @@ public final class Peer {
         new Window("24h", Level.TENS, 86_400_000),
     };
 
-    private Peer() {}
+    private Baseline() {}
 
     public static void main(String[] arguments) throws IOException, InterruptedException {
         Properties settings = new Properties();
@@ -66,19 +66,19 @@ public final class Peer {
         settings.put(StreamsConfig.PROCESSING_GUARANTEE_CONFIG, StreamsConfig.EXACTLY_ONCE_V2);
         Progress progress =
                 new Progress(
-                        Long.parseLong(settings.getProperty("peer.events")),
-                        Long.parseLong(settings.getProperty("peer.present.ms")));
+                        Long.parseLong(settings.getProperty("baseline.events")),
+                        Long.parseLong(settings.getProperty("baseline.stream.time.ms")));
         Run run =
                 new Run(
                         new Identities.Rule(
-                                Long.parseLong(settings.getProperty("peer.generation.events")),
-                                Integer.parseInt(settings.getProperty("peer.generations"))),
-                        Boolean.parseBoolean(settings.getProperty("peer.in.memory")),
-                        Boolean.parseBoolean(settings.getProperty("peer.combined")),
+                                Long.parseLong(settings.getProperty("baseline.dedup.segment.events")),
+                                Integer.parseInt(settings.getProperty("baseline.dedup.segments"))),
+                        Boolean.parseBoolean(settings.getProperty("baseline.in.memory")),
+                        Boolean.parseBoolean(settings.getProperty("baseline.combined")),
                         progress);
         StreamsBuilder builder = new StreamsBuilder();
-        String topic = settings.getProperty("peer.topic");
-        if (Boolean.parseBoolean(settings.getProperty("peer.aggregations"))) {
+        String topic = settings.getProperty("baseline.topic");
+        if (Boolean.parseBoolean(settings.getProperty("baseline.aggregations"))) {
             Aggregations.add(builder, topic, run);
         } else {
             builder.stream(topic, Consumed.with(Serdes.ByteArray(), Serdes.ByteArray()))
@@ -98,22 +98,22 @@ public final class Peer {
                 System.exit(1);
             }
             for (Window window : WINDOWS) {
-                lines.addAll(rolling(streams, window, progress.presentMs()));
+                lines.addAll(rolling(streams, window, progress.streamTimeMs()));
             }
-        } // closing commits what the last interval has left
+        } // closing commits the last interval
         lines.add("seconds\t" + progress.seconds());
         lines.add("cpu_seconds\t" + progress.cpuSeconds());
-        Files.write(Path.of(settings.getProperty("peer.output")), lines);
+        Files.write(Path.of(settings.getProperty("baseline.output")), lines);
     }
 
-    /** Counts within [end - length, end), end being the end of the bucket that the present lies in. */
-    private static List<String> rolling(KafkaStreams streams, Window window, long presentMs) {
+    /** Counts within [end - length, end), where end is the end of the bucket that holds stream time. */
+    private static List<String> rolling(KafkaStreams streams, Window window, long streamTimeMs) {
         ReadOnlyWindowStore<String, Long> store =
                 streams.store(
                         StoreQueryParameters.fromNameAndType(
                                 window.level().name(), QueryableStoreTypes.<String, Long>windowStore()));
         long widthMs = window.level().widthMs;
-        long endMs = (presentMs / widthMs + 1) * widthMs;
+        long endMs = (streamTimeMs / widthMs + 1) * widthMs;
         Map<String, Long> counts = new TreeMap<>();
         try (KeyValueIterator<Windowed<String>, Long> buckets =
                 store.fetchAll(

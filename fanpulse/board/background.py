@@ -1,4 +1,4 @@
-"""Work with companions."""
+"""Runs one task with others in the background."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-async def beside(work: Coroutine[Any, Any, T], *others: Coroutine[Any, Any, None]) -> T:
-    """Do the work while the others run; they end with it.
+async def run_with_background(work: Coroutine[Any, Any, T], *others: Coroutine[Any, Any, None]) -> T:
+    """Do the work while the others run in the background; cancel them when it is done.
 
-    The first error of any of them ends all, and is raised by itself, not in a group.
+    The first error of any task cancels all, and is raised as it is, not in an exception group.
     """
     main = asyncio.create_task(work)
     tasks: list[asyncio.Task[Any]] = [main, *(asyncio.create_task(other) for other in others)]

@@ -1,0 +1,38 @@
+"""What the watchdog asks about a running aggregator."""
+
+from __future__ import annotations
+
+from services.aggregate.kafka.partition_manager import PartitionManager
+from services.aggregate.kafka.ports import PartitionSource
+
+
+class HealthChecks:
+    """Checks of a source and of what this worker does with its partitions."""
+
+    def __init__(self, source: PartitionSource, partition_manager: PartitionManager) -> None:
+        self._source = source
+        self._partition_manager = partition_manager
+
+    def group_membership(self) -> str | None:
+        """This worker must stay in its group, or know that it does not."""
+        return self._source.membership_problem()
+
+    def rebalance(self) -> str | None:
+        """A rebalance must end."""
+        return "a rebalance does not end" if self._source.rebalancing() else None
+
+    def ownership(self) -> str | None:
+        """What is assigned must be owned: it is not after another worker has fenced us by mistake."""
+        missing = sorted(self._source.assignment() - self._partition_manager.owned.keys())
+        return f"partitions {missing} are assigned but not owned" if missing else None
+
+    def work(self) -> tuple[int, int]:
+        """(records waiting, records counted) of the partitions owned."""
+        owned = self._partition_manager.owned.values()
+        waiting = sum(max(0, (each.highwater() or 0) - each.state.offset - 1) for each in owned)
+        return waiting, sum(each.state.offset for each in owned)
+
+    def storing(self) -> tuple[int, int]:
+        """(records counted and not stored, records stored) of the partitions owned."""
+        states = self._partition_manager.states
+        return sum(s.offset - s.stored.offset for s in states), sum(s.stored.offset for s in states)

@@ -1,0 +1,166 @@
+"""The Kafka producer of ingest: librdkafka, which batches, compresses and retries in threads of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from services.runtime.kafka import BrokerUnavailableError, client_options
+from services.runtime.settings import KafkaSettings, Settings, SettingsError
+
+#: Uncompressed bytes of a batch. Brokers reject batches over 1,048,588 bytes by default.
+BATCH_BYTES = 1_000_000
+_METADATA_SECONDS = 10.0
+_POLL_SECONDS = 0.2
+
+_log = structlog.get_logger(__name__)
+
+
+class DeliveryError(RuntimeError):
+    """The broker rejected a record for good, or the producer cannot go on. The message is one line."""
+
+
+class Batch(NamedTuple):
+    """Records of one partition, in order: key and value of each."""
+
+    topic: str
+    partition: int
+    records: Sequence[tuple[bytes | None, bytes]]
+
+
+def librdkafka_options(kafka: KafkaSettings) -> dict[str, Any]:
+    """Connection options as librdkafka names them. Raises SettingsError as for every other client."""
+    options: dict[str, Any] = {
+        "bootstrap.servers": client_options(kafka)["bootstrap_servers"],
+        "security.protocol": kafka.security_protocol,
+    }
+    if kafka.security_protocol.startswith("SASL"):
+        password = kafka.sasl_password.get_secret_value() if kafka.sasl_password else ""
+        options |= {
+            "sasl.mechanism": kafka.sasl_mechanism,
+            "sasl.username": kafka.sasl_username or "",
+            "sasl.password": password,
+        }
+    if kafka.security_protocol.endswith("SSL"):
+        files = {
+            "ssl.ca.location": kafka.ssl_cafile,
+            "ssl.certificate.location": kafka.ssl_certfile,
+            "ssl.key.location": kafka.ssl_keyfile,
+        }
+        options |= {name: str(path) for name, path in files.items() if path}
+    return options
+
+
+class RecordProducer:
+    """An idempotent producer whose records are acknowledged by all replicas, for one event loop.
+
+    It retries without end while the broker is away, and neither doubles nor reorders by that. ``on_fatal``
+    is called in the event loop if it cannot go on.
+    """
+
+    def __init__(self, settings: Settings, on_fatal: Callable[[str], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._on_fatal = on_fatal
+        self._address = settings.kafka.bootstrap
+        self._stopping = threading.Event()
+        options = librdkafka_options(settings.kafka) | {
+            "acks": "all",
+            "enable.idempotence": True,
+            "compression.type": "zstd",
+            "linger.ms": 0,  # the publisher has collected what belongs together
+            "batch.size": BATCH_BYTES,
+            "message.timeout.ms": 0,  # no end of retries: to lose one record would be to lose the order
+            # The publisher bounds what waits.
+            "queue.buffering.max.messages": 0,
+            "queue.buffering.max.kbytes": 2_097_151,
+            "reconnect.backoff.max.ms": 1000,
+            "enable.metrics.push": False,
+            "error_cb": self._on_error,
+        }
+        try:
+            self._producer = Producer(options, logger=logging.getLogger("librdkafka"))
+        except KafkaException as error:
+            raise SettingsError(f"kafka: {error.args[0].str()}") from error
+        self._thread = threading.Thread(target=self._poll, name="librdkafka-poll", daemon=True)
+
+    async def start(self, topics: Sequence[str]) -> list[int]:
+        """Connect; the number of partitions of each topic. Raises BrokerUnavailableError."""
+        self._thread.start()
+        try:
+            metadata = await asyncio.to_thread(self._producer.list_topics, timeout=_METADATA_SECONDS)
+        except KafkaException as error:
+            raise BrokerUnavailableError(f"{self._address}: {error.args[0].str()}") from error
+        if missing := [name for name in topics if name not in metadata.topics]:
+            raise BrokerUnavailableError(f"{self._address}: topic {missing[0]} does not exist")
+        return [len(metadata.topics[name].partitions) for name in topics]
+
+    def write(self, batches: Sequence[Batch]) -> asyncio.Future[None]:
+        """Write records, those of a partition in order, also among calls.
+
+        The future is done when all are acknowledged, or fails with DeliveryError.
+        """
+        delivery = _Delivery(self._loop, sum(len(batch.records) for batch in batches))
+        try:
+            for topic, partition, records in batches:
+                for key, value in records:
+                    self._producer.produce(topic, value, key, partition, delivery.report)
+        except (KafkaException, BufferError) as error:
+            delivery.fail(str(error))
+        return delivery.future
+
+    async def stop(self) -> None:
+        """Disconnect. What has not been acknowledged may or may not be written."""
+        self._stopping.set()
+        if self._thread.ident is not None:
+            await asyncio.to_thread(self._thread.join)
+        self._producer.purge()
+        self._producer.poll(0)
+
+    def _poll(self) -> None:
+        while not self._stopping.is_set():
+            self._producer.poll(_POLL_SECONDS)
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.fatal():
+            self._loop.call_soon_threadsafe(self._on_fatal, error.str())
+        else:  # it tries again by itself
+            _log.warning("broker_trouble", error=error.str())
+
+
+class _Delivery:
+    """What is still to be acknowledged of one call of ``write``. Reports come in the polling thread."""
+
+    __slots__ = ("_error", "_left", "_loop", "future")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, records: int) -> None:
+        self._loop = loop
+        self._left = records
+        self._error: str | None = None
+        self.future: asyncio.Future[None] = loop.create_future()
+
+    def report(self, error: KafkaError | None, _message: object) -> None:
+        """One record is acknowledged or lost."""
+        self._left -= 1
+        if error is not None:
+            self._error = self._error or f"{error.name()}: {error.str()}"
+        if not self._left or error is not None:
+            self._loop.call_soon_threadsafe(self._settle)
+
+    def fail(self, error: str) -> None:
+        """Not all of it could be handed to librdkafka."""
+        self._error = error
+        self._settle()
+
+    def _settle(self) -> None:
+        if self.future.done():
+            return
+        if self._error is None:
+            self.future.set_result(None)
+        else:
+            self.future.set_exception(DeliveryError(self._error))
