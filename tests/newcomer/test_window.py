@@ -198,3 +198,19 @@ def test_a_slip_in_the_table_is_an_error_and_not_a_wrong_count(
     """Widths divide each other, lengths are whole buckets."""
     with table(**{name: window}), pytest.raises(ValueError, match=problem):
         Windows()
+
+
+def test_a_panel_of_a_window_that_is_gone_is_an_error() -> None:
+    """Dashboards are not built with a panel that would stay empty."""
+    with table():
+        del WINDOWS["5m"]
+        with pytest.raises(ValueError, match="no window 5m"):
+            live.build()
+
+
+def test_the_window_of_the_top_k_has_to_be_in_the_table() -> None:
+    """Otherwise no account would be the busiest."""
+    with table():
+        del WINDOWS["24h"]
+        with pytest.raises(ValueError, match="there is no 24h"):
+            Windows()

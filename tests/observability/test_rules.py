@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
+from prometheus import counts
 from prometheus.alerts import RUNBOOKS as RUNBOOKS_ADDRESS
+from schemas import events
 
 PROMETHEUS = Path(__file__).parents[2] / "prometheus"
 RUNBOOKS = Path(__file__).parents[2] / "docs" / "runbooks.md"
@@ -139,3 +141,45 @@ def test_an_alert_says_how_urgent_it_is_what_is_wrong_and_what_to_do(alert: dict
     assert page.startswith("https://")
     assert anchor == alert["alert"].lower()
     assert f"\n## {alert['alert']}\n" in RUNBOOKS.read_text()
+
+
+def test_an_action_that_is_added_is_counted_by_the_rules_that_follow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In Prometheus' own engine, a new interaction is in the interactions and has a net figure. What people
+    can take back in two ways is less both."""
+    monkeypatch.setattr(events, "INTERACTIONS", (*events.INTERACTIONS, "bookmark"))
+    added = {"unbookmark": "bookmark", "dislike": "like"}
+    monkeypatch.setattr(events, "WITHDRAWALS", events.WITHDRAWALS | added)
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": counts.groups()}))
+    per_second = {"like": 9, "unlike": 2, "dislike": 3, "bookmark": 5, "unbookmark": 1, "read": 100}
+    subject = 'platform="twitter",account="GansuTravel"'
+    series = [
+        {
+            "series": f'fanpulse_account_events_total{{{subject},action="{action}",partition="0"}}',
+            "values": f"0+{rate}x120",
+        }
+        for action, rate in per_second.items()
+    ]
+    net = {"like": 400, "bookmark": 400, "read": 10_000}
+    wanted = {
+        "account:fanpulse_account_events:net": {
+            f',action="{action}"': value for action, value in net.items()
+        },
+        "account:fanpulse_account_interactions:rate1m": {"": 14},
+    }
+    queries = [
+        {
+            "expr": record,
+            "eval_time": "100s",
+            "exp_samples": [
+                {"labels": f"{record}{{{subject}{action}}}", "value": value}
+                for action, value in samples.items()
+            ],
+        }
+        for record, samples in wanted.items()
+    ]
+    test = {"name": "bookmark", "interval": "1s", "input_series": series, "promql_expr_test": queries}
+    content = {"rule_files": ["rules.yml"], "evaluation_interval": "1s", "tests": [test]}
+    (tmp_path / "test.yml").write_text(yaml.safe_dump(content))
+    promtool("test", "rules", tmp_path / "test.yml")

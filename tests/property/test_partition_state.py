@@ -67,7 +67,7 @@ def concrete(log: list[list[dict[str, Any]]]) -> list[list[dict[str, Any]]]:
 
 
 def counted(records: list[list[dict[str, Any]]]) -> list[tuple[dict[str, Any], int]]:
-    """(event, present when it was met) of each event that is no duplicate: the rule, spelled out."""
+    """(event, stream time when it came) of each event that is no duplicate: the rule, spelled out."""
     last_segment: dict[str, int] = {}
     ordinal, stream_time, kept = 0, 0, []
     segment, first, began = 0, 0, 0
