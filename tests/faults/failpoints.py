@@ -231,9 +231,19 @@ def _install_in_loading(points: Failpoints) -> None:
 
         return started
 
+    def take(original: Function) -> Function:
+        async def taken(self: WarmUp) -> Any:
+            if self._task is not None and points.expects("rebuild.warm_up"):
+                # On a busy machine the assignment would end it before it comes to the point.
+                await asyncio.wait([self._task])
+            return await original(self)
+
+        return taken
+
     wrap(warm_up, "load_states", load)
     wrap(warm_up, "rebuild_dedup", rebuild_dedup)
     wrap(WarmUp, "start", start)
+    wrap(WarmUp, "take", take)
 
 
 def _install_in_ownership(points: Failpoints) -> None:
