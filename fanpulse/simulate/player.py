@@ -56,7 +56,7 @@ class Player:
         limits = httpx.Limits(max_connections=WINDOW, max_keepalive_connections=WINDOW)
         under_way: deque[asyncio.Task[None]] = deque()
         self._began = asyncio.get_running_loop().time()
-        transport = RetryTransport(httpx.AsyncHTTPTransport(limits=limits))
+        transport = RetryTransport(_WholeAnswers(limits=limits))
         async with httpx.AsyncClient(timeout=_TIMEOUT, transport=transport, trust_env=False) as client:
             try:
                 for batch in batches(self._items, self._speed):
@@ -121,6 +121,15 @@ class Player:
             raise PlayError(f"ingest answered {response.status_code}, but {error}") from error
 
 
+class _WholeAnswers(httpx.AsyncHTTPTransport):
+    """A transport whose answers are read to their end, so that one that breaks off is tried again."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await super().handle_async_request(request)
+        await response.aread()
+        return response
+
+
 class _Resend(PostRetry):
     """The retries of one request."""
 
@@ -142,5 +151,5 @@ class _Resend(PostRetry):
         else:
             problem = type(response).__name__
         if asyncio.get_running_loop().time() > self._deadline:
-            raise PlayError(f"ingest took nothing for {PATIENCE_SECONDS:.0f} s: {problem}")
+            raise PlayError(f"ingest accepted nothing for {PATIENCE_SECONDS:.0f} s: {problem}")
         await self._player.wait(problem, self.delay(response), self._before)

@@ -218,7 +218,7 @@ def rows_done(folder: Path) -> int:
 
 
 def test_mended_letters_are_counted(stack: Stack, tmp_path: Path) -> None:
-    """Rows that were refused, once mended and sent again, are in the totals as if they had been right."""
+    """Rows that were rejected, once corrected and sent again, are in the totals as if they had been right."""
     path = tmp_path / "rows.jsonl"
     row = {
         "kind": "interaction",

@@ -1,4 +1,4 @@
-"""Two hundred and more malformed inputs: each is refused with a reason and kept, and nothing stops."""
+"""Two hundred and more malformed inputs: each is rejected with a reason and kept, and nothing stops."""
 
 from __future__ import annotations
 

@@ -99,14 +99,14 @@ async def test_everything_acknowledged_is_in_the_log_once_and_in_order(settings:
     assert len(records) < made * 0.75, "requests did not share records"
 
 
-async def test_another_client_reads_the_batches(settings: Settings) -> None:
-    """librdkafka (and so kcat) unpacks what we have packed ourselves, checksum included."""
+async def test_small_and_large_records_are_read_back_in_order(settings: Settings) -> None:
+    """By librdkafka (and so kcat), which checks the checksums: compressible or not, byte for byte."""
     values = [b"%d" % n * n for n in range(1, 300)]
     async with publishing(settings) as publisher:
         await publisher.submit(PublishRequest(dead_letters=values))
         await publisher.submit(
             PublishRequest(dead_letters=[bytes([n % 256 for n in range(100)])])
-        )  # not worth packing
+        )  # does not compress
         await publisher.submit(PublishRequest(dead_letters=values))
     consumer = Consumer(
         {
@@ -131,7 +131,7 @@ async def test_another_client_reads_the_batches(settings: Settings) -> None:
     assert found[-len(values) :] == values
 
 
-async def test_a_parcel_larger_than_a_batch_is_acknowledged_as_a_whole(settings: Settings) -> None:
+async def test_a_request_larger_than_a_batch_is_acknowledged_as_a_whole(settings: Settings) -> None:
     """It takes several flushes; the acknowledgement comes after the last."""
     fragments = [Fragment(0, b'"%06d%s"' % (n, b"x" * 3000), 1) for n in range(1000)]
     async with publishing(settings) as publisher:
@@ -145,14 +145,14 @@ async def test_a_clock_record_comes_after_the_events_it_covers(settings: Setting
     stream_time = EventStreamTime(ahead_ms=1000)
     async with publishing(settings) as publisher:
         clock = ClockWriter(publisher, stream_time, interval_ms=50)
-        await clock.write()  # there is no present yet
+        await clock.write()  # stream time is not known yet
         for second in range(20):
             waiting = [
                 publisher.submit(PublishRequest([Fragment(n % 4, b"%d" % second, 1)])) for n in range(40)
             ]
             stream_time.saw(second)
             await clock.write()
-            await clock.write()  # the present has not moved: nothing is written
+            await clock.write()  # stream time has not moved: nothing is written
             assert all(each.done() for each in waiting)
         log = entries(await read(settings))
     for partition in range(4):
@@ -191,8 +191,8 @@ async def test_what_waits_is_bounded(settings: Settings) -> None:
     assert len(await read(settings, REJECTED)) == 3
 
 
-async def test_a_refusal_by_the_broker_is_fatal(settings: Settings) -> None:
-    """The producer may be poisoned: all that waits fails, nothing more is taken, and the service is told."""
+async def test_a_rejection_by_the_broker_is_fatal(settings: Settings) -> None:
+    """The order of a partition would be lost: all that waits fails, and nothing more is accepted."""
     small = replace(REJECTED, config={"max.message.bytes": "1000"})
     elsewhere = settings.model_copy(update={"namespace": f"{settings.namespace[:25]}-small"})
     await create_topics(elsewhere, [EVENTS, POSTS, small])

@@ -127,7 +127,7 @@ def test_sigterm_finishes_what_was_begun(settings: Settings, tmp_path: Path) -> 
 
 
 def test_the_event_clock_follows_the_newest_accepted_event(settings: Settings, tmp_path: Path) -> None:
-    """Nothing is written before the first event; one far ahead is refused and moves nothing."""
+    """Nothing is written before the first event; one far ahead is rejected and moves nothing."""
     variables = {"FANPULSE_INGEST_CLOCK": "event", "FANPULSE_INGEST_CLOCK_INTERVAL_MS": "50"}
     base = 1_782_120_600_000
     with ingest(settings, tmp_path, **variables) as (service, port):
@@ -138,7 +138,7 @@ def test_the_event_clock_follows_the_newest_accepted_event(settings: Settings, t
         assert post(port, interaction("d", occurred_at=base - 60_000))[0] == 202
         assert service.stop() == 0
     with ingest(settings, tmp_path, **variables) as (_, port):
-        # Started again it goes on from the log, so that a late event does not set the present back.
+        # Started again it goes on from the log, so that a late event does not set stream time back.
         assert post(port, interaction("late", occurred_at=base - 600_000))[0] == 202
         assert post(port, interaction("next", occurred_at=base + 50_000))[0] == 202
     clocks = [entry for entry in log(settings) if entry["kind"] == "clock"]
@@ -183,7 +183,9 @@ def test_while_the_broker_is_away_memory_is_bounded_and_nothing_acknowledged_is_
             with Posters(port, clients=40, batch=1500, padding=190) as posters:
                 eventually(lambda: len(posters.acknowledged) > 8000, 60, "8,000 acknowledged")
                 halt(broker, how)
-                eventually(lambda: figure(service, "pending_bytes") > 55 * 2**20, 90, "the budget is used up")
+                eventually(
+                    lambda: figure(service, "pending_bytes") > 55 * 2**20, 90, "the byte limit is reached"
+                )
                 full = posters.statuses[503]
                 eventually(lambda: posters.statuses[503] > full + 100, 60, "100 more answers 503")
                 assert figure(service, "pending_bytes") <= 64 * 2**20
@@ -263,7 +265,7 @@ def test_connections_that_say_nothing_are_closed(settings: Settings, tmp_path: P
             assert answer.startswith(heads[head])
 
 
-def test_a_refused_upload_still_gets_its_answer(settings: Settings, tmp_path: Path) -> None:
+def test_a_rejected_upload_still_gets_its_answer(settings: Settings, tmp_path: Path) -> None:
     """The client that goes on sending reads 413, not a broken connection, and can go on with the next."""
     with ingest(settings, tmp_path) as (_, port), socket.create_connection(("127.0.0.1", port)) as connection:
         connection.settimeout(20)
@@ -290,7 +292,7 @@ def test_it_does_not_start_without_a_key_on_a_public_address(settings: Settings,
 
 
 def test_a_lost_producer_ends_the_process(settings: Settings, tmp_path: Path) -> None:
-    """The broker refuses a batch for good: the request is answered 503, and the process ends in error."""
+    """The broker rejects a batch for good: the request is answered 503, and the process ends in error."""
     small = replace(EVENTS, config={"max.message.bytes": "300"})
     elsewhere = settings.model_copy(update={"namespace": f"{settings.namespace[:25]}-small"})
     asyncio.run(create_topics(elsewhere, [small, POSTS, REJECTED]))

@@ -248,7 +248,7 @@ async def test_a_load_goes_on_after_ingest_was_away(
     path.write_text("occurred_at,post_id\n" + "".join(rows))
     ingest.kill()
     command.load(str(path), *LIKES, "--patience", "0.5", code=3)
-    assert "run the same command again to go on from there" in command.stderr
+    assert "run the same command again to resume" in command.stderr
     ingest.start().wait_ready()
     command.load(str(path), *LIKES, "--batch", "100")
     assert {event["post_id"] for event in await events(settings)} == {f"p{number}" for number in range(3000)}
@@ -289,7 +289,7 @@ def test_the_command_needs_no_extra(tmp_path: Path) -> None:
     """`fanpulse load --help` imports neither Faust nor pyarrow nor a web framework."""
     script = (
         "import sys; from fanpulse.load import session; import fanpulse.cli.load; "
-        "extras = ('faust', 'pyarrow', 'fastapi', 'uvicorn', 'httpx', 'duckdb'); "
+        "extras = ('faust', 'pyarrow', 'fastapi', 'uvicorn', 'duckdb'); "
         "print([name for name in extras if name in sys.modules])"
     )
     answer = subprocess.run(

@@ -62,7 +62,7 @@ def test_every_shape_of_body_is_understood(body: bytes, lines: bool, count: int)
 
 
 def test_the_good_events_of_a_batch_go_through() -> None:
-    """A refused one is told with its index and its bytes as sent; the others keep their order."""
+    """A rejected event has its index and its bytes as sent; the others keep their order."""
     bad = b'{ "kind" : "interaction" }'
     body = b"[" + json.dumps(event(0)).encode() + b", " + bad + b"," + json.dumps(event(2)).encode() + b"]"
     found = admitted(body)
@@ -73,7 +73,7 @@ def test_the_good_events_of_a_batch_go_through() -> None:
 
 
 def test_a_bad_line_does_not_spoil_its_neighbours() -> None:
-    """Whatever is on it: lines are judged one by one."""
+    """Whatever is on it: lines are validated one by one."""
     lines = [json.dumps(event(0)).encode(), b"{", b'{"a":NaN}', b"\xff", b"[]", json.dumps(event(5)).encode()]
     found = admitted(b"\n".join(lines), lines=True)
     assert ids(found) == ["e0", "e5"]
@@ -89,7 +89,7 @@ def test_a_bad_line_does_not_spoil_its_neighbours() -> None:
         (b"{\n}}", False), (b"{}}\n{}", False),
     ],
 )  # fmt: skip
-def test_a_body_that_cannot_be_told_apart_is_refused_as_a_whole(body: bytes, lines: bool) -> None:
+def test_a_body_that_cannot_be_split_is_rejected_as_a_whole(body: bytes, lines: bool) -> None:
     """There is no event to point at."""
     found = admit(body, lines=lines, most=10, check=check())
     assert isinstance(found, Rejection)
@@ -103,7 +103,7 @@ def test_a_body_that_is_one_bad_event_is_that_event() -> None:
 
 
 @pytest.mark.parametrize("lines", [False, True])
-def test_too_many_events_are_refused(lines: bool) -> None:
+def test_too_many_events_are_rejected(lines: bool) -> None:
     """The limit itself is allowed, one more is not."""
     body = ndjson(*map(event, range(3)))
     body = body if lines else b"[" + body.replace(b"\n", b",") + b"]"
@@ -112,13 +112,13 @@ def test_too_many_events_are_refused(lines: bool) -> None:
         admitted(body, lines=lines, most=2)
 
 
-def test_a_body_of_nothing_but_commas_is_refused_before_it_is_taken_apart() -> None:
+def test_a_body_of_nothing_but_commas_is_rejected_before_it_is_taken_apart() -> None:
     """Millions of tiny members would need a hundred times the memory of the body."""
     with pytest.raises(TooManyEventsError):
         admitted(b"[" + b"0," * 100_000 + b"0]")
 
 
-def test_an_event_too_far_ahead_of_the_wall_clock_is_refused() -> None:
+def test_an_event_too_far_ahead_of_the_wall_clock_is_rejected() -> None:
     """At the bound it is accepted; one with a wrong date does not take the rest with it."""
     batch = [event(0), event(1000), event(1001), event(-(10**9))]
     found = admitted(json.dumps(batch).encode())
@@ -132,17 +132,17 @@ def test_with_the_event_clock_the_first_event_sets_the_present() -> None:
     """And each accepted event moves the bound for those after it, in the same request too."""
     stream_time = EventStreamTime(ahead_ms=1000)
     batch = [event(0), event(900), event(1800), event(5000), event(2800), event(-99_999)]
-    judge = stream_time.check()
-    found = admit(json.dumps(batch).encode(), lines=False, most=10, check=judge)
+    check = stream_time.check()
+    found = admit(json.dumps(batch).encode(), lines=False, most=10, check=check)
     assert isinstance(found, Admitted)
     assert found.indexes == [0, 1, 2, 4, 5]
     assert stream_time.now() is None, "until the events are handed over"
-    stream_time.saw(judge.newest)
+    stream_time.saw(check.newest)
     assert stream_time.now() == NOW + 2800
 
 
 @pytest.mark.parametrize("times", [[0, 900, 1800, 2000], [1800, 0, 900], [0], []])
-def test_the_quick_judgement_of_times_agrees_with_the_one_by_one(times: list[int]) -> None:
+def test_the_quick_check_of_times_agrees_with_the_one_by_one(times: list[int]) -> None:
     """Whether all are within the bound at once is asked first; the answer is the same."""
     stream_time = EventStreamTime(ahead_ms=1000)
     stream_time.saw(NOW)

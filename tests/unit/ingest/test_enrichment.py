@@ -139,7 +139,7 @@ def test_raw_ids_stay_if_told_so() -> None:
 
 
 def test_posts_are_bounded_and_those_in_use_stay() -> None:
-    """A post that is met is not forgotten, however many others come."""
+    """A post that is used is not forgotten, however many others come."""
     posts = KnownPosts(100)
     for number in range(1000):
         (post,) = decoded({**POST, "post_id": f"P{number}"})
@@ -152,7 +152,7 @@ def test_posts_are_bounded_and_those_in_use_stay() -> None:
 
 
 @pytest.mark.parametrize("value", [b"", b"[]", b'{"platform":1}', b'{"platform":"x"}'])
-def test_a_record_that_is_none_is_refused(value: bytes) -> None:
+def test_a_record_that_is_none_is_rejected(value: bytes) -> None:
     """The follower logs it and goes on."""
     with pytest.raises(msgspec.DecodeError):
         KnownPosts(10).upsert_record(value)

@@ -1,4 +1,4 @@
-"""The HTTP rules of POST /v1/events, by the real ASGI application over a publisher that is held in memory."""
+"""The HTTP rules of POST /v1/events, by the real ASGI application over a publisher in memory."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class Ingest:
 async def ingest() -> AsyncIterator[Ingest]:
     made = Ingest()
     yield made
-    assert made.byte_limiter.reserved == 0, "a request kept bytes of the budget"
+    assert made.byte_limiter.reserved == 0, "a request kept bytes reserved"
 
 
 def problem(answer: httpx.Response) -> dict[str, Any]:
@@ -219,7 +219,7 @@ async def test_a_small_body_may_not_unpack_to_a_large_one(ingest: Ingest) -> Non
     assert (await ingest.post(bomb, content_encoding="gzip")).status_code == 413
 
 
-async def test_a_large_body_is_refused(ingest: Ingest) -> None:
+async def test_a_large_body_is_rejected(ingest: Ingest) -> None:
     """At the limit it is taken; by its announced length, or as it grows, one byte more is 413."""
     body = json.dumps([EVENT]).encode()
     assert (await ingest.post(body.ljust(LIMIT))).status_code == 202
@@ -334,7 +334,7 @@ async def together(ingest: Ingest, *bodies: Any) -> list[httpx.Response]:
 
 
 async def test_single_events_that_come_together_go_together(ingest: Ingest) -> None:
-    """In one parcel; each request is answered for its own event, and each event is counted."""
+    """In one publish request; each request is answered for its own event, and each event is counted."""
     answers = await together(ingest, *({**EVENT, "event_id": f"e{n}"} for n in range(20)))
     assert [(each.status_code, each.json()) for each in answers] == [
         (202, {"accepted": 1, "rejected": []})
@@ -359,7 +359,7 @@ async def test_single_events_that_come_together_go_together(ingest: Ingest) -> N
 async def test_a_bad_event_spoils_none_of_those_that_come_with_it(
     ingest: Ingest, bad: Any, status: int
 ) -> None:
-    """It is refused by itself, with its reason; the others are in the log once."""
+    """It is rejected by itself, with its reason; the others are in the log once."""
     good = [{**EVENT, "event_id": f"e{n}"} for n in range(4)]
     answers = await together(ingest, *good[:2], bad, *good[2:])
     assert [each.status_code for each in answers] == [202, 202, status, 202, 202]
@@ -369,7 +369,7 @@ async def test_a_bad_event_spoils_none_of_those_that_come_with_it(
 
 
 async def test_halves_of_events_make_no_event(ingest: Ingest) -> None:
-    """Bodies that would be two events if they were joined are refused, each by itself."""
+    """Bodies that would be two events if they were joined are rejected, each by itself."""
     first, second = (json.dumps({**EVENT, "event_id": name}).encode() for name in "ab")
     at = second.index(b",")
     for comma in (b",", b""):
@@ -387,7 +387,7 @@ async def test_events_that_come_together_find_room_each_by_itself(ingest: Ingest
     assert ingest.metric('fanpulse_ingest_events_accepted_total{kind="interaction"}') == 0
 
 
-async def test_bodies_share_one_budget(ingest: Ingest) -> None:
+async def test_bodies_share_one_byte_limit(ingest: Ingest) -> None:
     """While others hold it, a request is answered 503 before it is read."""
     ingest.byte_limiter.force(10 * LIMIT)
     answer = await ingest.post([EVENT])
@@ -498,7 +498,7 @@ async def test_the_page_loads_nothing_from_elsewhere(ingest: Ingest) -> None:
 
 
 def test_a_public_address_needs_a_key() -> None:
-    """One line says what to change; a loopback address needs none; a hash that is none is refused."""
+    """One line says what to change; a loopback address needs none; a hash that is none is rejected."""
     for host in ("127.0.0.1", "::1", "localhost", "127.1.2.3"):
         check_access(Settings(ingest=IngestSettings(host=host)))
     hashed = hashlib.sha256(b"key").hexdigest()

@@ -53,7 +53,7 @@ def test_times_of_every_readable_form_become_epoch_milliseconds(cell: Any, expec
 
 @pytest.mark.parametrize("cell", ["22/06/2026 09:30", "2026-06-31", "2026-06-22T25:00:00", "today", "1e9"])
 def test_a_time_that_cannot_be_read_stays_as_it_is(cell: str) -> None:
-    """What is no time goes into the event unread, for ingest to refuse, and the reason is bad_time."""
+    """What is no time goes into the event unread, for ingest to reject, and the reason is bad_time."""
     with pytest.raises(CellError) as caught:
         read(FieldType.TIME, cell)
     assert caught.value.value == cell
@@ -105,11 +105,11 @@ def test_hashtags_are_split_at_blanks_commas_and_semicolons(cell: Any, tags: lis
 @pytest.mark.parametrize(
     "cell", ["1.22158E+17", "1,22158E+17", "1.2e+5", "144021.0", 1.22158e17, Decimal("1.5"), float("inf")]
 )
-def test_an_id_that_a_spreadsheet_rounded_is_refused(cell: Any) -> None:
+def test_an_id_that_a_spreadsheet_rounded_is_rejected(cell: Any) -> None:
     """Its last digits are lost: to count under a guessed id would merge different posts."""
     with pytest.raises(CellError, match="export the column as text") as caught:
         read(FieldType.ID, cell)
-    assert not isinstance(caught.value.value, str)  # so that ingest refuses it too
+    assert not isinstance(caught.value.value, str)  # so that ingest rejects it too
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_whole_ids_become_texts(cell: Any, expected: str) -> None:
 @pytest.mark.parametrize(
     "cell", ["12,400", "12.400", "12 400", "5.0", "five", "0x10", "٣", True, 5.5, "1" * 401]
 )
-def test_numbers_with_separators_are_refused(cell: Any) -> None:
+def test_numbers_with_separators_are_rejected(cell: Any) -> None:
     """12.400 is twelve thousand in one country and twelve in another: nothing is guessed."""
     with pytest.raises(CellError) as caught:
         read(FieldType.INTEGER, cell)

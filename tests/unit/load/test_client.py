@@ -212,7 +212,7 @@ def test_a_batch_that_is_too_large_is_halved(server: Server) -> None:
 
 
 @pytest.mark.parametrize("url", ["", "ftp://host", "http://", "http://host:port"])
-def test_what_is_no_address_is_refused(url: str) -> None:
+def test_what_is_no_address_is_rejected(url: str) -> None:
     """Before anything is read."""
     with pytest.raises(AddressError, match="not an address of ingest"):
         IngestClient(url)

@@ -29,7 +29,7 @@ def line(row: Any) -> bytes:
 
 
 def test_an_event_passes_byte_for_byte() -> None:
-    """Spaces, order and unknown fields of an event are none of our business: ingest judges it."""
+    """Spaces, order and unknown fields of an event are none of our business: ingest validates it."""
     text = b'{ "kind":"interaction",  "event_id":"e1", "surprise": 1.50 }'
     assert ObjectMapper(parse_rules()).map(text).line == text
 
@@ -89,7 +89,7 @@ def test_a_set_value_goes_only_where_the_kind_has_the_field() -> None:
      b'{"kind":"interaction","action":"like","action":"share"}', b'{"kind":5}', b"{}", b'{"kind":"boost"}'],
 )  # fmt: skip
 @pytest.mark.parametrize("sets", [[], ["campaign=c"]])
-def test_what_is_no_event_is_passed_on_for_ingest_to_refuse(text: bytes, sets: list[str]) -> None:
+def test_what_is_no_event_is_passed_on_for_ingest_to_reject(text: bytes, sets: list[str]) -> None:
     """No repair: not even a repeated key gets lost by writing the row anew."""
     found = ObjectMapper(parse_rules(sets=sets)).map(text).line
     result = decode_one(found)

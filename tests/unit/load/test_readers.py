@@ -82,7 +82,7 @@ class TestDelimited:
         assert [row.value for row in table.rows()] == [["1", "2"]]
 
     @pytest.mark.parametrize("text", ["", "\n \n", b"\xffa,b\n", '"a\n'])
-    def test_a_file_without_a_header_is_refused(self, text: str | bytes) -> None:
+    def test_a_file_without_a_header_is_rejected(self, text: str | bytes) -> None:
         """Nothing can be mapped then."""
         with pytest.raises(DelimitedError):
             rows_of(text)
@@ -261,7 +261,7 @@ class TestCompressed:
         os.close(reader)
 
     def test_a_window_larger_than_the_usual_is_not_allocated(self, tmp_path: Path) -> None:
-        """A zstd file that asks for a gigabyte of memory to read it is refused, as by the zstd command."""
+        """A zstd file that asks for a gigabyte of memory to read it is rejected, as by the zstd command."""
         path = tmp_path / "rows.zst"
         path.write_bytes(b"\x28\xb5\x2f\xfd\x00" + bytes([20 << 3]) + b"\x01\x00\x00")
         with pytest.raises(DamagedFileError, match="zstd data is damaged or cut short"):

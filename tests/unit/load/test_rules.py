@@ -51,17 +51,17 @@ def test_rules_hold_what_was_said() -> None:
         ("post", [], ["occurred_at=yesterday"], "neither RFC 3339"),
     ],
 )  # fmt: skip
-def test_a_wrong_option_is_refused_in_one_line_that_helps(
+def test_a_wrong_option_is_rejected_in_one_line_that_helps(
     kind: str | None, maps: list[str], sets: list[str], says: str
 ) -> None:
-    """An option that would spoil every row is refused before the first, with what was probably meant."""
+    """An option that would spoil every row is rejected before the first, with what was probably meant."""
     with pytest.raises(RulesError) as caught:
         parse_rules(kind, maps, sets)
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_an_unknown_time_zone_is_refused() -> None:
+def test_an_unknown_time_zone_is_rejected() -> None:
     """--timezone names one of the IANA zones."""
     with pytest.raises(RulesError, match="Mars/Olympus"):
         parse_rules(zone="Mars/Olympus")

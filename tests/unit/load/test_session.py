@@ -23,7 +23,7 @@ RULES = parse_rules("post")
 
 
 class Ingest(IngestClient):
-    """Accepts rows; refuses those of the account `bad`; is away for those of the account `away`."""
+    """Accepts rows; rejects those of the account `bad`; is away for those of the account `away`."""
 
     def __init__(self) -> None:
         super().__init__("http://ingest.invalid")

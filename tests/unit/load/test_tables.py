@@ -63,7 +63,7 @@ def test_empty_cells_are_absent_and_blanks_at_ends_are_dropped() -> None:
 
 
 def test_a_cell_that_cannot_be_read_goes_on_as_it_is() -> None:
-    """The event goes to ingest with the offending value in place, and ingest refuses that very field."""
+    """The event goes to ingest with the offending value in place, and ingest rejects that very field."""
     mapper = TableMapper(parse_rules("interaction", (), ["action=like"]), [*POST, "quantity"])
     found = mapper.map([*ROW, "12,400"])
     assert found.rejections[0].field == "quantity"
@@ -74,7 +74,7 @@ def test_a_cell_that_cannot_be_read_goes_on_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("field", ["post_id", "event_id", "actor.id"])
-def test_a_rounded_id_reaches_ingest_as_a_number_so_that_it_is_refused(field: str) -> None:
+def test_a_rounded_id_reaches_ingest_as_a_number_so_that_it_is_rejected(field: str) -> None:
     """1.22158E+17 is a valid text; it must not be taken for an id."""
     columns = [*POST[:3], "action", field]
     found = TableMapper(parse_rules("interaction"), columns).map([*ROW[:3], "like", "1.22158E+17"])
@@ -98,7 +98,7 @@ def test_the_kind_may_stand_in_a_column() -> None:
     assert "hashtags" not in reading
 
 
-def test_an_unknown_kind_is_for_ingest_to_refuse() -> None:
+def test_an_unknown_kind_is_for_ingest_to_reject() -> None:
     """Without --kind, a kind that does not exist is sent with the whole row: the dead letter has it."""
     found = TableMapper(parse_rules(), [*POST, "kind"]).map([*ROW, "boost"])
     assert json.loads(found.line)["post_id"] == "p1"
@@ -125,7 +125,7 @@ def test_other_columns_are_ignored_and_named() -> None:
         ([*POST, "account"], {"kind": "post"}, "two columns are named 'account'"),
     ],
 )
-def test_a_table_that_does_not_fit_is_refused_before_its_first_row(
+def test_a_table_that_does_not_fit_is_rejected_before_its_first_row(
     columns: list[str], rules: dict[str, Any], says: str
 ) -> None:
     """What would reject every row is said once, with the columns that there are."""
