@@ -91,8 +91,8 @@ def _aggregate() -> CollectorRegistry:
     traffic = Traffic(SelfMetrics(registry))
     registry.register(traffic)
     partition_manager: Any = traffic
-    registry.register(SubjectCollector(partition_manager, traffic.accounts, ("platform", "account")))
-    registry.register(SubjectCollector(partition_manager, traffic.hashtags, ("hashtag",)))
+    registry.register(SubjectCollector(partition_manager, traffic.accounts))
+    registry.register(SubjectCollector(partition_manager, traffic.hashtags))
     registry.register(ProgressCollector(partition_manager, traffic.accounts))
     return registry
 
