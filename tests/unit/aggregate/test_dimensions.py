@@ -41,7 +41,7 @@ def counted(*events: dict[str, Any]) -> tuple[TotalsView, dict[tuple[Any, ...], 
     clock = {"kind": "clock", "v": 1, "stream_time": START_MS, "source": "event"}
     for offset, event in enumerate((clock, *events)):
         state.apply(offset, json.dumps([event]).encode())
-    for key, value in state.take_changes():
+    for key, value in take_changes(state):
         name = view.apply(0, key, value)
         if name[0] == "bucket" and value is not None:
             for subject, action, count in bucket_rows(decode_value(value)):
