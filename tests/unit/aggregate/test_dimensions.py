@@ -10,6 +10,7 @@ import pytest
 from schemas.dimensions import DIMENSIONS
 from schemas.totals import TotalsView, bucket_rows, decode_value
 from services.aggregate.counting.dedup import DedupWindow
+from services.aggregate.counting.entries import take_changes
 from services.aggregate.counting.partition_state import PartitionState
 
 START_MS = 1_782_120_600_000

@@ -59,7 +59,7 @@ def exposed(state: PartitionState, collector: str, sample: str) -> int:
     selection = Selection("account", [ACCOUNT], 0)
     registry = NamespacedRegistry("demo")
     if collector == "subject":
-        registry.register(SubjectCollector(partition_manager, selection, ("platform", "account")))
+        registry.register(SubjectCollector(partition_manager, selection))
     else:
         registry.register(ProgressCollector(partition_manager, selection))
     for family in text_string_to_metric_families(expose(registry)[0].decode()):

@@ -188,7 +188,7 @@ async def test_nothing_is_a_good_request(ingest: Ingest) -> None:
 
 @pytest.mark.parametrize("body", [b"{", b"[{}", b"nonsense", b"[NaN]", b"\x1f\x8b\x08", b"[" * 3000])
 async def test_a_body_that_is_not_json_is_400_and_a_dead_letter(ingest: Ingest, body: bytes) -> None:
-    """The letter has the whole body and no index."""
+    """The dead letter has the whole body and no index."""
     answer = problem(await ingest.post(body))
     assert answer["status"] == 400
     (dead_letter,) = ingest.publisher.dead_letters()

@@ -90,7 +90,7 @@ def test_a_set_value_goes_only_where_the_kind_has_the_field() -> None:
 )  # fmt: skip
 @pytest.mark.parametrize("sets", [[], ["campaign=c"]])
 def test_what_is_no_event_is_passed_on_for_ingest_to_reject(text: bytes, sets: list[str]) -> None:
-    """No repair: not even a repeated key gets lost by writing the row anew."""
+    """No repair: not even a repeated key gets lost by writing the row again."""
     found = ObjectMapper(parse_rules(sets=sets)).map(text).line
     result = decode_one(found)
     assert isinstance(result, Rejection)
