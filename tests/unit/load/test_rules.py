@@ -54,7 +54,7 @@ def test_rules_hold_what_was_said() -> None:
 def test_a_wrong_option_is_rejected_in_one_line_that_helps(
     kind: str | None, maps: list[str], sets: list[str], says: str
 ) -> None:
-    """An option that would make every row wrong is rejected before the first, with what was probably meant."""
+    """An option that would make every row wrong is rejected before the first row, with a suggestion."""
     with pytest.raises(RulesError) as caught:
         parse_rules(kind, maps, sets)
     assert says in str(caught.value)
