@@ -121,7 +121,7 @@ AGGREGATE = (
         TICKET,
         "0m",
         "The log holds entries that cannot be counted",
-        "About {{ $value | humanize }} entries of the last five minutes are no events of a known version; "
+        "About {{ $value | humanize }} entries of the last five minutes are not events of a known version; "
         "each is a dead letter.",
         "sum by (namespace) (increase(partition:fanpulse_rejected_entries:rebalance_safe[5m])) > 0",
     ),

@@ -1,8 +1,8 @@
 """The records of engagement.rejected.v1: dead letters, and redrive markers beside them.
 
 A dead letter is an event that was rejected, byte for byte, with the reason. Ingest writes one for each event
-(or whole body) that it rejects, the aggregator for each entry of the log that is no event. A redrive marker
-says that the event of one dead letter has been sent to ingest again.
+(or whole body) that it rejects, the aggregator for each entry of the log that is not an event. A redrive
+marker says that the event of one dead letter has been sent to ingest again.
 
 Every writer uses ``encode_dead_letter`` and every reader ``read_dead_letter``; the published JSON Schemas are
 generated from the two structs.

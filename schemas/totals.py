@@ -61,7 +61,7 @@ def encode_key(key: Key) -> bytes:
 
 
 def decode_key(data: bytes) -> Key:
-    """The key of a record; raises msgspec.DecodeError if it is none."""
+    """The key of a record. Raises msgspec.DecodeError if it cannot be read."""
     return _decode_key(data)
 
 
@@ -71,7 +71,7 @@ def encode_value(value: dict[str, Any]) -> bytes:
 
 
 def decode_value(data: bytes) -> dict[str, Any]:
-    """The value of a record; raises msgspec.DecodeError if it is none."""
+    """The value of a record. Raises msgspec.DecodeError if it cannot be read."""
     return _decode_value(data)
 
 
@@ -127,7 +127,7 @@ class TotalsView:
     checkpoints: dict[int, Checkpoint] = field(default_factory=dict)
 
     def apply(self, partition: int, key: bytes, value: bytes | None) -> Key:
-        """Take in one record; returns its key. Raises msgspec.DecodeError if it is none of ours."""
+        """Apply one record; returns its key. Raises msgspec.DecodeError if it cannot be read."""
         name = decode_key(key)
         if value is None:
             self.partials.get(name, {}).pop(partition, None)

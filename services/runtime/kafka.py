@@ -90,7 +90,7 @@ async def _until_known(admin: AIOKafkaAdminClient, names: set[str]) -> None:
     """
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_KNOWN_SECONDS):
-            while not names <= set(await admin.list_topics()):  # noqa: ASYNC110 - there is no event for it
+            while not names <= set(await admin.list_topics()):  # noqa: ASYNC110 - there is not an event for it
                 await asyncio.sleep(0.05)
 
 

@@ -45,7 +45,7 @@ def test_dead_letters_of_ingest_are_as_published(raw: bytes, reason: Reason) -> 
 
 
 def test_dead_letters_of_the_aggregator_are_as_published() -> None:
-    """Entries of the log that are no events satisfy the same schema."""
+    """Entries of the log that are not events satisfy the same schema."""
     entry = BadEntry(2, Reason.UNSUPPORTED_VERSION, "version", b'{"v":2}')
     check("rejected/dead_letter", json.loads(aggregator_dead_letter(entry, 3, 4711, NOW_MS / 1000)))
 

@@ -56,7 +56,7 @@ BAD_TEXTS = ["", "x" * 201, "x" * 1_000_000, "a\u0000b", "a\nb", "\u0085", " a",
 
 
 class Case(NamedTuple):
-    """A malformed input. `whole`: the body as a whole is no JSON. `deep`: an array with it is none either."""
+    """A malformed input. `whole`: the whole body is not JSON. `deep`: nor is an array with it."""
 
     raw: bytes
     whole: bool = False
@@ -68,7 +68,7 @@ def encoded(event: Any) -> bytes:
 
 
 def events() -> Iterator[Any]:
-    """JSON that is no event."""
+    """JSON that is not an event."""
     yield from ({}, None, True, 1, -1.5, "", "event", [1], [[]], [[FULL["post"]]], [None])
     for kind, full in FULL.items():
         required = [name for name, field in MODELS[kind].model_fields.items() if field.is_required()]
@@ -193,7 +193,7 @@ def _sent_alone(port: int, case: Case) -> Expected:
         return case.raw, answer["reason"], -1
     assert (status, answer.get("accepted")) == (422, 0), (case.raw[:200], answer)
     rejected: list[dict[str, Any]] = answer["rejected"]
-    if case.raw.startswith(b"["):  # an array of what is no event
+    if case.raw.startswith(b"["):  # an array of what is not an event
         assert len(rejected) == 1
         return encoded(json.loads(case.raw)[0]), rejected[0]["reason"], 0
     assert [each["index"] for each in rejected] == [0]

@@ -30,7 +30,7 @@ Key = tuple[Any, ...]
 
 @dataclass
 class Recount:
-    """What a partition adds up to: totals by key, checkpoint, rolling counts, and what is no event."""
+    """What a partition adds up to: totals by key, checkpoint, rolling counts, and what is not an event."""
 
     totals: dict[Key, dict[str, Any]] = field(default_factory=dict)
     rolling: Counter[Key] = field(default_factory=Counter)  # (window, scope, ...subject, action)
@@ -88,7 +88,7 @@ def recount(log: Iterable[tuple[int, bytes | None]], dedup_window: DedupWindow) 
 
 
 def entries(value: bytes | None) -> list[Any]:
-    """The entries of a record; a record that is no JSON is one entry that is none."""
+    """The entries of a record; a record that is not JSON is one entry that is none."""
     try:
         content = json.loads(value or b"")
     except ValueError:

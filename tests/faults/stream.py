@@ -1,7 +1,7 @@
 """A log drawn from a seed: a matrix in a busy week, with everything that a log may hold and should not.
 
 One entry in twenty repeats an id, one event in eight is out of order by up to ten minutes, one in two hundred
-is later than a day, one entry in a hundred is no event, and so is one record in a hundred as a whole.
+is later than a day, one entry in a hundred is not an event, and so is one record in a hundred as a whole.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ class Stream:
         return self._stream_time - draw.randrange(-3_000, 1_000)  # a clock may be behind the events
 
     def _corrupted(self, event: Entry) -> Any:
-        """What is no event: of another version, with a value out of the contract, or nothing like it."""
+        """What is not an event: of another version, with a value out of the contract, or nothing like it."""
         corrupted = dict(event)
         kind = self._draw.randrange(7)
         if kind == 0:

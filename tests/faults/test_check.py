@@ -91,7 +91,7 @@ def test_samples_of_an_exposition_are_read() -> None:
 
 
 def test_a_log_is_the_same_for_a_seed_and_holds_all_that_is_promised() -> None:
-    """The log of a seed is the same each time: 5 % of its entries repeat an id, 1 % are no events, some are
+    """The log of a seed is the same each time: 5 % of its entries repeat an id, 1 % are not events, some are
     out of order by up to ten minutes, and some are later than a day."""
     log, again = (list(islice(Stream(seed=7, partitions=3), 4_000)) for _ in range(2))
     assert log == again

@@ -1,9 +1,9 @@
 """A partition with a backlog does not hold back the figures of the others, on a real broker.
 
-What matters is how many events of the backlog are counted before an event of another partition, not how long
-that takes. The worker itself says so: now and then the backlog has an entry that is no event, and so has each
-record of the other partition. The worker dates the dead letter of such an entry when it counts the record, so
-the dead letters give the order of counting, however slow the machine and whoever looks on.
+What matters is how many events of the backlog are counted before an event of another partition, not how
+long that takes. The worker itself says so: now and then the backlog has an entry that is not an event, and
+so does each record of the other partition. The worker dates the dead letter of such an entry when it counts
+the record, so the dead letters give the order of counting, however slow the machine and whoever looks on.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tests.support.ports import free_port
 from tests.support.processes import Service, eventually
 
 RECORDS = 40_000
-#: So many events of the backlog are between two of its entries that are no events.
+#: So many events of the backlog are between two of its entries that are not events.
 MARKED_EVENTS = 2_000
 #: An event of another partition is counted before so many events of the backlog.
 MOST_EVENTS = 100_000
@@ -36,7 +36,7 @@ NO_EVENT = {"kind": "interaction", "v": 1, "action": "like"}
 
 
 class Marker(NamedTuple):
-    """When the worker counted a record that has an entry which is no event."""
+    """When the worker counted a record that has an entry which is not an event."""
 
     partition: int
     offset: int
@@ -44,7 +44,7 @@ class Marker(NamedTuple):
 
 
 def record(name: str, account: str, events: int, *, marked: bool) -> bytes:
-    """Likes of an account, and perhaps an entry that is no event."""
+    """Likes of an account, and perhaps an entry that is not an event."""
     likes = [
         {
             "kind": "interaction", "v": 1, "event_id": f"{name}-{index}", "occurred_at": stream.START_MS,

@@ -55,7 +55,7 @@ class Traffic(Collector):
             entries += [
                 encode(decode_one(json.dumps(event).encode())).decode() for event in self._events(now)
             ]
-            record = f"[{','.join(entries)},{entries[-1]},7]"  # a duplicate, and one that is no event
+            record = f"[{','.join(entries)},{entries[-1]},7]"  # a duplicate, and one that is not an event
             state.apply(state.offset + 1, record.encode())
             self.owned[state.partition].applied_at = time.time()
             self._self_metrics.processing.observe(0.0004)

@@ -169,7 +169,7 @@ def test_series_with_names_and_the_sum_of_the_others_add_up(prometheus: Promethe
 
 def test_no_condition_of_an_alert_holds_while_nothing_is_wrong(prometheus: Prometheus) -> None:
     """None is firing or about to, once every target is scraped, but the one that has to: the traffic of this
-    test holds entries that are no events."""
+    test holds entries that are not events."""
     prometheus.until("up == 1", lambda found: len(found) == 3, "three targets are up")
     wanted = {"FanpulseLogUnreadable"}
 

@@ -29,7 +29,7 @@ _MOST_IGNORED = 200
 
 
 class ObjectMapper:
-    """Maps JSON lines. What is no JSON object is passed on as it is: ingest says why, and keeps it."""
+    """Maps JSON lines. What is not a JSON object is passed on as it is: ingest says why, and keeps it."""
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules

@@ -15,7 +15,7 @@ from schemas.reasons import Reason
 
 @dataclass(frozen=True, slots=True)
 class BadEntry:
-    """An entry that is no event. ``index`` is -1 if the record as a whole could not be read."""
+    """An entry that is not an event. ``index`` is -1 if the record as a whole could not be read."""
 
     index: int
     reason: Reason
@@ -53,7 +53,7 @@ def event_ids(data: bytes | None, *, all_good: bool) -> list[str]:
 
 
 def decode_record(data: bytes | None) -> tuple[list[Entry], list[BadEntry]]:
-    """The entries of a record in order, and those that are none.
+    """The entries of a record in order, and the parts of it that are not entries.
 
     A record is a JSON array of entries or one entry. What cannot be read as JSON is one bad entry.
     """

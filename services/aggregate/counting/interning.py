@@ -68,7 +68,7 @@ class InterningDecoder:
         self._decode: Decode | None = None
 
     def decode(self, data: bytes | None) -> tuple[list[Entry], list[BadEntry]]:
-        """The entries of a record and those that are none, as ``decode_record`` gives them."""
+        """The entries of a record and its bad entries, as ``decode_record`` gives them."""
         if self._decode is not None:
             try:
                 return self._decode(data or b""), []

@@ -98,7 +98,7 @@ class PartitionState:
     # -- counting ---------------------------------------------------------------------------------------
 
     def apply(self, offset: int, data: bytes | None) -> list[BadEntry]:
-        """Count one record; returns its entries that are no events.
+        """Count one record; returns its entries that are not events.
 
         A record at or before the current offset changes nothing: it has been counted.
         """

@@ -1,4 +1,4 @@
-"""Entries of the log that are no events, as dead letters for engagement.rejected.v1."""
+"""Entries of the log that are not events, as dead letters for engagement.rejected.v1."""
 
 from __future__ import annotations
 

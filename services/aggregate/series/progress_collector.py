@@ -116,7 +116,7 @@ def _progress(owned: list[OwnedPartition], now: float) -> Iterator[Metric]:
     counted = counter("fanpulse_events_counted", "Events that count.")
     duplicates = counter("fanpulse_duplicate_events", "Events left out: their id was seen before.")
     late = counter("fanpulse_late_events", "Events that count in totals, too late for every window.")
-    rejected = counter("fanpulse_rejected_entries", "Entries of the log that are no events.")
+    rejected = counter("fanpulse_rejected_entries", "Entries of the log that are not events.")
     downward_adjustments = counter(
         "fanpulse_reading_downward_adjustments", "Readings in which what nobody can take back fell."
     )

@@ -162,7 +162,7 @@ class _Clock(_Entry, tag="clock", kw_only=True):
 
 
 class _Problem(_Entry, tag="", kw_only=True):
-    """An entry that is no event, and why."""
+    """An entry that is not an event, and why."""
 
     problem: str = ""
 

@@ -6,7 +6,7 @@ is the audit's own. Afterwards the engine holds these tables:
 | table | rows |
 |---|---|
 | record | the records of the log, and how many entries came before each |
-| non_event | the entries that are no events: clock records, and what cannot be read |
+| non_event | the entries that are not events: clock records, and what cannot be read |
 | checkpoint | partition, last_offset, stream_time_ms: up to where the published totals count |
 | dedup_window | partition, segment_events, segments, segment_ms: the rule of duplicates |
 | tick, segment | clock records that move stream time; where each dedup segment begins |

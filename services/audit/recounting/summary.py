@@ -20,7 +20,7 @@ def summary(result: AuditResult, limit: int = LIMIT) -> Iterator[str]:
     if not result.obstacle:
         yield (
             f"  log         {counts.events:,} events: {counts.counted:,} count ({counts.late:,} too late for "
-            f"rolling counts), {counts.duplicates:,} duplicates; {counts.rejected:,} entries are no events"
+            f"rolling counts), {counts.duplicates:,} duplicates; {counts.rejected:,} entries are not events"
         )
         yield f"  as of       {_as_of(result)}"
         yield f"  totals      {counts.figures:,} figures compared"

@@ -60,7 +60,7 @@ def test_the_summary_says_what_was_compared() -> None:
     text = list(summary(RESULT))
     assert text[1:5] == [
         "  log         5 events: 4 count (2 too late for rolling counts), 1 duplicates; "
-        "0 entries are no events",
+        "0 entries are not events",
         "  as of       nothing is published",
         "  totals      9 figures compared",
         "  rolling     3 counts compared, in buckets of a second to ten minutes",

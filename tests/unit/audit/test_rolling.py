@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from services.aggregate.counting.dedup import DedupWindow
+from services.aggregate.counting.entries import take_changes
 from services.aggregate.counting.partition_state import PartitionState
 from services.aggregate.counting.windows import WINDOWS
 from services.audit.recounting.engine import open_engine
@@ -181,8 +182,8 @@ def counted_by_the_aggregator(stream: Stream, every: int = 10**9) -> list[Record
         for number, record in enumerate(records, 1):
             state.apply(record.offset, record.value)
             if number % every == 0:
-                changes += state.take_changes()
-        changes += state.take_changes()
+                changes += take_changes(state)
+        changes += take_changes(state)
         found += [Record(partition, n, START_MS, key, value) for n, (key, value) in enumerate(changes)]
     return found
 

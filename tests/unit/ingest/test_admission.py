@@ -90,7 +90,7 @@ def test_a_bad_line_does_not_spoil_its_neighbours() -> None:
     ],
 )  # fmt: skip
 def test_a_body_that_cannot_be_split_is_rejected_as_a_whole(body: bytes, lines: bool) -> None:
-    """There is no event to point at."""
+    """There is not an event to point at."""
     found = admit(body, lines=lines, most=10, check=check())
     assert isinstance(found, Rejection)
     assert found.reason in (Reason.NOT_JSON, Reason.TOO_DEEP)

@@ -99,7 +99,7 @@ def test_what_is_no_event_is_passed_on_for_ingest_to_reject(text: bytes, sets: l
 
 
 def test_rows_of_others_are_read_like_a_table() -> None:
-    """With --kind, a row that is no event: nested values by dotted names, the rest ignored and named."""
+    """With --kind, a row that is not an event: nested values by dotted names, the rest ignored and named."""
     mapper = ObjectMapper(parse_rules("post", FIT))
     event = json.loads(mapper.map(line(FOREIGN)).line)
     event_id = event.pop("event_id")

@@ -49,7 +49,7 @@ def test_a_post_ends_its_request() -> None:
 
 
 def test_some_events_go_alone_and_only_well_formed_ones() -> None:
-    """A few requests are a single object of JSON; what is no event is sent among others only."""
+    """A few requests are a single object of JSON; what is not an event is sent among others only."""
     alone = [batch for batch in batches(Scenario(minutes=40).items, 60) if batch.alone]
     assert len(alone) > 50
     for batch in alone:

@@ -20,7 +20,7 @@ select *,
 from sized;
 
 -- name: non_event
--- The entries that are no events: clock records, and what cannot be read. number counts them within their
+-- The entries that are not events: clock records, and what cannot be read. number counts them within their
 -- partition from 1; max_stream_time_ms is the stream time of the partition after this entry.
 create or replace table non_event as
 with entry as (
