@@ -152,7 +152,7 @@ def newest_time_ms(record: bytes | None) -> int:
     """The newest time in a record of the log, of an event or a clock record; 0 if it has none."""
     try:
         entries = _decode_times(record or b"[]")
-    except (msgspec.MsgspecError, ValueError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return 0  # somebody else wrote it; the aggregator makes it a dead letter
     listed = entries if isinstance(entries, list) else [entries]
     return max((max(entry.occurred_at, entry.stream_time) for entry in listed), default=0)

@@ -290,6 +290,8 @@ def _one_line(error: ValidationError) -> str:
     key = place[1] if section and len(place) > 1 else place[0]
     secret = any(word in key for word in ("password", "secret", "key"))
     value = "" if secret else f" (it is {first['input']!r})"
+    if first["type"] == "extra_forbidden":  # the value may be a secret under a misspelt key
+        return f"{'.'.join(place)} is not a setting; see docs/settings.md for the names"
     message = first["msg"].removeprefix("Value error, ")
     return (
         f"{'.'.join(place)}{value}: {message}; set {variable_name(section, key)} or the key in the TOML file"

@@ -23,6 +23,7 @@ CHANNEL = '''"""Alerts as messages in Slack, by an incoming webhook (docs.slack.
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Callable
 
@@ -42,7 +43,7 @@ class SlackChannel:
 
     async def deliver(self, alert: Milestone | Spike) -> None:
         """Post the message. Raises DeliveryError when it is given up."""
-        await self._poster.post(self._url, json.dumps({"text": alert.text}))
+        await self._poster.post(self._url, json.dumps({"text": html.escape(alert.text, quote=False)}))
 
     async def close(self) -> None:
         """Close the connections."""

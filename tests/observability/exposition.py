@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 
 import services.alerts
 from schemas.codec import decode_one, encode
+from schemas.events import ACTIONS
 from schemas.reasons import Reason
 from services.aggregate.counting.dedup import DedupWindow
 from services.aggregate.counting.partition_state import PartitionState
@@ -68,7 +69,7 @@ class Traffic(Collector):
     def _events(self, now: int) -> Iterator[dict[str, Any]]:
         for number, (platform, account) in enumerate(ACCOUNTS):
             common = {"platform": platform, "account": account, "hashtags": [TAGS[number]]}
-            for action in ("like", "unlike", "comment", "repost", "read", "follow", "unfollow"):
+            for action in ACTIONS:
                 self.sent += 1
                 yield {
                     "kind": "interaction", "event_id": f"e{self.sent}", "occurred_at": now - 500, **common,

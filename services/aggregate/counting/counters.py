@@ -2,8 +2,8 @@
 
 Names are tuples that begin with the scope: a subject is ("account", "twitter", "GansuTravel"), a count is a
 subject with an action, ("account", "twitter", "GansuTravel", "like"). Each name has an integer, given on
-first use, so that counting is adding to a place in a list; windows and plans (`pre_aggregator`) hold these
-integers.
+first use, so that counting is adding to a place in a list; windows and update targets (`pre_aggregator`) hold
+these integers.
 The entries of the totals, one a subject, are put together when they are stored, about once a second.
 """
 

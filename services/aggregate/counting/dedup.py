@@ -111,7 +111,7 @@ class Deduplicator:
     def _take(self, ids: Sequence[str]) -> list[int]:
         """Take ids of one segment. Few are duplicates, so sets find whether there are any."""
         distinct = set(ids)
-        repeated = set[str]().union(*(distinct & dedup_states for dedup_states in self._ids))
+        repeated = set[str]().union(*(distinct & ids_seen for ids_seen in self._ids))
         self._ids[-1].update(distinct)
         if len(distinct) == len(ids):
             return list(compress(range(len(ids)), map(repeated.__contains__, ids))) if repeated else []
@@ -170,7 +170,7 @@ class Deduplicator:
         resumed._to_come.extend(replace(start) for start in starts)
         resumed._begin_known()
         if read is not None:
-            dedup_states = {start.segment: ids for start, ids in zip(read.starts, read._ids, strict=True)}
+            seen = {start.segment: ids for start, ids in zip(read.starts, read._ids, strict=True)}
             # A segment that begins just here has no ids yet.
-            resumed._ids = deque(dedup_states.get(start.segment, set()) for start in resumed.starts)
+            resumed._ids = deque(seen.get(start.segment, set()) for start in resumed.starts)
         return resumed

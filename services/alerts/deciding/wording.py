@@ -7,18 +7,18 @@ from datetime import UTC, datetime
 
 from schemas.alerts import Contributor
 from schemas.dimensions import scope_named
+from schemas.events import WITHDRAWALS
 from schemas.hashtags import AliasTable
 from services.alerts.deciding.rules import READING_PREFIX
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _PLATFORMS = {"wechat": "WeChat", "tiktok": "TikTok", "youtube": "YouTube", "x": "X", "vk": "VK"}
-#: Singular and plural of each metric.
+#: Singular and plural of each metric that is not simply its name.
 _METRICS = {
+    **{undo: (f"withdrawn {action}", f"withdrawn {action}s") for undo, action in WITHDRAWALS.items()},
     "interactions": ("interaction", "interactions"),
     "delete_comment": ("deleted comment", "deleted comments"),
     "follow": ("new follower", "new followers"),
-    "unlike": ("withdrawn like", "withdrawn likes"),
-    "unrepost": ("withdrawn repost", "withdrawn reposts"),
     "unfollow": ("lost follower", "lost followers"),
     "reading:followers": ("follower", "followers"),
     "reading:viewers": ("viewer", "viewers"),
