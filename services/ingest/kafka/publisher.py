@@ -7,8 +7,8 @@ to tune. When much waits, a second one starts while the first is on its way.
 The producer is idempotent: within its life a retry neither doubles nor reorders. It retries without end while
 the broker is away; a request that waits too long for its acknowledgement is answered 503, although its events
 may still be written later. (Such a 503 never means "not stored"; the event_id makes sending again safe.) An
-error that the producer cannot retry is fatal, since the order of a partition would be lost: all that waits fails,
-and the service ends and is started again.
+error that the producer cannot retry is fatal, since the order of a partition would be lost: all that waits
+fails, and the service ends and is started again.
 """
 
 from __future__ import annotations
