@@ -15,17 +15,11 @@ from fastapi import FastAPI, Request, Response
 from fanpulse.cli import main as command_line
 from services.ingest import service
 from services.ingest.http import api, asgi
-from services.ingest.kafka import publisher
 
 
 def no_micro_batcher() -> None:
     """Each request of one event goes to the publisher by itself."""
     vars(asgi)["MAX_BYTES"] = -1
-
-
-def one_flush() -> None:
-    """The next flush starts only after the one before it is acknowledged."""
-    vars(publisher)["FLUSHES_UNDER_WAY"] = 1
 
 
 def fastapi_route() -> None:
@@ -69,7 +63,6 @@ VARIANTS: dict[str, Callable[[], None]] = {
     "as it is": as_it_is,
     "no micro-batcher": no_micro_batcher,
     "a FastAPI route": fastapi_route,
-    "one flush at a time": one_flush,
 }
 
 

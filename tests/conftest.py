@@ -14,22 +14,40 @@ import pytest
 from fanpulse.devstack.kafka import EmbeddedKafka
 from services.runtime.kafka import create_topics
 from services.runtime.settings import KafkaSettings, Settings, known_variables
+from tests.support.machine import MACHINE
 
 # How long an example takes says nothing of the law it is an example of.
 hypothesis.settings.register_profile("fanpulse", hypothesis.settings(), deadline=None)
 hypothesis.settings.load_profile("fanpulse")
 
 _FOLDERS = {name: name for name in ("integration", "e2e", "observability", "faults")}
+#: Folders whose tests one process runs: the fault suite fills the machine by itself, and two stacks that
+#: start at the same time may choose the same free port.
+_ONE_PROCESS = ("faults", "e2e")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests are marked by the folder they are in."""
+    """Tests are marked by the folder they are in. With several processes a file goes to one of them."""
     tests = Path(__file__).parent
     for item in items:
         if item.path.is_relative_to(tests):
-            mark = _FOLDERS.get(item.path.relative_to(tests).parts[0])
-            if mark:
-                item.add_marker(mark)
+            path = item.path.relative_to(tests)
+            folder = path.parts[0]
+            if folder in _FOLDERS:
+                item.add_marker(_FOLDERS[folder])
+            item.add_marker(pytest.mark.xdist_group(folder if folder in _ONE_PROCESS else str(path)))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """The fault suite has the machine to itself. The wait for it is no part of a test's timeout."""
+    faults = item.get_closest_marker("faults") is not None
+    MACHINE.hold(alone=faults)
+    try:
+        return (yield)
+    finally:
+        if not faults or nextitem is None or nextitem.get_closest_marker("faults") is None:
+            MACHINE.release()
 
 
 @pytest.fixture(autouse=True)

@@ -16,6 +16,7 @@ from tests.faults.scenario_run import Outcome
 #: As many as CI runs; `make soak` runs 300.
 SEEDS = 30
 OUTCOMES = pytest.StashKey[dict[int, Outcome]]()
+LINES = pytest.StashKey[list[str]]()
 #: The outcome of a seed, as soon as it is known.
 OutcomeOf = Callable[[int], Outcome]
 #: Seeds are reported in order, but those with a broker of their own end last: until then a line says so.
@@ -70,14 +71,31 @@ def outcome_of(request: pytest.FixtureRequest, runner: Runner) -> OutcomeOf:
     return outcome
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A process that ran tests for another (pytest-xdist) hands it the lines of the summary."""
+    output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["faults"] = _summary(session.config)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take such lines."""
+    node.config.stash.setdefault(LINES, []).extend(getattr(node, "workeroutput", {}).get("faults", []))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """What has been done to the aggregator in all runs together."""
-    outcomes = list(config.stash.get(OUTCOMES, {}).values())
-    if not outcomes:
-        return
-    terminalreporter.section("faults")
-    for line in report(outcomes):
+    lines = [*config.stash.get(LINES, []), *_summary(config)]
+    if lines:
+        terminalreporter.section("faults")
+    for line in lines:
         terminalreporter.write_line(line)
+
+
+def _summary(config: pytest.Config) -> list[str]:
+    outcomes = list(config.stash.get(OUTCOMES, {}).values())
+    return list(report(outcomes)) if outcomes else []
 
 
 def report(outcomes: list[Outcome]) -> Iterator[str]:

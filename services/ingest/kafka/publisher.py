@@ -2,7 +2,7 @@
 
 A flush starts when none is under way, and takes all that waits by then. So a single event on an idle service
 goes out at once, and under load a flush grows to what arrived during the one before: no timer, and no setting
-to tune. When much waits, a second one starts while the first is on its way.
+to tune.
 
 The producer is idempotent: within its life a retry neither doubles nor reorders. It retries without end while
 the broker is away; a request that waits too long for its acknowledgement is answered 503, although its events
@@ -27,10 +27,6 @@ from services.ingest.metrics import IngestMetrics
 from services.ingest.pipeline.packing import Fragment, RecordLimits, next_record
 from services.ingest.pipeline.publish_request import PublishRequest
 
-FLUSHES_UNDER_WAY = 2
-#: While a flush is under way the next one is made ready once as much waits for it as the first one writes,
-#: within these bounds. What a flush costs depends on its partitions more than on its bytes.
-_LEAST_BYTES, _WORTH_BYTES = 8 * 1024, 256 * 1024
 #: The most that Kafka adds to a record, beside its key and value.
 _RECORD_OVERHEAD_BYTES = 36
 #: How often requests that have waited too long are looked for.
@@ -126,10 +122,8 @@ class Publisher:
         self._posts = PartitionQueue(topics.posts, 0)
         self._dead_letters = PartitionQueue(topics.rejected, 0)
         self._deadlines: deque[tuple[float, asyncio.Future[None]]] = deque()
-        self._flushes: set[asyncio.Task[None]] = set()
+        self._flush: asyncio.Task[None] | None = None
         self._scheduled = False
-        self._waiting_bytes = 0
-        self._under_way_bytes = 0
         self._sweeper: asyncio.Task[None] | None = None
         #: Gets the error once the producer cannot go on.
         self.failed: asyncio.Future[ProducerFailedError] = self._loop.create_future()
@@ -151,10 +145,10 @@ class Publisher:
             self._sweeper.cancel()
         try:
             async with asyncio.timeout(timeout_seconds):
-                while (self._flushes or self._has_items()) and not self.failed.done():
-                    if not self._flushes:
-                        self._start_flush()
-                    await asyncio.wait(self._flushes, return_when=asyncio.FIRST_COMPLETED)
+                while (self._flush or self._has_items()) and not self.failed.done():
+                    self._start_flush()
+                    if self._flush is not None:
+                        await asyncio.wait({self._flush})
         except TimeoutError:
             return False
         finally:
@@ -172,7 +166,7 @@ class Publisher:
         if not self._byte_limiter.take(size):
             raise OverloadedError
         future: asyncio.Future[None] = self._loop.create_future()
-        self._enqueue(request, size, future)
+        self._enqueue(request, future)
         self._deadlines.append((self._loop.time() + self._ack_timeout, future))
         return future
 
@@ -184,12 +178,11 @@ class Publisher:
         size = request.size
         self._byte_limiter.force(size)
         future: asyncio.Future[None] = self._loop.create_future()
-        self._enqueue(request, size, future)
+        self._enqueue(request, future)
         return future
 
-    def _enqueue(self, request: PublishRequest, size: int, future: asyncio.Future[None]) -> None:
+    def _enqueue(self, request: PublishRequest, future: asyncio.Future[None]) -> None:
         left = request.items
-        self._waiting_bytes += size
         pending = PendingAck(left, future)
         # Posts go first: the record of a post must not be missing when its event is there.
         for key, value in request.posts:
@@ -204,22 +197,16 @@ class Publisher:
 
     def _schedule(self) -> None:
         """Start a flush in the next turn of the loop, so that all requests of this turn share it."""
-        if not self._scheduled and self._may_start():
+        if not self._scheduled and self._flush is None:
             self._scheduled = True
             self._loop.call_soon(self._start_flush)
-
-    def _may_start(self) -> bool:
-        if len(self._flushes) >= FLUSHES_UNDER_WAY:
-            return False
-        worth = min(max(self._under_way_bytes, _LEAST_BYTES), _WORTH_BYTES)
-        return not self._flushes or self._waiting_bytes >= worth
 
     def _has_items(self) -> bool:
         return any(queue.items for queue in (*self._events, self._posts, self._dead_letters))
 
     def _start_flush(self) -> None:
         self._scheduled = False
-        if self.failed.done() or not self._may_start():
+        if self.failed.done() or self._flush is not None:
             return
         flush = _Flush()
         for queue in (self._posts, *self._events, self._dead_letters):
@@ -228,12 +215,13 @@ class Publisher:
         if not flush.items:
             return
         flush.size = sum([len(item.data) + len(item.key or b"") for item in flush.items])
-        self._waiting_bytes -= flush.size
-        self._under_way_bytes += flush.size
-        task = self._loop.create_task(self._run(flush))
-        self._flushes.add(task)
-        task.add_done_callback(self._flushes.discard)
-        task.add_done_callback(lambda _: self._schedule() if self._has_items() else None)
+        self._flush = self._loop.create_task(self._run(flush))
+        self._flush.add_done_callback(self._flush_ended)
+
+    def _flush_ended(self, _: asyncio.Task[None]) -> None:
+        self._flush = None
+        if self._has_items():
+            self._schedule()
 
     def _fill(self, flush: _Flush, queue: PartitionQueue) -> None:
         """Move as many items of a queue into the flush as one batch holds, at least one."""
@@ -262,7 +250,6 @@ class Publisher:
             self._fail(str(error))
             return
         self._byte_limiter.give(flush.size)
-        self._under_way_bytes -= flush.size
         for item in flush.items:
             pending = item.pending
             pending.left -= 1
