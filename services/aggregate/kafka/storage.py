@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Collection
+from typing import cast
 
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    NotCoordinatorForGroupError,
+)
+from aiokafka.structs import OffsetAndMetadata
 
 from schemas.topics import EVENTS, TOTALS, qualified
 from services.aggregate.kafka.checkpoint_store import KafkaCheckpointStore, group_id
@@ -13,6 +22,25 @@ from services.aggregate.kafka.stored_entries import StoredEntries
 from services.runtime.kafka import client_options
 from services.runtime.settings import Settings
 from services.runtime.topic_scan import Record, Span, open_reader
+
+
+#: How long a broker may take until it coordinates groups: a new one first makes the topic of their offsets.
+COORDINATOR_SECONDS = 60.0
+
+
+async def _committed(admin: AIOKafkaAdminClient, group: str) -> dict[TopicPartition, OffsetAndMetadata]:
+    """The committed offsets of a group. Raises KafkaError."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + COORDINATOR_SECONDS
+    while True:
+        try:
+            return cast(
+                dict[TopicPartition, OffsetAndMetadata], await admin.list_consumer_group_offsets(group)
+            )
+        except (GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError):
+            if loop.time() > deadline:
+                raise
+        await asyncio.sleep(0.1)
 
 
 class KafkaStorage:
@@ -52,7 +80,7 @@ class KafkaStorage:
         admin = AIOKafkaAdminClient(**client_options(self._settings.kafka))
         await admin.start()
         try:
-            offsets = await admin.list_consumer_group_offsets(group_id(self._settings))
+            offsets = await _committed(admin, group_id(self._settings))
         finally:
             await admin.close()
         return {tp.partition: found.offset for tp, found in offsets.items() if tp.topic == self._events}
