@@ -23,7 +23,6 @@ from services.runtime.kafka import client_options
 from services.runtime.settings import Settings
 from services.runtime.topic_scan import Record, Span, open_reader
 
-
 #: How long a broker may take until it coordinates groups: a new one first makes the topic of their offsets.
 COORDINATOR_SECONDS = 60.0
 
