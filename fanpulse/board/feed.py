@@ -11,7 +11,12 @@ from aiokafka.errors import KafkaError
 
 from fanpulse.board.model import AlertLine, Board
 from schemas.topics import ALERTS, TOTALS, qualified
-from services.runtime.kafka import BrokerUnavailableError, caught_up, make_consumer, partitions_of
+from services.runtime.kafka import (
+    broker_unavailable,
+    caught_up,
+    make_consumer,
+    partitions_of,
+)
 from services.runtime.settings import Settings
 
 _POLL_MS = 100
@@ -45,7 +50,7 @@ class Feed:
         try:
             await consumer.start()
         except KafkaError as error:
-            raise BrokerUnavailableError(f"{self._settings.kafka.bootstrap}: {error}") from error
+            raise broker_unavailable(self._settings.kafka.bootstrap, error) from error
         try:
             partitions = [*await partitions_of(consumer, self._totals)]
             partitions += await partitions_of(consumer, self._alerts)

@@ -20,7 +20,7 @@ from schemas.codec import decode_one
 from schemas.dead_letter import DeadLetter, RedriveMarker, encode_marker, read_dead_letter, read_marker
 from schemas.reasons import Reason, Rejection
 from schemas.topics import REJECTED, qualified
-from services.runtime.kafka import BrokerUnavailableError, make_producer
+from services.runtime.kafka import broker_unavailable, make_producer
 from services.runtime.settings import Settings
 from services.runtime.topic_scan import Span, TopicReader
 
@@ -219,7 +219,7 @@ class Redrive:
                 if waiting:
                     await self._send(producer, waiting)
         except KafkaError as error:
-            raise BrokerUnavailableError(f"{self._settings.kafka.bootstrap}: {error}") from error
+            raise broker_unavailable(self._settings.kafka.bootstrap, error) from error
         progress(self.report)
 
     async def _send(self, producer: AIOKafkaProducer, transformed: list[Transformed]) -> None:

@@ -16,7 +16,7 @@ from fanpulse.devstack.lock import FileLock, LockedError
 from fanpulse.devstack.stack import STARTUP_SECONDS
 from fanpulse.devstack.state_paths import StatePaths
 from schemas.topics import TOPICS, qualified
-from services.runtime.kafka import BrokerUnavailableError, client_options
+from services.runtime.kafka import BrokerUnavailableError, broker_unavailable, client_options
 from services.runtime.settings import Settings
 
 _GONE_SECONDS = 30.0
@@ -88,7 +88,7 @@ async def fresh_topics(settings: Settings) -> None:
             await _delete_groups(admin, qualified(settings.namespace, "fanpulse-"))
             await _delete_topics(admin, [qualified(settings.namespace, topic.name) for topic in TOPICS])
     except KafkaError as error:
-        raise BrokerUnavailableError(f"{settings.kafka.bootstrap}: {error}") from error
+        raise broker_unavailable(settings.kafka.bootstrap, error) from error
     finally:
         await admin.close()
 

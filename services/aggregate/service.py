@@ -28,7 +28,7 @@ from services.aggregate.series.progress_collector import ProgressCollector
 from services.aggregate.series.selected_series import Selection
 from services.aggregate.series.shared_top_k import SharedTopK
 from services.aggregate.series.subject_collector import SubjectCollector
-from services.runtime.kafka import BrokerUnavailableError, client_options, create_topics
+from services.runtime.kafka import broker_unavailable, client_options, create_topics
 from services.runtime.metrics import NamespacedRegistry
 from services.runtime.settings import AggregateSettings, Settings, SettingsError
 from services.runtime.topic_scan import open_reader
@@ -166,7 +166,7 @@ def run(settings: Settings) -> None:
     try:
         loop.run_until_complete(_prepare(settings, aggregator))
     except KafkaError as error:
-        raise BrokerUnavailableError(f"{settings.kafka.bootstrap}: {error}") from error
+        raise broker_unavailable(settings.kafka.bootstrap, error) from error
     log.info("aggregator starts", namespace=settings.namespace, metrics=aggregator.endpoint.url)
     worker = faust.Worker(
         aggregator.app, loop=loop, override_logging=False, redirect_stdouts=False, quiet=True, loglevel="WARN"

@@ -33,7 +33,7 @@ from services.ingest.pipeline.packing import RecordLimits
 from services.ingest.pipeline.pipeline import Pipeline
 from services.ingest.pipeline.pseudonyms import Pseudonymizer
 from services.ingest.pipeline.stream_time import EventStreamTime, StreamTime, WallStreamTime
-from services.runtime.kafka import BrokerUnavailableError, create_topics
+from services.runtime.kafka import broker_unavailable, create_topics
 from services.runtime.lifecycle import stop_event
 from services.runtime.metrics import NamespacedRegistry
 from services.runtime.pseudonym_key import actor_key
@@ -149,7 +149,7 @@ class Service:
             await self.publisher.start()
             await self._follower.start()
         except KafkaError as error:
-            raise BrokerUnavailableError(f"{self._settings.kafka.bootstrap}: {error}") from error
+            raise broker_unavailable(self._settings.kafka.bootstrap, error) from error
 
     async def _disconnect(self) -> None:
         """Write the last clock record and what waits, for as long as a stop may take."""

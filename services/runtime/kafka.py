@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import ssl
 from collections.abc import Collection
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code
 
 from schemas.topics import TOPICS, Topic, qualified
 from services.runtime.settings import KafkaSettings, Settings, SettingsError
@@ -19,8 +20,42 @@ from services.runtime.settings import KafkaSettings, Settings, SettingsError
 _KNOWN_SECONDS = 5.0
 
 
+#: What a reason for a failed connection points to, by a part of its text.
+_ADVICE = {
+    "uthentication": "check kafka.sasl_mechanism, kafka.sasl_username and kafka.sasl_password",
+    "ertificate": "check kafka.ssl_cafile, and that the certificate is for this address",
+    "refused": "is the broker running, and is kafka.bootstrap its address?",
+    "losed": "check kafka.security_protocol: the broker ended the connection",
+}
+
+
 class BrokerUnavailableError(RuntimeError):
     """The broker cannot be reached, or denies access."""
+
+
+class _LastTrouble(logging.Filter):
+    """Remembers why a connection failed: aiokafka only logs it, and raises that there is no broker."""
+
+    reason = ""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every record pass."""
+        if str(record.msg).startswith("Unable connect to"):
+            self.reason = str(record.args[-1]) if isinstance(record.args, tuple) and record.args else ""
+        return True
+
+
+_last_trouble = _LastTrouble()
+logging.getLogger("aiokafka").addFilter(_last_trouble)
+
+
+def broker_unavailable(address: str | None, error: BaseException | str) -> BrokerUnavailableError:
+    """The error of a client that failed: the address, why, and what to check. One line."""
+    reason = str(error)
+    if isinstance(error, KafkaConnectionError) and _last_trouble.reason:
+        reason = _last_trouble.reason
+    advice = next((advice for part, advice in _ADVICE.items() if part in reason), "")
+    return BrokerUnavailableError(f"{address}: {reason}{f'; {advice}' if advice else ''}")
 
 
 def client_options(kafka: KafkaSettings) -> dict[str, Any]:
@@ -78,7 +113,7 @@ async def create_topics(settings: Settings, topics: Collection[Topic] = TOPICS) 
                 raise BrokerUnavailableError(f"topic {name}: {for_code(code).__name__} {message}")
         await _until_known(admin, {qualified(settings.namespace, topic.name) for topic in topics})
     except KafkaError as error:
-        raise BrokerUnavailableError(f"{settings.kafka.bootstrap}: {error}") from error
+        raise broker_unavailable(settings.kafka.bootstrap, error) from error
     finally:
         await admin.close()
 

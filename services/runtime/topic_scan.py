@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from services.runtime.kafka import BrokerUnavailableError, make_consumer
+from services.runtime.kafka import BrokerUnavailableError, broker_unavailable, make_consumer
 from services.runtime.settings import Settings
 
 #: How long the broker may be silent while records are still missing.
@@ -116,7 +116,7 @@ async def open_reader(settings: Settings, **options: Any) -> AsyncIterator[Topic
         await consumer.start()
         yield TopicReader(consumer)
     except KafkaError as error:
-        raise BrokerUnavailableError(f"{settings.kafka.bootstrap}: {error}") from error
+        raise broker_unavailable(settings.kafka.bootstrap, error) from error
     finally:
         await consumer.stop()
 

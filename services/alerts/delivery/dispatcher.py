@@ -14,7 +14,7 @@ from schemas.alerts import ALERT, Milestone, Spike
 from schemas.topics import ALERTS, qualified
 from services.alerts.delivery import Channel, DeliveryError
 from services.alerts.metrics import AlertsMetrics
-from services.runtime.kafka import BrokerUnavailableError, make_consumer, partitions_of
+from services.runtime.kafka import broker_unavailable, make_consumer, partitions_of
 from services.runtime.settings import Settings
 
 GROUP = "fanpulse-alerts-delivery"
@@ -60,7 +60,7 @@ class Dispatcher:
                 self._consumer.seek(partition, ends[partition] if committed is None else committed)
             await self._commit()
         except KafkaError as error:
-            raise BrokerUnavailableError(f"{self._settings.kafka.bootstrap}: {error}") from error
+            raise broker_unavailable(self._settings.kafka.bootstrap, error) from error
 
     async def run(self) -> Never:
         """Deliver until cancelled. Raises KafkaError if the broker no longer keeps the position."""

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from schemas.alerts import ALERT, Alert, Milestone, Spike
 from schemas.topics import ALERTS, qualified
-from services.runtime.kafka import BrokerUnavailableError, make_producer
+from services.runtime.kafka import BrokerUnavailableError, broker_unavailable, make_producer
 from services.runtime.settings import Settings
 from services.runtime.topic_scan import read_topic
 
@@ -56,7 +56,7 @@ class AlertLog:
         try:
             await self._producer.start()  # returns once the broker has fenced the writer before
         except KafkaError as error:
-            raise BrokerUnavailableError(f"{self._settings.kafka.bootstrap}: {error}") from error
+            raise broker_unavailable(self._settings.kafka.bootstrap, error) from error
         for record in await read_topic(self._settings, self._topic):
             if record.key is not None and record.value is not None:
                 self._take_in(record.offset, record.key, record.value)

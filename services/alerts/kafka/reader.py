@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from schemas.topics import TOTALS, qualified
-from services.runtime.kafka import BrokerUnavailableError, make_consumer, partitions_of
+from services.runtime.kafka import broker_unavailable, make_consumer, partitions_of
 from services.runtime.settings import Settings
 
 #: Longest wait for records. A minute without counts closes at most this much later; totals never wait.
@@ -53,7 +53,7 @@ class TotalsReader:
                 self._consumer.seek(partition, begin)
         except KafkaError as error:
             await self._consumer.stop()
-            raise BrokerUnavailableError(f"{self._settings.kafka.bootstrap}: {error}") from error
+            raise broker_unavailable(self._settings.kafka.bootstrap, error) from error
         except BaseException:
             await self._consumer.stop()
             raise

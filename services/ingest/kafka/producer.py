@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from services.runtime.kafka import BrokerUnavailableError, client_options
+from services.runtime.kafka import BrokerUnavailableError, broker_unavailable, client_options
 from services.runtime.settings import KafkaSettings, Settings, SettingsError
 
 #: Uncompressed bytes of a batch. Brokers reject batches over 1,048,588 bytes by default.
@@ -95,7 +95,7 @@ class RecordProducer:
         try:
             metadata = await asyncio.to_thread(self._producer.list_topics, timeout=_METADATA_SECONDS)
         except KafkaException as error:
-            raise BrokerUnavailableError(f"{self._address}: {error.args[0].str()}") from error
+            raise broker_unavailable(self._address, error.args[0].str()) from error
         if missing := [name for name in topics if name not in metadata.topics]:
             raise BrokerUnavailableError(f"{self._address}: topic {missing[0]} does not exist")
         return [len(metadata.topics[name].partitions) for name in topics]
