@@ -24,7 +24,7 @@ _KNOWN_SECONDS = 5.0
 _ADVICE = {
     "uthentication": "check kafka.sasl_mechanism, kafka.sasl_username and kafka.sasl_password",
     "ertificate": "check kafka.ssl_cafile, and that the certificate is for this address",
-    "refused": "is the broker running, and is kafka.bootstrap its address?",
+    "Connect call failed": "is the broker running, and is kafka.bootstrap its address?",
     "losed": "check kafka.security_protocol: the broker ended the connection",
 }
 
