@@ -32,6 +32,8 @@ _encode = msgspec.json.Encoder().encode
 
 #: The errors of the decoders: MsgspecError, and two others for bad UTF-8 and deep nesting.
 _UNDECODED = (msgspec.MsgspecError, RecursionError, ValueError)
+#: A larger body is not split by Python, which would take seconds.
+_SLOWLY_BYTES = 512 * 1024
 _BLANK = b" \t\r\n"
 _BOM = b"\xef\xbb\xbf"
 
@@ -87,14 +89,17 @@ def is_array(body: bytes) -> bool:
     return body[:1] == b"[" or body.lstrip(_BLANK)[:1] == b"["
 
 
-def split_array(body: bytes) -> list[bytes] | Rejection:
+def split_array(body: bytes) -> list[Raw] | list[bytes] | Rejection:
     """The members of a JSON array, each as it was sent, or why the body is not an array."""
     try:
-        return [bytes(raw) for raw in _decode_raws(body)]
+        return _decode_raws(body)
     except RecursionError:
         return too_deep()
-    except msgspec.DecodeError:
-        return _split_slowly(body)  # lone surrogates are JSON, but msgspec rejects the whole body
+    except msgspec.DecodeError as error:
+        # Lone surrogates are JSON, but msgspec rejects the whole body.
+        if len(body) > _SLOWLY_BYTES:
+            return rejection("", Reason.NOT_JSON, f"{error}; in a smaller body the other events are accepted")
+        return _split_slowly(body)
 
 
 def _split_slowly(body: bytes) -> list[bytes] | Rejection:

@@ -73,9 +73,20 @@ def validate(raw: bytes) -> Event | Rejection:
         return rejection("", Reason.NOT_UTF8, f"byte {error.start} is not UTF-8")
     except RecursionError:
         return too_deep()
+    except json.JSONDecodeError as error:
+        return rejection("", Reason.NOT_JSON, _advice(error))
     except ValueError as error:
         return rejection("", Reason.NOT_JSON, str(error))
     return _problem(value, (), 0) or _validate(value)
+
+
+def _advice(error: json.JSONDecodeError) -> str:
+    if error.msg == "Extra data" and error.doc[error.pos] in "{[":
+        return (
+            f"a second value begins at character {error.pos}: put events into an array, [{{...}},{{...}}], "
+            "or on lines of their own"
+        )
+    return str(error)
 
 
 def rejection(field: str, reason: Reason, detail: str) -> Rejection:

@@ -48,6 +48,8 @@ def build_api(registry: CollectorRegistry, not_ready_reason: Callable[[], str | 
         version=version("fanpulse"),
         description=_DESCRIPTION,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        # A redirect would lead to whatever Host the client names.
+        redirect_slashes=False,
     )
     app.add_exception_handler(HTTPException, _problem)
     _add_state(app, registry, not_ready_reason)

@@ -117,18 +117,17 @@ async def read(
     longer than allowed, 503 when `reserved` has no room.
     """
     length = headers.get(b"content-length")
-    if length is not None:
-        announced = int(length)  # the server rejects anything but digits
-        if announced > limit:
-            raise too_large(limit)
-        reserved.take(announced)
+    # The server rejects anything but digits.
+    if length is not None and int(length) > limit:
+        raise too_large(limit)
+    # Reserved is what has come: a client that announces much and sends nothing takes no room from others.
     try:
-        return await deadlines.within(_collect(receive, limit, None if length is not None else reserved))
+        return await deadlines.within(_collect(receive, limit, reserved))
     except TimeoutError:
         raise Problem(408, "the body took too long", close=True) from None
 
 
-async def _collect(receive: Receive, limit: int, reserved: Reservation | None) -> bytes | None:
+async def _collect(receive: Receive, limit: int, reserved: Reservation) -> bytes | None:
     chunks: list[bytes] = []
     size = 0
     while True:
@@ -139,8 +138,7 @@ async def _collect(receive: Receive, limit: int, reserved: Reservation | None) -
         size += len(chunk)
         if size > limit:
             raise too_large(limit)
-        if reserved is not None:
-            reserved.take(len(chunk))
+        reserved.take(len(chunk))
         if not message.get("more_body", False):
             return b"".join([*chunks, chunk]) if chunks else chunk
         chunks.append(chunk)

@@ -1,11 +1,16 @@
-"""What ingest adds to uvicorn's HTTP protocol: fewer writes, and an end to connections that say nothing."""
+"""What ingest adds to uvicorn's HTTP protocol: limits of a request's head, no upgrades, fewer writes, and an
+end to connections that say nothing."""
 
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 from typing import Any, cast
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from services.ingest.http.problems import MEDIA_TYPE, Problem
 
 SWEEP_SECONDS = 1.0
 
@@ -44,12 +49,164 @@ class _Transport:
         return getattr(self._transport, name)
 
 
+#: Bytes of a request's line and headers. nginx allows 8 KB a line, Apache 8 KB a line and 100 lines.
+MAX_HEAD_BYTES = 32 * 1024
+MAX_HEADERS = 128
+#: What a chunked body may have besides its content: this, and so many bytes for each of its content.
+_CHUNKING_BYTES, _CHUNKING_FACTOR = 16 * 1024, 8
+#: How long a connection is read, and what comes thrown away, before it is closed.
+LINGER_SECONDS = 1.0
+#: Headers that ask for another protocol, and what goes with it.
+_UPGRADE = frozenset({b"upgrade", b"http2-settings"})
+
+
 class Protocol(HttpToolsProtocol):
-    """uvicorn's protocol over such a transport."""
+    """uvicorn's protocol over such a transport, with limits, and without upgrades.
+
+    A client that offers to go on with another protocol (h2c, as Java's HttpClient and ``curl --http2`` do) is
+    served with HTTP/1.1, as RFC 9110 allows. The parser takes the end of the head for the end of the request
+    then, so it is given the head again without the offer.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._in_head = True  # or before it
+        self._upgrading = self._refused = False
+        self._head_bytes = 0  # of a head that has not ended
+        self._body_bytes = self._sent_bytes = 0  # of a body: its content, and what was sent for it
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected."""
         super().connection_made(_Transport(cast("asyncio.Transport", transport)))  # type: ignore[arg-type]
+
+    def data_received(self, data: bytes) -> None:
+        """Some bytes have come. Ends the connection if they are no HTTP, or too many."""
+        self._unset_keepalive_if_required()
+        if self._refused:
+            return
+        if self._in_head:
+            self._head_bytes += len(data)
+        else:
+            self._sent_bytes += len(data)
+        try:
+            rest: bytes | None = data
+            while rest is not None:
+                rest = self._feed(rest)
+        except httptools.HttpParserError as error:
+            self._refuse(_status_of(error), str(error.__context__ or error))
+            return
+        if self._in_head and self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse(431, f"the request line and headers have at most {MAX_HEAD_BYTES} bytes")
+        elif self._sent_bytes - self._body_bytes > _CHUNKING_BYTES + _CHUNKING_FACTOR * self._body_bytes:
+            self._refuse(400, "the body has more chunk extensions or trailers than content")
+
+    def _feed(self, data: bytes) -> bytes | None:
+        """Parse; returns what has to be parsed after it, which is a request again without its upgrade."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            if not self._upgrading:  # CONNECT
+                raise httptools.HttpParserInvalidMethodError("not a method of this server") from None
+            head = self._head_without_upgrade()
+            self._upgrading = False
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+            return head + data[upgrade.args[0] :]
+        return None
+
+    def _head_without_upgrade(self) -> bytes:
+        version = self.parser.get_http_version().encode()
+        lines = [self.parser.get_method() + b" " + self.url + b" HTTP/" + version]
+        for name, value in self.headers:
+            if name == b"connection":
+                tokens = [token.strip() for token in value.split(b",")]
+                value = b", ".join(token for token in tokens if token.lower() not in _UPGRADE)
+            if name not in _UPGRADE and (value or name != b"connection"):
+                lines.append(name + b": " + value)
+        return b"\r\n".join([*lines, b"", b""])
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request has come."""
+        super().on_message_begin()
+        self._in_head = True
+        self._body_bytes = self._sent_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        """A part of the request's target has come."""
+        super().on_url(url)
+        if len(self.url) > MAX_HEAD_BYTES:
+            raise _LimitError(414, f"the target of a request has at most {MAX_HEAD_BYTES} bytes")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header has come as a whole, or a trailer, which is left out."""
+        if self._in_head:
+            if len(self.headers) >= MAX_HEADERS:
+                raise _LimitError(431, f"a request has at most {MAX_HEADERS} headers")
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The head is complete: serve the request, unless it has to be parsed again."""
+        self._in_head = False
+        self._head_bytes = 0
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise _LimitError(405, "this server is no proxy")
+            self._upgrading = True
+            return
+        try:
+            super().on_headers_complete()
+        except (ValueError, httptools.HttpParserError):
+            raise _LimitError(400, "the target of the request is not a path") from None
+
+    def on_body(self, body: bytes) -> None:
+        """Some of the body has come."""
+        self._body_bytes += len(body)
+        if not self._upgrading:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request has ended."""
+        if not self._upgrading:
+            super().on_message_complete()
+            self._in_head = True
+            self._head_bytes = self._body_bytes = self._sent_bytes = 0
+
+    def _refuse(self, status: int, detail: str) -> None:
+        """Answer, if no other answer is under way, and close a little later.
+
+        A connection that is closed while data comes in is reset, and the client may never see the answer.
+        """
+        self._refused = True
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete or not (cycle.response_started or self.pipeline):
+            problem = Problem(status, detail)
+            body = problem.body()
+            head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: {MEDIA_TYPE}\r\n"
+            head += f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+            self.transport.write(head.encode() + body)
+        if cycle is not None:
+            cycle.disconnected = True  # what the application still says is left out
+            cycle.message_event.set()
+        self.flow.resume_reading()
+        self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
+    def eof_received(self) -> None:
+        """The client sends no more."""
+        if self._refused:
+            self.transport.close()
+
+
+class _LimitError(Exception):
+    """Raised in a callback of the parser, which wraps it."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+
+
+def _status_of(error: httptools.HttpParserError) -> int:
+    cause = error.__context__
+    return cause.status if isinstance(cause, _LimitError) else 400
 
 
 class SilentConnections:

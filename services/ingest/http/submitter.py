@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import NamedTuple
 
 from services.ingest.kafka.publisher import Publisher
@@ -42,7 +43,7 @@ class Submitter:
         """Count a request that has been acknowledged."""
         for kind, count in outcome.accepted.items():
             self._metrics.accepted_of[kind].inc(count)
-        for each in outcome.rejected:
-            self._metrics.rejected_of[each.rejection.reason].inc()
+        for reason, count in Counter(each.rejection.reason for each in outcome.rejected).items():
+            self._metrics.rejected_of[reason].inc(count)
         if outcome.unreadable is not None:
             self._metrics.rejected_of[outcome.unreadable.reason].inc()

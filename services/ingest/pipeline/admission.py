@@ -1,17 +1,33 @@
-"""From the bytes of a request to accepted and rejected events. Nothing here waits or writes."""
+"""From the bytes of a request to accepted and rejected events. Nothing here waits or writes.
+
+A body of usual size in which all is well is admitted at once. Everything else is split into its events first,
+and validated slice by slice, so that the caller can let other requests go on in between.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Raw
 
 from schemas import codec
 from schemas.reasons import Reason, Rejection
 from schemas.structs import Event
 from services.ingest.pipeline.stream_time import FutureTimestampCheck
 
-#: No event has more commas than this (a list of 50 hashtags among them), but a body of `0,0,0,...` has.
-_COMMAS_PER_EVENT = 80
+#: A larger body is split first, even if all is well with it.
+AT_ONCE_BYTES = 256 * 1024
+#: Events of a slice. To reject one takes up to 0.1 ms, to accept one a fiftieth of that.
+SLICE_EVENTS, SLICE_BYTES = 50, 128 * 1024
+#: No event is larger: 50 hashtags of 300 characters, each escaped, are 90,000 bytes.
+MAX_EVENT_BYTES = 256 * 1024
+#: No event has more commas than this (a list of 50 hashtags among them), but a body of `0,0,0,...` has. What
+#: is in texts counts too, so few events may have many.
+_COMMAS_PER_EVENT, _COMMAS_AT_LEAST = 80, 200_000
+#: Blank lines are skipped, up to so many an event.
+_LINES_PER_EVENT, _LINES_AT_LEAST = 3, 1000
 _FIRST = range(1)
 
 
@@ -36,7 +52,37 @@ class Admitted(NamedTuple):
     rejected: list[RejectedEvent]
 
 
-def members(body: bytes, *, lines: bool) -> list[bytes]:
+#: How a body begins that is not text in UTF-8, and what to do then.
+_FOREIGN = {
+    b"\x1f\x8b": "it looks like gzip; send the header Content-Encoding: gzip with it",
+    b"\x28\xb5\x2f\xfd": "it looks like zstd; send it plain, or as gzip with Content-Encoding: gzip",
+    b"PK\x03\x04": "it looks like a zip file; unpack it, and send what is in it",
+    b"BZh": "it looks like bzip2; send it plain, or as gzip with Content-Encoding: gzip",
+    b"\xfd7zXZ": "it looks like xz; send it plain, or as gzip with Content-Encoding: gzip",
+    b"PAR1": "it looks like Parquet; load it with `fanpulse load`",
+    b"\xff\xfe": "it looks like UTF-16; events are UTF-8",
+    b"\xfe\xff": "it looks like UTF-16; events are UTF-8",
+    b"\x78\x01": "it looks like deflate; send it plain, or as gzip with Content-Encoding: gzip",
+    b"\x78\x9c": "it looks like deflate; send it plain, or as gzip with Content-Encoding: gzip",
+    b"\x78\xda": "it looks like deflate; send it plain, or as gzip with Content-Encoding: gzip",
+}
+_BEGINNINGS = tuple(_FOREIGN)
+
+
+def foreign_format(body: bytes) -> str | None:
+    """What a body looks like that is no JSON in UTF-8, and what to do; None if it may be."""
+    if body.startswith(_BEGINNINGS):
+        return next(
+            f"the body is not JSON: {says}" for begins, says in _FOREIGN.items() if body.startswith(begins)
+        )
+    return None
+
+
+#: The events of a body as they were sent.
+Raws = Sequence[bytes | Raw]
+
+
+def members(body: bytes, *, lines: bool) -> Raws:
     """The bytes of each event of a body that was admitted, in order."""
     if not lines and codec.is_array(body):
         raws = codec.split_array(body)
@@ -51,70 +97,96 @@ def admit_singles(bodies: list[bytes], check: FutureTimestampCheck) -> list[Even
     return events if events is not None and check.admits_all(events) else None
 
 
-def admit(body: bytes, *, lines: bool, most: int, check: FutureTimestampCheck) -> Admitted | Rejection:
-    """Validate a body: one JSON object, a JSON array of events, or (`lines`) NDJSON.
+def admit(body: bytes, *, lines: bool, most: int, check: FutureTimestampCheck) -> Admitted | Raws | Rejection:
+    """Admit a body: one JSON object, a JSON array of events, or (`lines`) NDJSON.
 
-    A Rejection means that the body as a whole cannot be split into events. A body declared as JSON that
-    is really several lines of JSON is read as NDJSON. Raises TooManyEventsError.
+    Returns the events if all are good, and the body is not large; else its parts, for ``admit_in_slices``. A
+    Rejection means that the body as a whole cannot be split into events. A body declared as JSON that is
+    really several lines of JSON is read as NDJSON. Raises TooManyEventsError.
     """
     if lines:
-        return _admit_lines(codec.split_lines(body), most, check)
+        return _admit_lines(body, most, check)
     if not codec.is_array(body):
         return _admit_object(body, most, check)
-    if len(body) > most and body.count(b",") > most * _COMMAS_PER_EVENT:
+    if len(body) > most and body.count(b",") > max(most * _COMMAS_PER_EVENT, _COMMAS_AT_LEAST):
         raise TooManyEventsError
-    events = codec.decode_batch(body)
+    events = codec.decode_batch(body) if len(body) <= AT_ONCE_BYTES else None
     if events is not None:
         _check_number(len(events), most)
         if check.admits_all(events):
             return Admitted(events, range(len(events)), [])
-    members = codec.split_array(body)
-    return members if isinstance(members, Rejection) else _validate(members, most, check)
+    raws = codec.split_array(body)
+    if not isinstance(raws, Rejection):
+        _check_number(len(raws), most)
+    return raws
 
 
-def _admit_object(body: bytes, most: int, check: FutureTimestampCheck) -> Admitted | Rejection:
+def admit_in_slices(raws: Raws, check: FutureTimestampCheck) -> Iterator[Admitted]:
+    """Validate the parts of a body, some at a time; the indexes are those in the body."""
+    start = 0
+    while start < len(raws):
+        end, size = start, 0
+        while end < len(raws) and end - start < SLICE_EVENTS and size < SLICE_BYTES:
+            size += len(memoryview(raws[end]))
+            end += 1
+        yield _validate(list(map(bytes, raws[start:end])), start, check)
+        start = end
+
+
+def _admit_object(body: bytes, most: int, check: FutureTimestampCheck) -> Admitted | Raws | Rejection:
     body = body.strip()
-    event = codec.decode_one(body)
-    if not isinstance(event, Rejection) and check.admits(event.occurred_at):
-        return Admitted([event], _FIRST, [])
-    validated = _validate([body], most, check)
-    broken = validated.rejected[0].rejection if validated.rejected else None
-    if broken is None or broken.field or broken.reason not in (Reason.NOT_JSON, Reason.NOT_UTF8):
-        return validated
-    return _admit_lines(codec.split_lines(body), most, check) if _is_really_lines(body) else broken
+    if len(body) <= MAX_EVENT_BYTES:
+        event = codec.decode_one(body)
+        if not isinstance(event, Rejection):
+            return Admitted([event], _FIRST, []) if check.admits(event.occurred_at) else [body]
+        if event.field or event.reason not in (Reason.NOT_JSON, Reason.NOT_UTF8):
+            return [body]
+        return _admit_lines(body, most, check) if _is_really_lines(body) else event
+    return _admit_lines(body, most, check) if _is_really_lines(body) else [body]
 
 
 def _is_really_lines(body: bytes) -> bool:
+    first, newline, rest = body.lstrip().partition(b"\n")
+    return bool(newline) and not rest.isspace() and len(first) <= MAX_EVENT_BYTES and codec.is_json(first)
+
+
+def _admit_lines(body: bytes, most: int, check: FutureTimestampCheck) -> Admitted | Raws | Rejection:
+    if body.count(b"\n") > max(most * _LINES_PER_EVENT, _LINES_AT_LEAST):
+        raise TooManyEventsError
     lines = codec.split_lines(body)
-    return len(lines) > 1 and codec.is_json(lines[0])
-
-
-def _admit_lines(lines: list[bytes], most: int, check: FutureTimestampCheck) -> Admitted | Rejection:
     _check_number(len(lines), most)
     if not lines:
         return Rejection("", Reason.NOT_JSON, "the body has no event in it")
-    events = codec.decode_lines(lines)
+    events = codec.decode_lines(lines) if len(body) <= AT_ONCE_BYTES else None
     if events is not None and check.admits_all(events):
         return Admitted(events, range(len(events)), [])
-    return _validate(lines, most, check)
+    return lines
 
 
-def _validate(raws: list[bytes], most: int, check: FutureTimestampCheck) -> Admitted:
-    _check_number(len(raws), most)
+def _validate(raws: list[bytes], start: int, check: FutureTimestampCheck) -> Admitted:
+    """Validate some of the events of a body, of which the first has the index `start`."""
+    events = codec.decode_lines(raws)
+    if events is not None and check.admits_all(events):
+        return Admitted(events, range(start, start + len(events)), [])
     admitted = Admitted([], [], [])
     assert isinstance(admitted.indexes, list)
-    for index, raw in enumerate(raws):
-        found = codec.decode_one(raw)
-        if not isinstance(found, Rejection) and not check.admits(found.occurred_at):
-            found = Rejection(
-                "occurred_at", Reason.AHEAD_OF_CLOCK, "further ahead of stream time than allowed"
-            )
+    for index, raw in enumerate(raws, start):
+        found = _validate_one(raw, check)
         if isinstance(found, Rejection):
             admitted.rejected.append(RejectedEvent(index, raw, found))
         else:
             admitted.events.append(found)
             admitted.indexes.append(index)
     return admitted
+
+
+def _validate_one(raw: bytes, check: FutureTimestampCheck) -> Event | Rejection:
+    if len(raw) > MAX_EVENT_BYTES:
+        return Rejection("", Reason.TOO_LARGE, f"an event has at most {MAX_EVENT_BYTES} bytes")
+    found = codec.decode_one(raw)
+    if not isinstance(found, Rejection) and not check.admits(found.occurred_at):
+        return Rejection("occurred_at", Reason.AHEAD_OF_CLOCK, "further ahead of stream time than allowed")
+    return found
 
 
 def _check_number(number: int, most: int) -> None:

@@ -7,7 +7,7 @@ publisher (``services.ingest.http.submitter``).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import NamedTuple
@@ -16,9 +16,18 @@ from schemas import codec
 from schemas.dead_letter import WHOLE_BODY, encode_dead_letter
 from schemas.reasons import Reason, Rejection
 from schemas.structs import KINDS, Event
-from services.ingest.pipeline.admission import Admitted, RejectedEvent, admit, admit_singles, members
+from services.ingest.pipeline.admission import (
+    Admitted,
+    RejectedEvent,
+    admit,
+    admit_in_slices,
+    admit_singles,
+    foreign_format,
+    members,
+)
 from services.ingest.pipeline.enrichment import Enrichment
-from services.ingest.pipeline.packing import PackedRecords, RecordLimits, pack
+from services.ingest.pipeline.known_posts import PostRecord
+from services.ingest.pipeline.packing import Fragment, PackedRecords, RecordLimits, pack
 from services.ingest.pipeline.publish_request import PublishRequest
 from services.ingest.pipeline.stream_time import StreamTime
 
@@ -50,6 +59,20 @@ class Processed(NamedTuple):
     newest: int | None = None
 
 
+class _Parts:
+    """What a request adds up to, slice by slice."""
+
+    def __init__(self) -> None:
+        self.fragments: list[Fragment] = []
+        self.posts: list[PostRecord] = []
+        self.dead_letters: list[bytes] = []
+        self.accepted: Counter[str] = Counter()
+        self.rejected: list[Rejected] = []
+
+    def request(self) -> PublishRequest:
+        return PublishRequest(self.fragments, self.posts, self.dead_letters)
+
+
 class Pipeline:
     """Turns request bodies into publish requests. Known posts and pseudonyms are all that it remembers.
 
@@ -74,29 +97,42 @@ class Pipeline:
         self._partitions = partitions
         self._wall_ms = wall_ms
 
-    def process(self, body: bytes, *, lines: bool, source: str) -> Processed:
-        """Validate and complete the events of a body (`lines`: NDJSON).
+    def process(self, body: bytes, *, lines: bool, source: str) -> Generator[None, None, Processed]:
+        """Validate and complete the events of a body (`lines`: NDJSON), and return what to write.
 
-        Rejected events become dead letters, and so does a body that is not JSON as a whole. Raises
-        TooManyEventsError.
+        Yields after each few milliseconds of work, so that other requests can go on. Rejected events become
+        dead letters, and so does a body that is not JSON as a whole. Raises TooManyEventsError.
         """
         body = codec.without_bom(body)
         if not body or body.isspace():
             return self.unreadable(body, "the body is empty", source=source)
+        if foreign := foreign_format(body):
+            return self.unreadable(body, foreign, source=source)
         check = self._stream_time.check()
-        admitted = admit(body, lines=lines, most=self._max_events, check=check)
-        if isinstance(admitted, Rejection):
-            return self._unreadable(body, admitted, source)
+        found = admit(body, lines=lines, most=self._max_events, check=check)
+        if isinstance(found, Rejection):
+            return self._unreadable(body, found, source)
+        slices = [found] if isinstance(found, Admitted) else admit_in_slices(found, check)
+        parts = _Parts()
+        for number, admitted in enumerate(slices):
+            if number:
+                yield
+            self._add(admitted, parts, body, lines, source)
+        return Processed(parts.request(), Outcome(dict(parts.accepted), parts.rejected), check.newest)
+
+    def _add(self, admitted: Admitted, parts: _Parts, body: bytes, lines: bool, source: str) -> None:
+        """Complete the events of a slice."""
         request, packed = self._complete(admitted.events)
-        accepted, rejected = _count(admitted.events), admitted.rejected
+        parts.fragments += request.fragments
+        parts.posts += request.posts
+        parts.accepted.update(_count(admitted.events))
+        rejected = admitted.rejected
         if packed.oversize:
-            accepted = Counter(accepted) - Counter(_count(packed.oversize))
+            parts.accepted -= Counter(_count(packed.oversize))
             rejected = [*rejected, *self._oversize(body, lines, admitted, packed.oversize)]
             rejected.sort(key=attrgetter("index"))
-        if rejected:
-            request = request._replace(dead_letters=self._dead_letters(rejected, source))
-        outcome = Outcome(accepted, [Rejected(each.index, each.rejection) for each in rejected])
-        return Processed(request, outcome, check.newest)
+        parts.dead_letters += self._dead_letters(rejected, source)
+        parts.rejected += [Rejected(each.index, each.rejection) for each in rejected]
 
     def process_singles(self, bodies: list[bytes]) -> Processed | None:
         """Validate and complete bodies of one event each, as if they were one request.
@@ -139,7 +175,11 @@ class Pipeline:
         rejection = Rejection("", Reason.TOO_LARGE, f"more than {self._record_limits.bytes} bytes in the log")
         large = {id(event) for event in oversize}
         places = zip(admitted.indexes, admitted.events, strict=True)
-        return [RejectedEvent(index, raws[index], rejection) for index, event in places if id(event) in large]
+        return [
+            RejectedEvent(index, bytes(raws[index]), rejection)
+            for index, event in places
+            if id(event) in large
+        ]
 
 
 def _count(events: list[Event]) -> dict[str, int]:

@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 
 from schemas.reasons import Reason, Rejection
-from services.ingest.pipeline.admission import Admitted, TooManyEventsError, admit, members
+from services.ingest.pipeline.admission import (
+    MAX_EVENT_BYTES,
+    SLICE_BYTES,
+    SLICE_EVENTS,
+    Admitted,
+    TooManyEventsError,
+    admit,
+    admit_in_slices,
+    members,
+)
 from services.ingest.pipeline.stream_time import EventStreamTime, FutureTimestampCheck, WallStreamTime
 
 NOW = 1_782_120_600_000
@@ -25,8 +34,23 @@ def check() -> FutureTimestampCheck:
     return WallStreamTime(lambda: NOW, ahead_ms=1000).check()
 
 
+def admit_all(
+    body: bytes, *, lines: bool = False, most: int = 100, check: FutureTimestampCheck
+) -> Admitted | Rejection:
+    """At once, or slice by slice to the end."""
+    found = admit(body, lines=lines, most=most, check=check)
+    if isinstance(found, Admitted | Rejection):
+        return found
+    slices = list(admit_in_slices(found, check))
+    return Admitted(
+        [event for each in slices for event in each.events],
+        [index for each in slices for index in each.indexes],
+        [rejected for each in slices for rejected in each.rejected],
+    )
+
+
 def admitted(body: bytes, *, lines: bool = False, most: int = 100) -> Admitted:
-    found = admit(body, lines=lines, most=most, check=check())
+    found = admit_all(body, lines=lines, most=most, check=check())
     assert isinstance(found, Admitted), found
     return found
 
@@ -91,7 +115,7 @@ def test_a_bad_line_does_not_spoil_its_neighbours() -> None:
 )  # fmt: skip
 def test_a_body_that_cannot_be_split_is_rejected_as_a_whole(body: bytes, lines: bool) -> None:
     """There is not an event to point at."""
-    found = admit(body, lines=lines, most=10, check=check())
+    found = admit_all(body, lines=lines, most=10, check=check())
     assert isinstance(found, Rejection)
     assert found.reason in (Reason.NOT_JSON, Reason.TOO_DEEP)
 
@@ -115,7 +139,52 @@ def test_too_many_events_are_rejected(lines: bool) -> None:
 def test_a_body_of_nothing_but_commas_is_rejected_before_it_is_taken_apart() -> None:
     """Millions of tiny members would need a hundred times the memory of the body."""
     with pytest.raises(TooManyEventsError):
-        admitted(b"[" + b"0," * 100_000 + b"0]")
+        admitted(b"[" + b"0," * 300_000 + b"0]")
+    with pytest.raises(TooManyEventsError):
+        admitted(b"\n" * 300_000, lines=True)
+
+
+def test_commas_of_a_text_are_no_events() -> None:
+    """One event with a long title is one event, whatever the limit."""
+    title = "," * 300
+    broadcast = event(0, kind="broadcast", broadcast_id="fuxi-2026", phase="started", title=title)
+    del broadcast["action"]
+    assert ids(admitted(json.dumps([broadcast]).encode(), most=1)) == ["e0"]
+
+
+@pytest.mark.parametrize("bad", [b"{}", b"0", b'"' + b"x" * 50_000 + b'"'], ids=["object", "number", "text"])
+@pytest.mark.parametrize("lines", [False, True])
+def test_a_body_with_a_bad_event_is_validated_in_slices(bad: bytes, lines: bool) -> None:
+    """No slice has more events, or many more bytes, than stated; together they are the whole body."""
+    count = 500
+    body = b"\n".join([bad] * count) if lines else b"[" + b",".join([bad] * count) + b"]"
+    raws = admit(body, lines=lines, most=count, check=check())
+    assert not isinstance(raws, Admitted | Rejection)
+    slices = list(admit_in_slices(raws, check()))
+    assert max(len(each.rejected) for each in slices) <= SLICE_EVENTS
+    assert max(sum(len(one.raw) for one in each.rejected) for each in slices) < SLICE_BYTES + MAX_EVENT_BYTES
+    assert [one.index for each in slices for one in each.rejected] == list(range(count))
+
+
+@pytest.mark.parametrize("lines", [False, True])
+def test_a_large_body_is_validated_in_slices_though_it_is_good(lines: bool) -> None:
+    """The events are those of the body, in order."""
+    count = 2000
+    encoded = [json.dumps(event(0, event_id=f"e{number}")).encode() for number in range(count)]
+    body = b"\n".join(encoded) if lines else b"[" + b",".join(encoded) + b"]"
+    raws = admit(body, lines=lines, most=count, check=check())
+    assert not isinstance(raws, Admitted | Rejection)
+    assert len(list(admit_in_slices(raws, check()))) == count / SLICE_EVENTS
+    assert ids(admitted(body, lines=lines, most=count)) == [f"e{number}" for number in range(count)]
+
+
+def test_an_event_that_is_too_large_is_not_looked_into() -> None:
+    """Nothing that large can be good, and to find out why would take long."""
+    large = b'{"kind":[' + b"0," * MAX_EVENT_BYTES + b"0]}"
+    found = admitted(b"[" + json.dumps(event(0)).encode() + b"," + large + b"]", most=10_000)
+    assert ids(found) == ["e0"]
+    assert [each.rejection.reason for each in found.rejected] == [Reason.TOO_LARGE]
+    assert [each.rejection.reason for each in admitted(large).rejected] == [Reason.TOO_LARGE]
 
 
 def test_an_event_too_far_ahead_of_the_wall_clock_is_rejected() -> None:
@@ -133,7 +202,7 @@ def test_with_the_event_clock_the_first_event_sets_the_present() -> None:
     stream_time = EventStreamTime(ahead_ms=1000)
     batch = [event(0), event(900), event(1800), event(5000), event(2800), event(-99_999)]
     check = stream_time.check()
-    found = admit(json.dumps(batch).encode(), lines=False, most=10, check=check)
+    found = admit_all(json.dumps(batch).encode(), most=10, check=check)
     assert isinstance(found, Admitted)
     assert found.indexes == [0, 1, 2, 4, 5]
     assert stream_time.now() is None, "until the events are handed over"
@@ -148,7 +217,7 @@ def test_the_quick_check_of_times_agrees_with_the_one_by_one(times: list[int]) -
     stream_time.saw(NOW)
     whole, single = stream_time.check(), stream_time.check()
     body = json.dumps([event(time) for time in times]).encode()
-    found = admit(body, lines=False, most=10, check=whole)
+    found = admit_all(body, most=10, check=whole)
     assert isinstance(found, Admitted)
     accepted = [time for time in times if single.admits(NOW + time)]
     assert ids(found) == [f"e{time}" for time in accepted]
