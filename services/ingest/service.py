@@ -19,7 +19,7 @@ from services.ingest.http.asgi import IngestApp
 from services.ingest.http.auth import ApiKeys, check_access
 from services.ingest.http.connections import SilentConnections
 from services.ingest.http.deadlines import Deadlines
-from services.ingest.http.server import STOP_SECONDS, listen, make_server
+from services.ingest.http.server import STOP_SECONDS, listen, make_server, with_origins
 from services.ingest.http.submitter import Submitter
 from services.ingest.kafka.byte_limiter import ByteLimiter
 from services.ingest.kafka.posts_topic import PostsFollower
@@ -113,7 +113,7 @@ class Service:
         """
         ingest = self._settings.ingest
         listener = listen(ingest.host, ingest.port)
-        server = make_server(self.app)
+        server = make_server(with_origins(self.app, ingest.cors_origins))
         silent = SilentConnections(server.server_state.connections, ingest.read_timeout_seconds)
         loop = asyncio.get_running_loop()
         serving = loop.create_task(server.serve(sockets=[listener]))

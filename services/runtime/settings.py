@@ -9,6 +9,7 @@ written here. ``docs/settings.md`` is generated from this module.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -76,6 +77,11 @@ class IngestSettings(Section):
     api_key_hashes: tuple[str, ...] = Field(
         (), description="SHA-256 (hex) of each accepted API key; required unless host is a loopback address"
     )
+    cors_origins: tuple[str, ...] = Field(
+        (),
+        description="origins, such as https://studio.example, whose pages may send events from a browser; "
+        "unset: none",
+    )
     max_body_bytes: int = Field(8 * 2**20, ge=1024, description="largest request body, decompressed")
     max_events: int = Field(20_000, ge=1, description="most events in one request")
     max_pending_bytes: int = Field(
@@ -118,6 +124,14 @@ class IngestSettings(Section):
     vip_actors: tuple[str, ...] = Field(
         (), description="VIPs as platform:id; they are marked and keep their names"
     )
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if not re.fullmatch(r"https?://[a-z0-9.-]+(:\d{1,5})?", origin):
+                raise ValueError(f"{origin!r} is not an origin, such as https://studio.example")
+        return value
 
 
 class AggregateSettings(Section):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import uvicorn
+from starlette.middleware.cors import CORSMiddleware
 
-from services.ingest.http.asgi import IngestApp
+from services.ingest.http.asgi import App
 from services.ingest.http.connections import Protocol
 from services.runtime.settings import SettingsError
 
@@ -40,7 +41,27 @@ class _Server(uvicorn.Server):
         yield
 
 
-def make_server(app: IngestApp) -> uvicorn.Server:
+#: What a page of another origin may send with its events.
+_CORS_HEADERS = ("authorization", "content-encoding", "content-type", "x-api-key", "x-fanpulse-source")
+
+
+def with_origins(app: App, origins: Sequence[str]) -> App:
+    """The application for pages of these origins too; as it is if there are none.
+
+    Without it a browser shows no answer of ours to a page of another origin, and sends no JSON for it.
+    """
+    if not origins:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=origins,
+        allow_methods=("GET", "POST"),
+        allow_headers=_CORS_HEADERS,
+        expose_headers=("retry-after",),
+    )
+
+
+def make_server(app: App) -> uvicorn.Server:
     """A server for the application; ``serve`` runs it and ``should_exit`` ends it."""
     config = uvicorn.Config(
         app,

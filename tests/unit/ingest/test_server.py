@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from services.ingest.http.connections import MAX_HEAD_BYTES, MAX_HEADERS
-from services.ingest.http.server import listen, make_server
+from services.ingest.http.server import listen, make_server, with_origins
 from tests.unit.ingest.test_http import EVENT, LIMIT, Ingest
 
 BODY = json.dumps(EVENT).encode()
@@ -47,10 +47,11 @@ async def answer(reader: asyncio.StreamReader, *, body: bool = True) -> tuple[in
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[Server]:
+async def server(request: pytest.FixtureRequest) -> AsyncIterator[Server]:
+    """The server; a test may name the origins of pages that it serves."""
     ingest = Ingest()
     listener = listen("127.0.0.1", 0)
-    running = make_server(ingest.app)
+    running = make_server(with_origins(ingest.app, getattr(request, "param", ())))
     serving = asyncio.create_task(running.serve(sockets=[listener]))
     yield Server(ingest, listener.getsockname()[:2])
     running.should_exit = True
@@ -264,3 +265,23 @@ async def test_others_are_served_while_a_bad_request_is_validated(
     assert (status, len(json.loads(answered)["rejected"])) == (422, 1300)
     assert good > 1
     assert slices[-1] > slices[0], "good requests were published between two slices"
+
+
+@pytest.mark.parametrize("server", [("https://studio.example",)], indirect=True)
+async def test_pages_of_named_origins_may_send_events(server: Server) -> None:
+    """The browser's question is answered with yes, and its request with the headers that it wants."""
+    origin = b"origin: https://studio.example\r\n"
+    wanted = b"access-control-request-method: POST\r\naccess-control-request-headers: content-type\r\n"
+    status, headers, _ = await server.ask(b"OPTIONS /v1/events HTTP/1.1\r\n" + origin + wanted + b"\r\n")
+    assert (status, headers["access-control-allow-origin"]) == (200, "https://studio.example")
+    status, headers, _ = await server.ask(post(BODY, origin))
+    assert (status, headers["access-control-allow-origin"]) == (202, "https://studio.example")
+    status, headers, _ = await server.ask(post(BODY, b"origin: https://evil.example\r\n"))
+    assert "access-control-allow-origin" not in headers
+
+
+async def test_without_a_setting_no_page_may(server: Server) -> None:
+    """The question is answered as any other request with an unknown method."""
+    question = b"OPTIONS /v1/events HTTP/1.1\r\norigin: https://a.example\r\n"
+    status, headers, _ = await server.ask(question + b"access-control-request-method: POST\r\n\r\n")
+    assert (status, "access-control-allow-origin" in headers) == (405, False)
