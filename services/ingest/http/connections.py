@@ -71,7 +71,7 @@ class Protocol(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._in_head = True  # or before it
-        self._upgrading = self._refused = False
+        self._upgrading = self._rejected = False
         self._head_bytes = 0  # of a head that has not ended
         self._body_bytes = self._sent_bytes = 0  # of a body: its content, and what was sent for it
 
@@ -82,7 +82,7 @@ class Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Some bytes have come. Ends the connection if they are no HTTP, or too many."""
         self._unset_keepalive_if_required()
-        if self._refused:
+        if self._rejected:
             return
         if self._in_head:
             self._head_bytes += len(data)
@@ -176,7 +176,7 @@ class Protocol(HttpToolsProtocol):
 
         A connection that is closed while data comes in is reset, and the client may never see the answer.
         """
-        self._refused = True
+        self._rejected = True
         cycle = self.cycle
         if cycle is None or cycle.response_complete or not (cycle.response_started or self.pipeline):
             problem = Problem(status, detail)
@@ -192,7 +192,7 @@ class Protocol(HttpToolsProtocol):
 
     def eof_received(self) -> None:
         """The client sends no more."""
-        if self._refused:
+        if self._rejected:
             self.transport.close()
 
 
