@@ -93,12 +93,12 @@ class Protocol(HttpToolsProtocol):
             while rest is not None:
                 rest = self._feed(rest)
         except httptools.HttpParserError as error:
-            self._refuse(_status_of(error), str(error.__context__ or error))
+            self._reject(_status_of(error), str(error.__context__ or error))
             return
         if self._in_head and self._head_bytes > MAX_HEAD_BYTES:
-            self._refuse(431, f"the request line and headers have at most {MAX_HEAD_BYTES} bytes")
+            self._reject(431, f"the request line and headers have at most {MAX_HEAD_BYTES} bytes")
         elif self._sent_bytes - self._body_bytes > _CHUNKING_BYTES + _CHUNKING_FACTOR * self._body_bytes:
-            self._refuse(400, "the body has more chunk extensions or trailers than content")
+            self._reject(400, "the body has more chunk extensions or trailers than content")
 
     def _feed(self, data: bytes) -> bytes | None:
         """Parse; returns what has to be parsed after it, which is a request again without its upgrade."""
@@ -171,7 +171,7 @@ class Protocol(HttpToolsProtocol):
             self._in_head = True
             self._head_bytes = self._body_bytes = self._sent_bytes = 0
 
-    def _refuse(self, status: int, detail: str) -> None:
+    def _reject(self, status: int, detail: str) -> None:
         """Answer, if no other answer is under way, and close a little later.
 
         A connection that is closed while data comes in is reset, and the client may never see the answer.
