@@ -93,19 +93,26 @@ def _last_result(name: str) -> str:
 
 
 def _events(level: str) -> Iterator[Rule]:
-    metric, labels = f"fanpulse_{level}_events", ("namespace", *SUBJECTS[level], "action", "partition")
-    safe, rate = f"{level}_partition:{metric}:rebalance_safe", f"{level}:{metric}:rate1m"
-    named, other = f'{metric}_total{{{level}!="{OTHER}"}}', f'{metric}_total{{{level}="{OTHER}"}}'
-    highest = f"{max_by(labels, f'max_over_time({named}[1m])')}\nand\n{max_by(labels, named)}"
-    yield record(safe, _either(_bracketed(highest), max_by(labels, other), _last_result(safe)))
-    yield record(f"{level}:{metric}:total", sum_over_partitions(safe))
-    yield record(rate, sum_over_partitions(f'rate({safe}{{{level}!="{OTHER}"}}[1m])'))
+    metric = f"fanpulse_{level}_events"
+    rate = f"{level}:{metric}:rate1m"
+    yield from _counted(level, ("namespace", *SUBJECTS[level], "action", "partition"))
     yield record(
         f"{level}:fanpulse_{level}_interactions:rate1m",
         f"sum without (action) ({rate}{{{interactions()}}})",
     )
     if level == "account":
         yield from _net(f"{level}:{metric}")
+
+
+def _counted(level: str, labels: tuple[str, ...]) -> Iterator[Rule]:
+    """Total and rate of the events of named subjects, and of the sum of all others."""
+    metric = f"fanpulse_{level}_events"
+    safe = f"{level}_partition:{metric}:rebalance_safe"
+    named, other = f'{metric}_total{{{level}!="{OTHER}"}}', f'{metric}_total{{{level}="{OTHER}"}}'
+    highest = f"{max_by(labels, f'max_over_time({named}[1m])')}\nand\n{max_by(labels, named)}"
+    yield record(safe, _either(_bracketed(highest), max_by(labels, other), _last_result(safe)))
+    yield record(f"{level}:{metric}:total", sum_over_partitions(safe))
+    yield record(f"{level}:{metric}:rate1m", sum_over_partitions(f'rate({safe}{{{level}!="{OTHER}"}}[1m])'))
 
 
 def _net(series: str) -> Iterator[Rule]:
@@ -149,10 +156,7 @@ def _readings() -> Iterator[Rule]:
 
 
 def _broadcasts() -> Iterator[Rule]:
-    metric, labels = "fanpulse_broadcast_events", ("namespace", "broadcast", "action", "partition")
-    yield from _only_rising("broadcast", metric, labels)
-    safe = f"broadcast_partition:{metric}:rebalance_safe"
-    yield record(f"broadcast:{metric}:rate1m", sum_over_partitions(f"rate({safe}[1m])"))
+    yield from _counted("broadcast", ("namespace", "broadcast", "action", "partition"))
 
 
 def _stream() -> Iterator[Rule]:

@@ -59,7 +59,7 @@ def build(settings: Settings) -> Aggregator:
     accounts, hashtags = _selections(settings.aggregate)
     registry.register(SubjectCollector(partition_manager, accounts))
     registry.register(SubjectCollector(partition_manager, hashtags))
-    registry.register(ProgressCollector(partition_manager, accounts))
+    registry.register(ProgressCollector(partition_manager, accounts, settings.aggregate.top_broadcasts))
 
     selection = SharedTopK(settings, partition_manager, (accounts, hashtags))
     partition_manager.after_assignment = selection.partitions_assigned

@@ -167,6 +167,12 @@ class AggregateSettings(Section):
     top_hashtags: int = Field(
         100, ge=0, le=10_000, description="further hashtags with their own series: the busiest ones"
     )
+    top_broadcasts: int = Field(
+        100,
+        ge=0,
+        le=10_000,
+        description="broadcasts with their own series: those with the newest events; the others are summed",
+    )
 
 
 class AlertsSettings(Section):

@@ -94,7 +94,7 @@ def _aggregate() -> CollectorRegistry:
     partition_manager: Any = traffic
     registry.register(SubjectCollector(partition_manager, traffic.accounts))
     registry.register(SubjectCollector(partition_manager, traffic.hashtags))
-    registry.register(ProgressCollector(partition_manager, traffic.accounts))
+    registry.register(ProgressCollector(partition_manager, traffic.accounts, 100))
     return registry
 
 

@@ -74,6 +74,11 @@ class Counters:
         number = self._subject_number_of.get(subject)
         return () if number is None else self._numbers_of_subject[number]
 
+    def last_second(self, subject: Name) -> int:
+        """Newest event time of a subject in epoch seconds; 0 if it has no event."""
+        number = self._subject_number_of.get(subject)
+        return 0 if number is None else self.last_seconds[number]
+
     def actions(self, subject: Name) -> dict[str, int]:
         """Gross count of each action of a subject; none are zero."""
         number = self._subject_number_of.get(subject)

@@ -7,7 +7,9 @@ nor dropped.
 
 from __future__ import annotations
 
+import heapq
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import product
 from typing import TYPE_CHECKING
@@ -17,8 +19,10 @@ from prometheus_client.registry import Collector
 
 from schemas.events import GAUGES, METRICS
 from schemas.totals import Key
+from services.aggregate.counting.broadcasts import Broadcasts
+from services.aggregate.counting.counters import Counters, Name
 from services.aggregate.counting.partition_state import PartitionState
-from services.aggregate.series.selected_series import Selection
+from services.aggregate.series.selected_series import OTHER, Selection
 
 if TYPE_CHECKING:
     from services.aggregate.kafka.partition_manager import OwnedPartition, PartitionManager
@@ -31,17 +35,20 @@ class ProgressCollector(Collector):
         self,
         partition_manager: PartitionManager,
         accounts: Selection,
+        top_broadcasts: int,
         now: Callable[[], float] = time.time,
     ) -> None:
+        """``top_broadcasts``: how many broadcasts of a partition have series of their own."""
         self._partition_manager = partition_manager
         self._accounts = accounts
+        self._top_broadcasts = top_broadcasts
         self._now = now
 
     def collect(self) -> Iterable[Metric]:
         """All metric families."""
         states = self._partition_manager.states
         yield from _readings(states, self._accounts.keys)
-        yield from _broadcasts(states)
+        yield from _broadcasts(states, self._top_broadcasts)
         yield from _progress(list(self._partition_manager.owned.values()), self._now())
 
 
@@ -77,7 +84,7 @@ def _readings(states: list[PartitionState], accounts: list[Key]) -> Iterator[Met
     yield from (newest, gained, lost)
 
 
-def _broadcasts(states: list[PartitionState]) -> Iterator[Metric]:
+def _broadcasts(states: list[PartitionState], most: int) -> Iterator[Metric]:
     events = CounterMetricFamily(
         "fanpulse_broadcast_events",
         "Events counted per live broadcast and action, quantities included; gross.",
@@ -90,14 +97,44 @@ def _broadcasts(states: list[PartitionState]) -> Iterator[Metric]:
     )
     for state in states:
         partition = str(state.partition)
-        for subject in state.counters.subjects("broadcast"):
+        named, others = _most_recent(state.counters, most)
+        for subject in named:
             for action, count in state.counters.actions(subject).items():
                 events.add_metric([subject[1], action, partition], count)
-        for broadcast_id, about in state.broadcasts.about.items():
-            for name, at_ms in about["phases"].items():
+        for action, count in others.items():
+            events.add_metric([OTHER, action, partition], count)
+        for broadcast_id, phases in _newest_phases(state.broadcasts, most):
+            for name, at_ms in phases.items():
                 phase.add_metric([broadcast_id, name, partition], at_ms / 1000)
     yield events
     yield phase
+
+
+def _most_recent(counters: Counters, most: int) -> tuple[list[Name], Counter[str]]:
+    """The broadcasts with the newest events, and the sum of all others by action.
+
+    Of those with an event in the same minute, the ones with more events in all come first: a live broadcast
+    stays, whatever else is sent meanwhile.
+    """
+    subjects = [subject for subject in counters.subjects("broadcast") if subject[1] != OTHER]
+    others = Counter(counters.actions(("broadcast", OTHER)))
+    if len(subjects) <= most:
+        return subjects, others
+
+    def rank(subject: Name) -> tuple[int, int, Name]:
+        return counters.last_second(subject) // 60, sum(counters.actions(subject).values()), subject
+
+    ranked = sorted(subjects, key=rank, reverse=True)
+    for subject in ranked[most:]:
+        others.update(counters.actions(subject))
+    return ranked[:most], others
+
+
+def _newest_phases(broadcasts: Broadcasts, most: int) -> list[tuple[str, dict[str, int]]]:
+    phases = [(name, about["phases"]) for name, about in broadcasts.about.items() if name != OTHER]
+    if len(phases) > most:
+        phases = heapq.nlargest(most, phases, key=lambda each: (max(each[1].values(), default=0), each[0]))
+    return phases
 
 
 def _progress(owned: list[OwnedPartition], now: float) -> Iterator[Metric]:

@@ -16,6 +16,8 @@ from services.aggregate.counting.counters import Name
 from services.aggregate.counting.partition_state import PartitionState
 from services.aggregate.series.top_k_candidates import Steps, candidates
 
+#: The label of the sum of all others. Whoever bears this name is among them.
+OTHER = "_other"
 HYSTERESIS = 1.25
 #: Candidates of a partition for each series: a subject among the first K of the sum may be further back in a
 #: partition.
@@ -34,7 +36,8 @@ class Selection:
     @property
     def keys(self) -> list[Key]:
         """Tracked and selected subjects, sorted."""
-        return sorted(self._tracked | {(self.scope, *name) for name in self.selected})
+        keys = self._tracked | {(self.scope, *name) for name in self.selected}
+        return sorted(key for key in keys if OTHER not in key)
 
     @property
     def full(self) -> bool:

@@ -16,13 +16,11 @@ from schemas.dimensions import ALL, dimension_named
 from schemas.totals import Key
 from services.aggregate.counting.partition_state import PartitionState
 from services.aggregate.counting.windows import WINDOWS
-from services.aggregate.series.selected_series import Selection
+from services.aggregate.series.selected_series import OTHER, Selection
 from services.runtime.metrics import Family, Series, SeriesCollector
 
 if TYPE_CHECKING:
     from services.aggregate.kafka.partition_manager import PartitionManager
-
-OTHER = "_other"
 
 
 @dataclass(slots=True, eq=False)

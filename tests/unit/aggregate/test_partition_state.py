@@ -61,7 +61,7 @@ def exposed(state: PartitionState, collector: str, sample: str) -> int:
     if collector == "subject":
         registry.register(SubjectCollector(partition_manager, selection))
     else:
-        registry.register(ProgressCollector(partition_manager, selection))
+        registry.register(ProgressCollector(partition_manager, selection, 100))
     for family in text_string_to_metric_families(expose(registry)[0].decode()):
         for found in family.samples:
             if found.name == sample and found.labels.get("account", "GansuTravel") == "GansuTravel":

@@ -6,6 +6,7 @@ import json
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from prometheus_client import CollectorRegistry
 
 from services.aggregate.counting.dedup import DedupWindow
@@ -29,7 +30,7 @@ def exposed(*readings: tuple[str, int, int], **more: Any) -> CollectorRegistry:
     partition_manager: Any = SimpleNamespace(states=[state], owned={3: owned})
     accounts = Selection("account", [("account", "twitter", "GansuTravel")], 0)
     registry = CollectorRegistry()
-    registry.register(ProgressCollector(partition_manager, accounts))
+    registry.register(ProgressCollector(partition_manager, accounts, 100))
     return registry
 
 
@@ -60,3 +61,40 @@ def test_adjustments_resets_and_late_readings_are_counted() -> None:
     for name in ("reading_downward_adjustments", "reading_resets", "late_readings"):
         assert metrics.get_sample_value(f"fanpulse_{name}_total", {"partition": "3"}) == 1, name
     assert metrics.get_sample_value("fanpulse_account_reading", {**TRAVEL, "metric": "reads"}) is None
+
+
+def broadcasting(*likes: tuple[str, int, int], top: int) -> dict[str, float]:
+    """Likes on /metrics by broadcast, after likes (broadcast, quantity, event time in minutes)."""
+    state = PartitionState(0, DedupWindow(1000, 2))
+    for offset, (broadcast_id, quantity, minute) in enumerate(likes):
+        event = {
+            "kind": "interaction", "v": 1, "event_id": f"l{offset}", "occurred_at": 60_000 * minute + 1,
+            **TRAVEL, "action": "like", "quantity": quantity, "broadcast_id": broadcast_id,
+        }  # fmt: skip
+        assert state.apply(offset, json.dumps(event).encode()) == []
+    partition_manager: Any = SimpleNamespace(states=[state], owned={})
+    registry = CollectorRegistry()
+    registry.register(ProgressCollector(partition_manager, Selection("account", [], 0), top))
+    found = [sample for metric in registry.collect() for sample in metric.samples]
+    of_events = [sample for sample in found if sample.name == "fanpulse_broadcast_events_total"]
+    series = [tuple(sorted(sample.labels.items())) for sample in of_events]
+    assert len(series) == len(set(series)), "a series is there twice"
+    return {sample.labels["broadcast"]: sample.value for sample in of_events}
+
+
+def test_broadcasts_beyond_the_bound_are_summed() -> None:
+    """The newest have series of their own; with the sum of the others nothing is missing."""
+    invented = [(f"invented-{number}", 1, 10) for number in range(500)]
+    likes = broadcasting(("old", 7, 1), ("fuxi-2026", 900, 10), *invented, ("silk-road", 2, 10), top=3)
+    assert len(likes) == 4
+    assert likes["fuxi-2026"] == 900
+    assert likes["silk-road"] == 2
+    assert sum(likes.values()) == 7 + 900 + 500 + 2
+
+
+@pytest.mark.parametrize("top", [0, 1, 5])
+def test_a_broadcast_with_the_name_of_the_others_is_one_of_them(top: int) -> None:
+    """No series is there twice, and the sum is exact."""
+    likes = broadcasting(("_other", 3, 1), ("a", 4, 2), ("b", 5, 3), top=top)
+    assert sum(likes.values()) == 12
+    assert likes["_other"] == 12 - (5 if top else 0) - (4 if top > 1 else 0)

@@ -7,11 +7,13 @@ from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from services.aggregate.counting.dedup import DedupWindow
 from services.aggregate.counting.partition_state import PartitionState
-from services.aggregate.series.subject_collector import OTHER, SubjectCollector
+from services.aggregate.series.selected_series import OTHER, Selection
+from services.aggregate.series.subject_collector import SubjectCollector
 from services.runtime.metrics import NamespacedRegistry, expose
 
 START_MS = 1_782_120_600_000  # 2026-06-22T09:30:00Z
@@ -86,3 +88,20 @@ def test_a_partition_that_left_is_gone() -> None:
     assert {key[3] for key in left["fanpulse_hashtag_events_total"]} == {"1"}
     partition_manager.states = states
     assert scrape(registry) == both
+
+
+@pytest.mark.parametrize("tracked", [(), (OTHER,), (OTHER, "tianshui")])
+@pytest.mark.parametrize("top", [0, 1, 10])
+def test_a_hashtag_with_the_name_of_the_others_is_one_of_them(tracked: tuple[str, ...], top: int) -> None:
+    """Chosen or not: no series is there twice, which a scrape would fail on, and the sum is exact."""
+    state = PartitionState(0, DedupWindow(1000, 2))
+    events = [event(number, OTHER, "like", 0) for number in range(5)]
+    state.apply(0, json.dumps([*events, event(9, "tianshui", "like", 0)]).encode())
+    selection = Selection("hashtag", [("hashtag", name) for name in tracked], top)
+    selection.refresh([state])
+    registry = NamespacedRegistry("demo")
+    partition_manager: Any = SimpleNamespace(states=[state])
+    registry.register(SubjectCollector(partition_manager, selection))
+    total = scrape(registry)["fanpulse_hashtag_events_total"]
+    assert sum(total.values()) == 6
+    assert total[OTHER, "like", "", "0"] >= 5
