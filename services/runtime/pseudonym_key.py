@@ -11,6 +11,7 @@ from services.runtime.settings import Settings, SettingsError
 FILE = "actor.key"
 #: BLAKE2b takes keys of up to 64 bytes.
 _MAX_BYTES = 64
+_MADE_BYTES = 32
 
 
 def actor_key(settings: Settings) -> bytes | None:
@@ -38,7 +39,9 @@ def _load_or_create(folder: Path) -> bytes:
             mine = folder / f".{FILE}.{os.getpid()}"
             descriptor = os.open(mine, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "w") as file:
-                file.write(secrets.token_hex(32))
+                file.write(secrets.token_hex(_MADE_BYTES))
+                file.flush()
+                os.fsync(file.fileno())  # an empty file after a power failure would be no key
             try:
                 os.link(mine, path)
             except FileExistsError:
@@ -48,10 +51,26 @@ def _load_or_create(folder: Path) -> bytes:
             return _read(path)
     except OSError as error:
         raise SettingsError(
-            f"the key of actor pseudonyms cannot be stored in {path} ({error.strerror}); "
-            "set FANPULSE_STATE_DIR to a writable folder, or FANPULSE_INGEST_ACTOR_KEY"
+            f"the key of actor pseudonyms cannot be read or stored in {path} ({error.strerror}); "
+            "set FANPULSE_STATE_DIR to a folder of this user, or FANPULSE_INGEST_ACTOR_KEY"
         ) from error
 
 
 def _read(path: Path) -> bytes:
-    return bytes.fromhex(path.read_text())
+    """Raises SettingsError for what is no key: with another one the same actor would be somebody else."""
+    try:
+        key = bytes.fromhex(path.read_text("ascii").strip())
+    except ValueError:  # UnicodeDecodeError is one
+        raise SettingsError(_damaged(path, "is not in hex digits")) from None
+    if len(key) != _MADE_BYTES:
+        raise SettingsError(_damaged(path, f"has {len(key)} bytes and not {_MADE_BYTES}"))
+    if path.stat().st_mode & 0o077:
+        raise SettingsError(f"{path} can be read by other users; run `chmod 600 {path}`")
+    return key
+
+
+def _damaged(path: Path, how: str) -> str:
+    return (
+        f"{path}, the key of the actor pseudonyms, {how}; restore it from a backup, or remove it for a new "
+        "key, under which the same actor has another pseudonym"
+    )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from services.audit.recounting.errors import NotAnExportError
 
@@ -51,6 +51,16 @@ class ExportedFile(_Part):
     bytes: int
     sha256: str
 
+    @field_validator("path")
+    @classmethod
+    def _within(cls, value: str) -> str:
+        """A manifest comes from others: it may name nothing outside its folder."""
+        parts = PurePosixPath(value).parts
+        plain = parts and value == "/".join(parts) and ".." not in parts and not value.startswith("/")
+        if not plain or any(char in value for char in "\\:\0") or not value.isprintable():
+            raise ValueError(f"{value!r} is not a path within the export")
+        return value
+
 
 class Manifest(_Part):
     """The whole of manifest.json."""
@@ -64,6 +74,14 @@ class Manifest(_Part):
     totals: TopicRange
     alerts: TopicRange
     files: tuple[ExportedFile, ...]
+
+    @field_validator("files")
+    @classmethod
+    def _once(cls, value: tuple[ExportedFile, ...]) -> tuple[ExportedFile, ...]:
+        paths = [file.path.casefold() for file in value]
+        if twice := next((path for path in paths if paths.count(path) > 1), None):
+            raise ValueError(f"{twice!r} is listed twice")
+        return value
 
     def missing_offsets(self) -> list[tuple[int, int]]:
         """(partition, n) for each partition whose offsets 0 to n-1 the broker no longer had."""
@@ -124,6 +142,8 @@ def files_of(directory: Path) -> list[str]:
 
 def _damage(directory: Path, file: ExportedFile) -> Damage | None:
     path = directory / file.path
+    if path.resolve() != directory.resolve() / file.path:
+        return Damage(file.path, "is a link, and not a file of the export", None)
     if not path.is_file():
         return Damage(file.path, "is missing", None if file.rows is None else -file.rows)
     if path.stat().st_size == file.bytes and sha256_of(path) == file.sha256:

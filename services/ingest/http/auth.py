@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from services.ingest.http.problems import Problem
 from services.runtime.settings import Settings, SettingsError
 
+_OF_NOTHING = hashlib.sha256(b"").hexdigest()
+
 
 class ApiKeys:
     """Checks the key of a request against the SHA-256 hashes of the settings; without hashes all pass."""
@@ -25,7 +27,7 @@ class ApiKeys:
         if key is None:
             scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
             key = token.strip() if scheme.lower() == b"bearer" else b""
-        digest = hashlib.sha256(key).digest()
+        digest = hashlib.sha256(key).digest() if key else b""  # no key is no key, whatever the hashes are
         # All hashes are compared, so that the time tells nothing about which one came near.
         if not sum(hmac.compare_digest(digest, each) for each in self._hashes):
             raise Problem(
@@ -43,6 +45,11 @@ def check_access(settings: Settings) -> None:
             raise SettingsError(
                 "ingest.api_key_hashes: each is the SHA-256 of a key in 64 hex digits; "
                 "make one with `printf %s KEY | sha256sum`"
+            )
+        if each.lower() == _OF_NOTHING:
+            raise SettingsError(
+                "ingest.api_key_hashes has the SHA-256 of an empty key, which everybody has; "
+                "make a key with `openssl rand -hex 24`, and its hash with `printf %s KEY | sha256sum`"
             )
     if not ingest.api_key_hashes and not _is_loopback(ingest.host):
         raise SettingsError(

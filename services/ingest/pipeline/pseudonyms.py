@@ -22,9 +22,10 @@ class Pseudonymizer:
     """
 
     def __init__(self, vips: Iterable[str], key: bytes | None) -> None:
+        assert key is None or key, "an empty key would hide nobody"
         self._vips = frozenset(vips)
         # Copying a keyed hash is cheaper than keying a new one.
-        self._keyed = hashlib.blake2b(key=key, digest_size=PSEUDONYM_BYTES) if key else None
+        self._keyed = hashlib.blake2b(key=key, digest_size=PSEUDONYM_BYTES) if key is not None else None
         self._pseudonyms = Remembered(self._pseudonym, most=_REMEMBERED)
 
     def pseudonymize(self, platform: str, actor: Event) -> None:

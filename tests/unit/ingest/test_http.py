@@ -511,3 +511,18 @@ def test_a_public_address_needs_a_key() -> None:
     ):
         with pytest.raises(SettingsError, match=r"^ingest\.[^\n]+FANPULSE_|^ingest\.[^\n]+sha256sum"):
             check_access(Settings(ingest=wrong))
+
+
+def test_the_hash_of_an_empty_key_stops_the_start() -> None:
+    """`printf %s "$KEY" | sha256sum` gives it when KEY is not set, and it opens the door to everybody."""
+    for digest in (hashlib.sha256(b"").hexdigest(), hashlib.sha256(b"").hexdigest().upper()):
+        settings = Settings(ingest=IngestSettings(host="0.0.0.0", api_key_hashes=("ab" * 32, digest)))
+        with pytest.raises(SettingsError, match="empty key"):
+            check_access(settings)
+
+
+async def test_no_key_opens_nothing_whatever_the_hashes_are() -> None:
+    """An absent key and an empty one are none."""
+    ingest = Ingest("")
+    for headers in ({}, {"x_api_key": ""}, {"authorization": "Bearer "}, {"authorization": "Bearer"}):
+        assert (await ingest.post(EVENT, **headers)).status_code == 401
