@@ -1,8 +1,9 @@
 """The records of engagement.rejected.v1: dead letters, and redrive markers beside them.
 
-A dead letter is an event that was rejected, byte for byte, with the reason. Ingest writes one for each event
-(or whole body) that it rejects, the aggregator for each entry of the log that is not an event. A redrive
-marker says that the event of one dead letter has been sent to ingest again.
+A dead letter is an event that was rejected, with the reason: byte for byte, but for the id and name of its
+actor, which are pseudonymized as in the log. Ingest writes one for each event (or whole body) that it
+rejects, the aggregator for each entry of the log that is not an event. A redrive marker says that the event
+of one dead letter has been sent to ingest again.
 
 Every writer uses ``encode_dead_letter`` and every reader ``read_dead_letter``; the published JSON Schemas are
 generated from the two structs.
@@ -38,7 +39,7 @@ _REASONS = {"enum": [reason.value for reason in Reason]}
 
 
 class DeadLetter(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, rename={"size": "bytes"}):
-    """What was rejected, byte for byte, and why."""
+    """What was rejected, byte for byte but for who acted, and why."""
 
     id: Annotated[_Name, Meta(description="names the dead letter, e.g. to redrive it")]
     v: Annotated[int, Meta(description="version of this contract", extra_json_schema={"const": VERSION})]
@@ -67,8 +68,9 @@ class DeadLetter(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, 
 
     @property
     def is_of_log(self) -> bool:
-        """Whether it is an entry of the log, which has been through ingest before."""
-        return self.source == LOG_SOURCE
+        """Whether it is an entry of the log, which has been through ingest before. A sender may choose any
+        source, so the address says it."""
+        return self.offset is not UNSET
 
 
 class RedriveMarker(msgspec.Struct, frozen=True):

@@ -54,6 +54,8 @@ TIMES = [
 TEXT_FIELDS = ("event_id", "platform", "account", "post_id", "broadcast_id", "campaign")
 BAD_TEXTS = ["", "x" * 201, "x" * 1_000_000, "a\u0000b", "a\nb", "\u0085", " a", "a ", "\ud800", "a\udfffb"]
 
+RAW_IDS = {"FANPULSE_INGEST_ACTOR_IDS": "raw"}
+
 
 class Case(NamedTuple):
     """A malformed input. `whole`: the whole body is not JSON. `deep`: nor is an array with it."""
@@ -152,7 +154,8 @@ def test_every_malformed_input_has_a_reason_and_a_dead_letter_and_stops_nothing(
     assert len(malformed) > 200
     metrics = free_port()
     with (
-        Service("ingest", settings, tmp_path / "ingest.log", free_port()) as ingest,
+        # With raw ids, so that dead letters are what was sent, byte for byte.
+        Service("ingest", settings, tmp_path / "ingest.log", free_port(), **RAW_IDS) as ingest,
         Service("aggregate", settings, tmp_path / "aggregate.log", metrics) as aggregate,
     ):
         port = int(ingest.wait_ready().url.rpartition(":")[2])

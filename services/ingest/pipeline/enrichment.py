@@ -20,6 +20,10 @@ class Enrichment:
         self._resolved = Remembered(aliases.resolve_all)
         self._actors = actors
 
+    def redact(self, raw: bytes) -> bytes:
+        """The bytes of a rejected event without what says who acted."""
+        return self._actors.redact(raw)
+
     def enrich(self, events: Sequence[Event]) -> list[PostRecord]:
         """Complete events in normal form, in place and in order; returns the records of the posts among them.
 

@@ -163,7 +163,13 @@ class Pipeline:
     def _dead_letters(self, rejected: list[RejectedEvent], source: str) -> list[bytes]:
         now = self._wall_ms()
         return [
-            encode_dead_letter(each.rejection, each.raw, source=source, received_at=now, index=each.index)
+            encode_dead_letter(
+                each.rejection,
+                self._enrichment.redact(each.raw),
+                source=source,
+                received_at=now,
+                index=each.index,
+            )
             for each in rejected
         ]
 
