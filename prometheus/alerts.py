@@ -49,6 +49,13 @@ class Alert:
         }
 
 
+def _grown(metric: str) -> str:
+    """A figure of partitions that is larger than an hour ago; it may not have been known then."""
+    now = f"sum by (namespace) (max by (namespace, partition) ({metric}))"
+    before = f"sum by (namespace) (max by (namespace, partition) ({metric} offset 1h))"
+    return f"{now}\n> on (namespace)\n({before} or 0 * {now})"
+
+
 def _down(name: str, service: str, summary: str, consequence: str) -> Alert:
     up = f'up{{job="fanpulse-{service}"}}'
     return Alert(
@@ -124,6 +131,31 @@ AGGREGATE = (
         "About {{ $value | humanize }} entries of the last five minutes are not events of a known version; "
         "each is a dead letter.",
         "sum by (namespace) (increase(partition:fanpulse_rejected_entries:rebalance_safe[5m])) > 0",
+    ),
+    Alert(
+        "FanpulseRecordsMissing",
+        PAGE,
+        "0m",
+        "The broker removed events before they were counted",
+        "{{ $value | humanize }} records of the log are missing from every figure since the stream began, "
+        "some of them since an hour ago.",
+        _grown("fanpulse_gap_records"),
+    ),
+    Alert(
+        "FanpulseIdsForgotten",
+        TICKET,
+        "0m",
+        "The broker removed ids that find duplicates",
+        "Events of {{ $value | humanize }} ids would count again if they were sent again.",
+        _grown("fanpulse_forgotten_ids"),
+    ),
+    Alert(
+        "FanpulseSurplusRecords",
+        TICKET,
+        "1m",
+        "Somebody writes to partitions that do not belong to the stream",
+        "{{ $value | humanize }} records are in partitions that were added later; nobody counts them.",
+        "max without (instance, job) (fanpulse_surplus_records) > 0",
     ),
 )
 ALERTS = (

@@ -7,7 +7,7 @@ from typing import Any
 
 from schemas.events import VERSION
 from schemas.selection import SCOPES as SELECTION_SCOPES
-from schemas.topics import ALERTS, EVENTS, POSTS, REJECTED, SELECTION, TOPICS, TOTALS, Topic
+from schemas.topics import ALERTS, EVENTS, POSTS, REJECTED, SELECTION, STREAM, TOPICS, TOTALS, Topic
 from schemas.totals_schema import SCOPES, key_schema
 
 Document = dict[str, Any]
@@ -99,6 +99,7 @@ _MESSAGES_OF: dict[str, list[str]] = {
     TOTALS.name: [f"total-{scope}" for scope in SCOPES],
     ALERTS.name: ["milestone", "spike"],
     SELECTION.name: ["candidates", "selected"],
+    STREAM.name: ["identity"],
 }
 
 
@@ -114,6 +115,7 @@ def _messages() -> Document:
     for scope, key in zip(SCOPES, key_schema()["oneOf"], strict=True):
         messages[f"total-{scope}"] = _message(f"total of scope {scope}", "totals", scope, key)
     messages |= _selection_messages()
+    messages["identity"] = _message("identity of a topic", "stream", "identity", text)
     for kind in ("milestone", "spike"):
         messages[kind] = _message(kind, "alert", kind, text)
     return messages

@@ -27,6 +27,7 @@ from schemas.json_schema import alert_schema, event_schema
 from schemas.stored_schema import (
     candidates_schema,
     dead_letter_schema,
+    identity_schema,
     known_post_schema,
     redriven_schema,
     selected_schema,
@@ -56,6 +57,7 @@ def json_schemas() -> dict[str, dict[str, Any]]:
         schema_file("posts", "known_post"): known_post_schema(),
         schema_file("selection", "candidates"): candidates_schema(),
         schema_file("selection", "selected"): selected_schema(),
+        schema_file("stream", "identity"): identity_schema(),
     }
 
 

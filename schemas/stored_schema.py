@@ -1,8 +1,8 @@
-"""JSON Schemas of dead letters and redrive markers (engagement.rejected.v1), of known posts, and of selected
-series (engagement.selection.v1).
+"""JSON Schemas of dead letters and redrive markers (engagement.rejected.v1), of known posts, of selected
+series (engagement.selection.v1), and of the identity of topics (engagement.stream.v1).
 
-The first two are generated from the structs that write them. The others, like totals, are written without
-models, for speed; the contract tests hold the writers to the schemas.
+The first two and the last are generated from the structs that write them. The others, like totals, are
+written without models, for speed; the contract tests hold the writers to the schemas.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import msgspec
 from schemas.dead_letter import DeadLetter, RedriveMarker
 from schemas.events import VERSION
 from schemas.json_schema import DRAFT, event_schema
+from schemas.stream import TopicIdentity
 
 Document = dict[str, Any]
 
@@ -91,6 +92,19 @@ def candidates_schema() -> Document:
         "all actions together: of the last 24 hours of event time, and since the stream began.",
         [_NAME_PART, {"type": "integer", "minimum": 0}],
     )
+
+
+def identity_schema() -> Document:
+    """What a topic was when the stream began."""
+    schema = msgspec.json.schema(TopicIdentity)["$defs"]["TopicIdentity"]
+    return {
+        "$schema": DRAFT,
+        "title": f"identity of a topic, version {VERSION}, as kept in engagement.stream.v1",
+        "description": "What a topic was when the stream began. It is another topic if it has another id.",
+        "type": "object",
+        "properties": schema["properties"],
+        "required": schema["required"],
+    }
 
 
 _NAME_PART: Document = {"type": "string", "minLength": 1}

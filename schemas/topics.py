@@ -99,7 +99,17 @@ SELECTION = Topic(
     config=_REPLACED_EACH_SECOND,
 )
 
-TOPICS: tuple[Topic, ...] = (EVENTS, REJECTED, POSTS, TOTALS, ALERTS, SELECTION)
+STREAM = Topic(
+    name="engagement.stream.v1",
+    holds="what each topic of the stream is: its id, its partitions, where it begins (schemas.stream)",
+    key="name of the topic, without the namespace",
+    producers=("ingest", "aggregate", "alerts", "stream"),
+    consumers=("ingest", "aggregate", "alerts", "audit", "stream"),
+    compacted=True,
+    config=_COMPACT_SOON,
+)
+
+TOPICS: tuple[Topic, ...] = (EVENTS, REJECTED, POSTS, TOTALS, ALERTS, SELECTION, STREAM)
 
 
 def qualified(namespace: str, name: str) -> str:

@@ -75,6 +75,14 @@ def decode_value(data: bytes) -> dict[str, Any]:
     return _decode_value(data)
 
 
+class Gap(msgspec.Struct, frozen=True):
+    """Offsets ``begin`` up to, but without, ``end``: the broker removed them before they were counted."""
+
+    begin: int
+    end: int
+    noticed_at: int  # epoch milliseconds
+
+
 class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=False):
     """How far a source partition has been counted, and what was seen on the way. Counts are of events."""
 
@@ -89,6 +97,8 @@ class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=False):
     ordinal: int  # events seen, duplicates included; the dedup window is measured in it
     segment_events: int  # the dedup window, fixed for a stream
     segments: int
+    gaps: tuple[Gap, ...] = ()  # accepted by the setting aggregate.accept_gaps
+    forgotten_ids: int = 0  # the most events of the dedup window whose ids were removed before a restart
     segment_ms: int = 0  # 0: of an earlier release, which knew no limit in time
 
 

@@ -31,6 +31,16 @@ _ACTIONS: Document = {
 }
 _COUNTED: Document = {"actions": _ACTIONS, "last_ms": _TIME}
 
+_GAPS: Document = {
+    "type": "array",
+    "description": "records that were removed before they were counted, by offset; end is exclusive",
+    "items": {
+        "type": "object",
+        "properties": {"begin": _COUNT, "end": _COUNT, "noticed_at": _TIME},
+        "required": ["begin", "end", "noticed_at"],
+    },
+}
+
 #: How a cumulative figure came where it is; absent in entries of a release that did not follow it.
 _COUNTER_HISTORY: Document = {
     "first": {**_COUNT, "description": "the baseline; value == first + gained - lost + reset_by"},
@@ -107,9 +117,13 @@ _SCOPES: dict[str, tuple[list[Document], Document, set[str], str]] = {
     ),
     "checkpoint": (
         [],
-        {name: _COUNT for name in Checkpoint.__struct_fields__ if name not in ("offset", "stream_time_ms")}
-        | {"stream_time_ms": _TIME},
-        {"segment_ms"},
+        {
+            name: _COUNT
+            for name in Checkpoint.__struct_fields__
+            if name not in ("offset", "stream_time_ms", "gaps")
+        }
+        | {"stream_time_ms": _TIME, "gaps": _GAPS},
+        {"segment_ms", "gaps", "forgotten_ids"},
         "how far the partition has been counted, and what was seen on the way (schemas.totals.Checkpoint)",
     ),
 }

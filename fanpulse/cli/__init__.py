@@ -13,9 +13,10 @@ from rich.markup import escape
 from fanpulse.cli.context import Exit, UnavailableError, stderr
 from services.runtime.kafka import BrokerUnavailableError
 from services.runtime.settings import SettingsError
+from services.runtime.stream import StreamError
 
 #: In the order of the help page.
-GROUPS = ("demo", "stack", "load", "totals", "watch", "audit", "dead_letters", "doctor", "services")
+GROUPS = ("demo", "stack", "load", "totals", "watch", "audit", "dead_letters", "doctor", "stream", "services")
 
 #: Modules that come with an extra only; if with several, the first is named.
 EXTRAS = {
@@ -82,6 +83,8 @@ def main() -> None:
         _end(error, Exit.USAGE)
     except (BrokerUnavailableError, UnavailableError) as error:
         _end(error, Exit.UNAVAILABLE)
+    except StreamError as error:
+        _end(error, Exit.FAILED)
     except ModuleNotFoundError as error:
         extra = missing_extra(error.name or "", sys.argv[1:])
         if extra is None:

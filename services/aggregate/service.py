@@ -14,8 +14,9 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from schemas.hashtags import canonical
-from schemas.topics import EVENTS, TOTALS, qualified
+from schemas.topics import EVENTS, REJECTED, SELECTION, TOTALS
 from services.aggregate.counting.dedup import DedupWindow
+from services.aggregate.kafka.gaps import GapPolicy
 from services.aggregate.kafka.health import HealthChecks
 from services.aggregate.kafka.partition_manager import PartitionManager
 from services.aggregate.kafka.process_end import exit_process, or_exit
@@ -31,7 +32,7 @@ from services.aggregate.series.subject_collector import SubjectCollector
 from services.runtime.kafka import broker_unavailable, client_options, create_topics
 from services.runtime.metrics import NamespacedRegistry
 from services.runtime.settings import AggregateSettings, Settings, SettingsError
-from services.runtime.topic_scan import open_reader
+from services.runtime.stream import Stream, StreamCheck, open_stream
 from services.runtime.web import Endpoint
 
 log = structlog.get_logger(__name__)
@@ -46,6 +47,7 @@ class Aggregator:
     loader: StateLoader
     selection: SharedTopK
     endpoint: Endpoint
+    begin: Callable[[Stream], None]  # called with the stream before anything is read
 
 
 def build(settings: Settings) -> Aggregator:
@@ -53,8 +55,10 @@ def build(settings: Settings) -> Aggregator:
     client_options(settings.kafka)  # rejects settings without a broker, before Faust gets them
     registry = NamespacedRegistry(settings.namespace)
     source, storage = FaustSource(settings), KafkaStorage(settings)
-    loader = StateLoader(storage, _dedup_window(settings.aggregate))
-    partition_manager = PartitionManager(source, storage.open, loader, SelfMetrics(registry))
+    gap_policy = GapPolicy(accept=settings.aggregate.accept_gaps)
+    loader = StateLoader(storage, _dedup_window(settings.aggregate), gap_policy)
+    self_metrics = SelfMetrics(registry)
+    partition_manager = PartitionManager(source, storage.open, loader, self_metrics, gap_policy)
     source.subscribe(partition_manager)
     accounts, hashtags = _selections(settings.aggregate)
     registry.register(SubjectCollector(partition_manager, accounts))
@@ -67,13 +71,20 @@ def build(settings: Settings) -> Aggregator:
     app.task(_flush_loop(settings, app, partition_manager))
     app.task(selection.run)
     app.task(_watch(settings, app, HealthChecks(source, partition_manager)))
+
+    def begin(stream: Stream) -> None:
+        source.partitions, storage.stream = stream.partitions(), stream
+        check = StreamCheck(settings, stream, self_metrics.surplus_records.set)
+        source.before_assignment = check.require_unchanged
+        app.task(_check_stream(check))
+
     endpoint = Endpoint(
         registry,
         lambda: None if partition_manager.ready else "no partitions have been assigned yet",
         host=settings.aggregate.metrics_host,
         port=settings.aggregate.metrics_port,
     )
-    return Aggregator(app, partition_manager, loader, selection, endpoint)
+    return Aggregator(app, partition_manager, loader, selection, endpoint, begin)
 
 
 def _dedup_window(aggregate: AggregateSettings) -> DedupWindow:
@@ -93,6 +104,13 @@ def _flush_loop(
     return flush_loop
 
 
+def _check_stream(check: StreamCheck) -> Callable[[], Awaitable[None]]:
+    async def check_stream() -> None:
+        await or_exit(check.run(), "the stream cannot be checked")
+
+    return check_stream
+
+
 def _watch(settings: Settings, app: faust.App, checks: HealthChecks) -> Callable[[], Awaitable[None]]:
     session = settings.aggregate.session_timeout_seconds
     watchdog = Watchdog(
@@ -100,6 +118,7 @@ def _watch(settings: Settings, app: faust.App, checks: HealthChecks) -> Callable
             "group_membership": (checks.group_membership, 5.0),
             "rebalance": (checks.rebalance, 60.0 + 4 * session),
             "ownership": (checks.ownership, 30.0 + 2 * session),
+            "log_end": (checks.log_end, 3.0),
             "progress": (Progress(checks.work).check, 30.0),
             "storing": (
                 Progress(checks.storing, "counted records wait and none is stored").check,
@@ -135,14 +154,9 @@ def _selections(aggregate: AggregateSettings) -> tuple[Selection, Selection]:
 
 
 async def _prepare(settings: Settings, aggregator: Aggregator) -> None:
-    await create_topics(settings)
-    async with open_reader(settings) as reader:
-        events = await reader.spans(qualified(settings.namespace, EVENTS.name))
-        totals = await reader.spans(qualified(settings.namespace, TOTALS.name))
-    if len(events) != len(totals):
-        raise SettingsError(
-            f"{EVENTS.name} has {len(events)} partitions and {TOTALS.name} has {len(totals)}; make them equal"
-        )
+    stream = await open_stream(settings, (EVENTS, REJECTED, TOTALS, SELECTION))
+    await create_topics(settings)  # those of others, so that an audit finds them
+    aggregator.begin(stream)
     await aggregator.selection.start()
     await aggregator.endpoint.start()
     aggregator.loader.start_warm_up()
@@ -151,8 +165,9 @@ async def _prepare(settings: Settings, aggregator: Aggregator) -> None:
 def run(settings: Settings) -> None:
     """Run until SIGINT or SIGTERM. Owns the process: Faust's worker takes the loop and the signals.
 
-    Raises SettingsError and BrokerUnavailableError before anything is counted; ends the process with
-    status 70 if it can no longer count exactly.
+    Raises SettingsError, StreamError and BrokerUnavailableError before anything is counted; ends the process
+    with status 70 if it can no longer count exactly, and with status 1 if the log or the totals are no longer
+    those that it counted.
     """
     # Counting makes and keeps millions of small objects without cycles; looking for cycles costs a tenth.
     # Looking at this many young ones that stay takes some 20 ms, in which nothing else is done.

@@ -28,10 +28,10 @@ from services.alerts.delivery.registry import make_channels
 from services.alerts.kafka.alert_log import AlertLog
 from services.alerts.kafka.reader import TotalsReader
 from services.alerts.metrics import AlertsMetrics
-from services.runtime.kafka import create_topics
 from services.runtime.lifecycle import stop_event
 from services.runtime.metrics import NamespacedRegistry
 from services.runtime.settings import Settings, SettingsError
+from services.runtime.stream import StreamCheck, open_stream
 from services.runtime.web import Endpoint
 
 log = structlog.get_logger(__name__)
@@ -67,12 +67,13 @@ class AlertsService:
         """Decide and deliver until cancelled, which is safe at any moment.
 
         Raises SettingsError if the address of the endpoint is taken, BrokerUnavailableError if the broker
-        cannot be reached or another service has taken over (FencedError), and KafkaError if it is unknown
+        cannot be reached or another service has taken over (FencedError), StreamError if the topics are not
+        those of the stream, and KafkaError if it is unknown
         whether an alert was written: the next start finds out.
         """
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self.endpoint)
-            await create_topics(self._settings, (TOTALS, ALERTS))
+            stream = await open_stream(self._settings, (TOTALS, ALERTS))
             dispatchers = [Dispatcher(self._settings, channel, self.metrics) for channel in self._channels]
             for dispatcher in dispatchers:
                 stack.push_async_callback(dispatcher.close)
@@ -83,11 +84,13 @@ class AlertsService:
             await alert_log.open()
             self.metrics.alert_log_size.set(len(alert_log.ids))
             self.metrics.unreadable.labels("alerts").inc(alert_log.unreadable)
-            reader = await stack.enter_async_context(TotalsReader(self._settings))
+            reader = await stack.enter_async_context(TotalsReader(self._settings, stream.partitions(TOTALS)))
             self._not_ready_reason = "reading the totals"
             log.info("alerts_start", decided=len(alert_log.ids), metrics=self.endpoint.url)
             await _together(
-                self._decide(reader, alert_log), *(dispatcher.run() for dispatcher in dispatchers)
+                self._decide(reader, alert_log),
+                StreamCheck(self._settings, stream).run(),
+                *(dispatcher.run() for dispatcher in dispatchers),
             )
 
     async def _decide(self, reader: TotalsReader, alert_log: AlertLog) -> Never:

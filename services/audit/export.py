@@ -19,6 +19,7 @@ from typing import Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from schemas.stream import TopicIdentity
 from schemas.topics import ALERTS, EVENTS, TOTALS, qualified
 from services.audit.recounting.engine import open_engine
 from services.audit.recounting.entries import SCHEMA, Rows
@@ -71,16 +72,28 @@ class LogReader(Protocol):
 
 
 async def write_export(
-    settings: Settings, reader: LogReader, directory: Path, progress: Progress | None = None
+    settings: Settings,
+    reader: LogReader,
+    directory: Path,
+    progress: Progress | None = None,
+    identity: TopicIdentity | None = None,
 ) -> Manifest:
     """Write what the reader gives of the namespace to ``directory``; an earlier export there is replaced.
 
+    ``identity`` is that of the log; without it, all its partitions belong to the stream, from offset 0 on.
     The folder appears complete, or not at all. Raises ExportRejectedError if the folder holds anything but an
     export, and what the reader raises.
     """
     with _fresh_folder(directory) as folder:
         exporter = _Exporter(settings, reader, folder, progress or (lambda done, total: None))
         manifest = await exporter.run()
+        if identity is not None:
+            manifest = manifest.model_copy(
+                update={
+                    "stream_partitions": identity.partitions,
+                    "stream_begins": identity.first_offsets,
+                }
+            )
         write_manifest(folder, manifest)
     return manifest
 

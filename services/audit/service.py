@@ -11,25 +11,42 @@ from pathlib import Path
 
 import msgspec
 
+from schemas.stream import TopicIdentity
 from schemas.topics import ALERTS, EVENTS, TOTALS, qualified
 from services.audit.export import LogReader, Progress, write_export
 from services.audit.recounting.examine import audit_export
 from services.audit.recounting.manifest import Manifest
 from services.audit.recounting.result import AuditResult, Window
 from services.runtime.settings import Settings
+from services.runtime.stream import read_identities, require_unchanged
 from services.runtime.topic_scan import Span, open_reader
+from services.runtime.topic_states import TopicAdmin
 
 POLL_SECONDS = 0.25
+_AUDITED = (EVENTS.name, TOTALS.name, ALERTS.name)
 _CHECKPOINT_KEY = b'["checkpoint"'
 
 
 async def export(settings: Settings, directory: Path, progress: Progress | None = None) -> Manifest:
     """Write the log, the totals and the alerts of the namespace to a folder. See ``write_export``.
 
-    Raises ExportRejectedError, RuleFileError, TopicMissingError and BrokerUnavailableError.
+    Raises ExportRejectedError, RuleFileError, TopicMissingError, StreamError and BrokerUnavailableError.
     """
+    identity = await _unchanged_log(settings)
     async with open_reader(settings) as reader:
-        return await write_export(settings, reader, directory, progress)
+        return await write_export(settings, reader, directory, progress, identity)
+
+
+async def _unchanged_log(settings: Settings) -> TopicIdentity | None:
+    """The identity of the log, if it is on record. Raises StreamError if topics are not what they were."""
+    identities = await read_identities(settings)
+    mine = {name: each for name, each in identities.items() if name in _AUDITED}
+    if mine:
+        cluster = await TopicAdmin(settings).describe(
+            [qualified(settings.namespace, name) for name in mine], config=False
+        )
+        require_unchanged(mine, cluster, settings.namespace)
+    return mine.get(EVENTS.name)
 
 
 async def audit(
@@ -51,7 +68,7 @@ async def audit(
     to ``settle_seconds`` (default: the setting). What is still behind then is a note if it may yet come, and
     a difference if it should be there.
 
-    Raises NotAnExportError, RuleFileError, TopicMissingError and BrokerUnavailableError.
+    Raises NotAnExportError, RuleFileError, TopicMissingError, StreamError and BrokerUnavailableError.
     """
     started = time.monotonic()
     memory_mb = settings.audit.memory_mb
@@ -60,15 +77,16 @@ async def audit(
         return replace(result, seconds=time.monotonic() - started)
     patience = settings.audit.settle_seconds if settle_seconds is None else settle_seconds
     deadline = started + patience
+    identity = await _unchanged_log(settings)
     with tempfile.TemporaryDirectory(prefix="fanpulse-export-") as folder:
         target = Path(folder) / "export"
         while True:
             step("waiting for the totals")
             last_try = time.monotonic() >= deadline
             async with open_reader(settings) as reader:
-                await _wait_until_counted(settings, reader, deadline)
+                await _wait_until_counted(settings, reader, deadline, identity)
                 step("reading")
-                manifest = await write_export(settings, reader, target, progress)
+                manifest = await write_export(settings, reader, target, progress, identity)
             result = await asyncio.to_thread(audit_export, target, window, memory_mb, step)
             if last_try or not result.awaited or patience == 0:
                 return replace(result, seconds=time.monotonic() - started)
@@ -76,9 +94,13 @@ async def audit(
             await _wait_for_alerts(settings, manifest, deadline)
 
 
-async def _wait_until_counted(settings: Settings, reader: LogReader, deadline: float) -> None:
+async def _wait_until_counted(
+    settings: Settings, reader: LogReader, deadline: float, identity: TopicIdentity | None
+) -> None:
     """Return once the published checkpoints have reached the end that the log has now, or at the deadline."""
     events = await reader.spans(qualified(settings.namespace, EVENTS.name))
+    if identity is not None:
+        events = events[: identity.partitions]
     totals = qualified(settings.namespace, TOTALS.name)
     read_to: dict[int, int] = {}
     counted: dict[int, int] = {}

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import time
 from functools import partial
-from typing import Any
+from typing import Any, Never
 
 import structlog
 import uvloop
@@ -33,11 +33,12 @@ from services.ingest.pipeline.packing import RecordLimits
 from services.ingest.pipeline.pipeline import Pipeline
 from services.ingest.pipeline.pseudonyms import Pseudonymizer
 from services.ingest.pipeline.stream_time import EventStreamTime, StreamTime, WallStreamTime
-from services.runtime.kafka import broker_unavailable, create_topics
+from services.runtime.kafka import broker_unavailable
 from services.runtime.lifecycle import stop_event
 from services.runtime.metrics import NamespacedRegistry
 from services.runtime.pseudonym_key import actor_key
 from services.runtime.settings import Settings
+from services.runtime.stream import StreamCheck, open_stream
 
 _log = structlog.get_logger(__name__)
 
@@ -56,6 +57,7 @@ class Service:
         self._settings = settings
         self._ready = False
         self._stopping = False
+        self._check: StreamCheck | None = None
         registry = NamespacedRegistry(settings.namespace)
         metrics = IngestMetrics(registry)
         byte_limiter = ByteLimiter(ingest.max_pending_bytes)
@@ -109,7 +111,8 @@ class Service:
         """Serve until `stop` is set, then finish what was begun.
 
         Raises BrokerUnavailableError if the broker cannot be reached at the start, SettingsError if the
-        address cannot be had, ProducerFailedError if the producer cannot go on.
+        address cannot be had, ProducerFailedError if the producer cannot go on, and StreamError if the topics
+        are not those of the stream: what is written to them would be in no figure.
         """
         ingest = self._settings.ingest
         listener = listen(ingest.host, ingest.port)
@@ -121,11 +124,16 @@ class Service:
         ends: set[asyncio.Future[Any]] = {serving, stop_requested, self.publisher.failed}
         helpers = [loop.create_task(each.run()) for each in (self._deadlines, silent)]
         starting = loop.create_task(self._connect())
+        checking: asyncio.Task[Never] | None = None
         try:
             await asyncio.wait({starting, *ends}, return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
                 starting.result()
                 helpers.append(loop.create_task(self._clock.run()))
+                assert self._check is not None
+                checking = loop.create_task(self._check.run())
+                helpers.append(checking)
+                ends.add(checking)
                 self._ready = True
                 host, port = listener.getsockname()[:2]
                 _log.info("ingest_ready", host=host, port=port, partitions=self.publisher.partitions)
@@ -138,15 +146,18 @@ class Service:
                 task.cancel()
             await asyncio.gather(starting, stop_requested, *helpers, return_exceptions=True)
             await self._disconnect()
+        if checking is not None and not checking.cancelled() and (error := checking.exception()):
+            raise error
         if self.publisher.failed.done():
             raise self.publisher.failed.result()
 
     async def _connect(self) -> None:
         try:
-            await create_topics(self._settings, (EVENTS, POSTS, REJECTED))
+            stream = await open_stream(self._settings, (EVENTS, POSTS, REJECTED))
+            self._check = StreamCheck(self._settings, stream)
             if isinstance(self._stream_time, EventStreamTime):
                 self._stream_time.saw(await newest_logged(self._settings))
-            await self.publisher.start()
+            await self.publisher.start(stream.partitions())
             await self._follower.start()
         except KafkaError as error:
             raise broker_unavailable(self._settings.kafka.bootstrap, error) from error

@@ -58,6 +58,11 @@ class KafkaSettings(Section):
     replication_factor: int = Field(
         1, ge=1, le=10, description="replicas of the topics that fanpulse creates"
     )
+    stream_check_seconds: float = Field(
+        10.0,
+        ge=0.2,
+        description="time between two checks that the topics are still those that the stream was begun with",
+    )
 
     @field_validator("bootstrap")
     @classmethod
@@ -154,6 +159,11 @@ class AggregateSettings(Section):
     )
     dedup_segments: int = Field(
         2, ge=1, le=100, description="closed segments in the dedup window, besides the open one"
+    )
+    accept_gaps: bool = Field(
+        False,
+        description="count on although the broker has removed records before they were counted, or records "
+        "whose ids the dedup window needs; otherwise the aggregator stops",
     )
     tracked_accounts: tuple[str, ...] = Field(
         (), description="accounts as platform:account that always have their own Prometheus series"

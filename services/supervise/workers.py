@@ -14,11 +14,11 @@ from pathlib import Path
 
 import structlog
 
-from schemas.topics import EVENTS, qualified
+from schemas.topics import EVENTS, TOTALS
 from services.runtime.kafka import create_topics
 from services.runtime.lifecycle import stop_event
 from services.runtime.settings import Settings, SettingsError
-from services.runtime.topic_scan import open_reader
+from services.runtime.stream import open_stream
 from services.supervise.addresses import free_ports, reachable
 from services.supervise.environment import as_environment
 from services.supervise.events import EventType, StackEvent
@@ -31,6 +31,7 @@ log = structlog.get_logger(__name__)
 _EXIT_MEANINGS = {
     2: "a setting is wrong, and its last line says which",
     3: "the broker cannot be reached",
+    1: "its last line says why",
     70: "it stopped because it could no longer count exactly, and its last line says why",
     0: "somebody else asked it to stop",
     -9: "it was killed",
@@ -67,11 +68,9 @@ class Worker(HttpProcess):
 
 async def require_partitions(settings: Settings, workers: int) -> None:
     """Create missing topics. Raises SettingsError if there are more workers than partitions."""
+    stream = await open_stream(settings, (EVENTS, TOTALS))
     await create_topics(settings)
-    if workers == 1:
-        return
-    async with open_reader(settings) as reader:
-        partitions = len(await reader.spans(qualified(settings.namespace, EVENTS.name)))
+    partitions = stream.partitions()
     if workers > partitions:
         raise SettingsError(
             f"--workers {workers} is more than {EVENTS.name} has partitions ({partitions}), and one worker "

@@ -349,7 +349,7 @@ async def test_the_tail_is_what_lies_between_two_offsets(backend: Backend) -> No
     await backend.append(0, b"4", b"5")
     found = [record async for batch in backend.storage.tail({0: 1}, {0: 5}) for record in batch]
     assert [(record.offset, record.value) for record in found] == [(1, b"1"), (2, b"2"), (4, b"4")]
-    assert (await backend.storage.log_begins())[0] == 0
+    assert (await backend.storage.log_spans())[0].begin == 0
 
 
 # -- sources ------------------------------------------------------------------------------------------------

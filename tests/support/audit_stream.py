@@ -356,7 +356,7 @@ def random_event(draw: random.Random, number: int, at: int) -> dict[str, Any]:
 
 def partition_of(event: dict[str, Any], partitions: int) -> int:
     """The partition to which ingest sends the events of one series."""
-    name = event.get("broadcast_id") or event.get("post_id") or f"{event['platform']} {event['account']}"
+    name = event.get("post_id") or event.get("broadcast_id") or f"{event['platform']} {event['account']}"
     return zlib.crc32(name.encode()) % partitions
 
 
@@ -387,7 +387,7 @@ def random_stream(
             if event["kind"] in ("reading", "broadcast"):
                 stream.append(partition_of(event, partitions), event, at)  # each series in one partition
             else:
-                batch.append(event)
+                batch.append(event | {"event_id": f"{event['event_id']}-{partition}"})  # an id lives in one
         batch = batch or [{"kind": "clock", "v": 1, "stream_time": at, "source": "event"}]
         if draw.random() < 0.3:
             batch.insert(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from services.aggregate.counting.entries import Change
 from services.aggregate.kafka.ports import FencedError, PartitionListener, StoreShrunkError
 from services.aggregate.kafka.stored_entries import StoredEntries
-from services.runtime.topic_scan import Record
+from services.runtime.topic_scan import Record, Span
 
 
 @dataclass
@@ -21,7 +21,9 @@ class MemoryKafka:
 
     partition_count: int = 3
     log: dict[int, list[Record]] = field(default_factory=lambda: defaultdict(list))
+    begins: dict[int, int] = field(default_factory=lambda: defaultdict(int))
     ends: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    stream_begins: dict[int, int] = field(default_factory=dict)
     totals: dict[int, list[Record]] = field(default_factory=lambda: defaultdict(list))
     committed: dict[int, int] = field(default_factory=dict)
     dead_letters: list[bytes] = field(default_factory=list)
@@ -37,6 +39,11 @@ class MemoryKafka:
     def leave_gap(self, partition: int) -> None:
         """An offset without a record."""
         self.ends[partition] += 1
+
+    def remove_before(self, partition: int, offset: int) -> None:
+        """Retention removes the records before an offset."""
+        self.log[partition] = [record for record in self.log[partition] if record.offset >= offset]
+        self.begins[partition] = offset
 
 
 class MemoryCheckpointStore:
@@ -103,10 +110,15 @@ class MemoryStorage:
         """As Storage.committed_offsets."""
         return dict(self._kafka.committed)
 
-    async def log_begins(self) -> dict[int, int]:
-        """As Storage.log_begins."""
-        log = self._kafka.log
-        return {p: log[p][0].offset if log[p] else 0 for p in range(self._kafka.partition_count)}
+    async def log_spans(self) -> dict[int, Span]:
+        """As Storage.log_spans."""
+        return {
+            p: Span(p, self._kafka.begins[p], self._kafka.ends[p]) for p in range(self._kafka.partition_count)
+        }
+
+    def stream_begin(self, partition: int) -> int:
+        """As Storage.stream_begin."""
+        return self._kafka.stream_begins.get(partition, 0)
 
     async def tail(self, begins: dict[int, int], ends: dict[int, int]) -> AsyncIterator[list[Record]]:
         """As Storage.tail."""
@@ -150,6 +162,10 @@ class MemorySource:
         """As PartitionSource.first_offset."""
         found = (r.offset for r in self._kafka.log[partition] if r.offset >= at_or_after)
         return next(found, self._kafka.ends[partition])
+
+    async def log_begin(self, partition: int) -> int:
+        """As PartitionSource.log_begin."""
+        return self._kafka.begins[partition]
 
     def rebalancing(self) -> bool:
         """As PartitionSource.rebalancing."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
@@ -12,9 +12,13 @@ from aiokafka.errors import KafkaError
 
 from fanpulse.devstack.checks.finding import Finding, fail, ok, warn
 from fanpulse.devstack.kafka import takes_requests
-from schemas.topics import TOPICS, Topic, qualified
-from services.runtime.kafka import client_options
+from schemas.stream import TopicIdentity
+from schemas.topics import DAY_MS, EVENTS, TOPICS, Topic, qualified
+from services.runtime.kafka import BrokerUnavailableError, client_options
 from services.runtime.settings import Settings
+from services.runtime.stream import least_retention_ms, read_identities
+from services.runtime.stream_rules import changes, limited_retention_ms, wrong_settings
+from services.runtime.topic_states import ClusterState, TopicAdmin
 
 TIMEOUT_SECONDS = 15
 _RETENTION = "offsets.retention.minutes"
@@ -32,7 +36,7 @@ async def broker(settings: Settings) -> list[Finding]:
             if not await takes_requests(settings.kafka):
                 return [_unreachable(address, "no answer")]
             return await _inspect(settings, address)
-    except (KafkaError, OSError) as error:
+    except (KafkaError, OSError, BrokerUnavailableError) as error:
         return [_unreachable(address, str(error) or type(error).__name__)]
 
 
@@ -48,25 +52,16 @@ async def _inspect(settings: Settings, address: str) -> list[Finding]:
     admin = AIOKafkaAdminClient(**client_options(settings.kafka))
     await admin.start()
     try:
-        cluster = await admin.describe_cluster()
-        names = [qualified(settings.namespace, topic.name) for topic in TOPICS]
-        described = {each["topic"]: each for each in await admin.describe_topics(names)}
-        existing = [name for name in names if described[name]["error_code"] == 0]
-        node = str(cluster["brokers"][0]["node_id"])
-        node_config = await _config(admin, ConfigResourceType.BROKER, node, _RETENTION)
-        policies = {
-            name: (await _config(admin, ConfigResourceType.TOPIC, name, "cleanup.policy")).get(
-                "cleanup.policy"
-            )
-            for name in existing
-        }
+        nodes = (await admin.describe_cluster())["brokers"]
+        node_config = await _config(admin, ConfigResourceType.BROKER, str(nodes[0]["node_id"]), _RETENTION)
     finally:
         await admin.close()
-    nodes = len(cluster["brokers"])
+    names = [qualified(settings.namespace, topic.name) for topic in TOPICS]
+    cluster = await TopicAdmin(settings).describe(names)
     return [
-        ok("broker", f"{address} answers, {nodes} node{'s' if nodes > 1 else ''}"),
+        ok("broker", f"{address} answers, {len(nodes)} node{'s' if len(nodes) > 1 else ''}"),
         *retention(node_config),
-        *topics(settings, {name: len(described[name]["partitions"]) for name in existing}, policies),
+        *topics(settings, cluster, await read_identities(settings)),
     ]
 
 
@@ -102,35 +97,56 @@ def retention(config: dict[str, str | None]) -> Iterator[Finding]:
 
 
 def topics(
-    settings: Settings, partitions: dict[str, int], policies: dict[str, str | None]
+    settings: Settings, cluster: ClusterState, identities: Mapping[str, TopicIdentity]
 ) -> Iterator[Finding]:
-    """Compare the broker's topics, by full name, with `schemas.topics`."""
-    missing = [topic for topic in TOPICS if qualified(settings.namespace, topic.name) not in partitions]
+    """Compare the broker's topics with `schemas.topics`, and with those that the stream was begun with."""
+    namespace = settings.namespace
+    missing = [topic for topic in TOPICS if qualified(namespace, topic.name) not in cluster.topics]
     if missing:
-        names = ", ".join(qualified(settings.namespace, topic.name) for topic in missing)
+        names = ", ".join(qualified(namespace, topic.name) for topic in missing)
         advice = "`fanpulse up` creates them; if they should exist, check FANPULSE_NAMESPACE"
         yield warn("topics", f"missing: {names}", advice)
-    existing = [topic for topic in TOPICS if topic not in missing]
-    wrong = [finding for topic in existing for finding in _wrong(settings, topic, partitions, policies)]
+    wrong = [fail("topics", *_halves(each.line)) for each in changes(identities, cluster, namespace)]
+    for topic in TOPICS:
+        if topic not in missing:
+            state = cluster.topics[qualified(namespace, topic.name)]
+            wrong += _partitions(settings, topic, state.partitions, identities.get(topic.name))
+    kept_ms = least_retention_ms(settings.aggregate)
+    for each in wrong_settings(TOPICS, cluster, namespace, least_retention_ms=kept_ms):
+        advice = f"{each.why}; `fanpulse stream mend` sets {each.wanted}"
+        wrong.append(fail("topics", f"{each.topic} has {each.key}={each.found}", advice))
+    limit = limited_retention_ms(cluster, namespace)
+    if limit is not None and limit >= kept_ms:
+        seen = f"{qualified(namespace, EVENTS.name)} keeps events for {limit / DAY_MS:,.0f} days only"
+        wrong.append(warn("topics", seen, "an audit cannot recount what is older; set retention.ms=-1 on it"))
     yield from wrong
-    if existing and not wrong:
-        yield ok("topics", f"{len(existing)} of {len(TOPICS)} exist, with the right partitions")
+    if len(missing) < len(TOPICS) and not wrong:
+        yield ok("topics", f"{len(TOPICS) - len(missing)} of {len(TOPICS)} exist, with the right partitions")
 
 
-def _wrong(
-    settings: Settings, topic: Topic, partitions: dict[str, int], policies: dict[str, str | None]
+def _halves(line: str) -> tuple[str, str]:
+    """What is wrong, and the rest."""
+    seen, _, advice = line.partition(": ")
+    return seen, advice
+
+
+def _partitions(
+    settings: Settings, topic: Topic, found: int, identity: TopicIdentity | None
 ) -> Iterator[Finding]:
     name = qualified(settings.namespace, topic.name)
+    if identity is not None:
+        if found > identity.partitions:
+            yield warn(
+                "topics",
+                f"{name} has {found} partitions; the stream began with {identity.partitions}",
+                "nobody writes to the others, and nobody counts what others wrote to them",
+            )
+        return
     wanted = topic.partitions or settings.kafka.partitions
-    if partitions[name] != wanted:
+    if found != wanted:
         advice = (
-            f"set FANPULSE_KAFKA_PARTITIONS={partitions[name]}, if events and totals both have as many"
+            f"set FANPULSE_KAFKA_PARTITIONS={found}, if events and totals both have as many"
             if topic.partitions is None
             else f"delete it and create it with {wanted}"
         )
-        yield fail("topics", f"{name} has {partitions[name]} partitions, not {wanted}", advice)
-    policy = policies.get(name)
-    needed = "compact" if topic.compacted else "delete"
-    if policy is not None and policy != needed:
-        advice = f"set cleanup.policy={needed} on the topic, or its records will be lost"
-        yield fail("topics", f"{name} has cleanup.policy={policy}", advice)
+        yield fail("topics", f"{name} has {found} partitions, not {wanted}", advice)

@@ -60,6 +60,8 @@ def checkpoint(state: PartitionState) -> dict[str, Any]:
         "late": state.late,
         "rejected": state.rejected,
         "ordinal": state.dedup.ordinal,
+        "gaps": [asdict(gap) for gap in state.gaps],
+        "forgotten_ids": state.forgotten_ids,
         **asdict(state.dedup_window),
         "segment_starts": [asdict(start) for start in state.dedup.starts],
     }

@@ -17,6 +17,7 @@ from services.aggregate.counting.broadcasts import Broadcasts
 from services.aggregate.counting.counters import Counters
 from services.aggregate.counting.decode import BadEntry
 from services.aggregate.counting.dedup import Deduplicator, DedupWindow
+from services.aggregate.counting.gaps import Gap
 from services.aggregate.counting.interning import InterningDecoder
 from services.aggregate.counting.posts import PostAccounts
 from services.aggregate.counting.pre_aggregator import (
@@ -55,6 +56,8 @@ class PartitionState:
         self.stream_time_ms = 0
         self.max_event_time_ms = 0
         self.counted = self.duplicates = self.late = self.rejected = 0
+        self.gaps: list[Gap] = []  # what was removed before it was counted
+        self.forgotten_ids = 0  # the most events of the dedup window whose ids were removed before a restart
         self.dedup = Deduplicator(dedup_window)
         self.readings = Readings()
         self.posts = PostAccounts()
@@ -114,6 +117,12 @@ class PartitionState:
         self.rejected += len(bad)
         self.offset = offset
         return bad
+
+    def pass_over(self, gap: Gap) -> None:
+        """Go on after a gap, and keep it on record."""
+        assert gap.begin > self.offset
+        self.gaps.append(gap)
+        self.offset = gap.end - 1
 
     def _count_between_clocks(self, entries: list[Entry]) -> None:
         events: list[Event] = []

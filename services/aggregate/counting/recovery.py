@@ -12,6 +12,7 @@ from schemas.totals import COUNTED_SCOPES, Key, decode_key, decode_value
 from services.aggregate.counting.decode import event_ids
 from services.aggregate.counting.dedup import Deduplicator, DedupWindow, SegmentStart
 from services.aggregate.counting.entries import CHECKPOINT_KEY
+from services.aggregate.counting.gaps import Gap
 from services.aggregate.counting.partition_state import PartitionState
 
 
@@ -50,6 +51,8 @@ def restore_checkpoint(state: PartitionState, stored: dict[bytes, bytes]) -> lis
     state.max_event_time_ms = entry["max_event_time_ms"]
     state.counted, state.duplicates = entry["counted"], entry["duplicates"]
     state.late, state.rejected = entry["late"], entry["rejected"]
+    state.gaps = [Gap(**gap) for gap in entry.get("gaps", ())]
+    state.forgotten_ids = entry.get("forgotten_ids", 0)
     state.stored.offset, state.stored.ordinal = state.offset, entry["ordinal"]
     starts = [SegmentStart(**start) for start in entry["segment_starts"]]
     prepare_replay(state, starts, starts[0].ordinal)

@@ -26,6 +26,15 @@ class HealthChecks:
         missing = sorted(self._source.assignment() - self._partition_manager.owned.keys())
         return f"partitions {missing} are assigned but not owned" if missing else None
 
+    def log_end(self) -> str | None:
+        """The log must not end before what was counted of it: then it is another log."""
+        short = [
+            partition
+            for partition, owned in self._partition_manager.owned.items()
+            if -1 < (owned.highwater() or owned.state.offset + 1) <= owned.state.offset
+        ]
+        return f"the log of partitions {short} ends before what was counted of it" if short else None
+
     def work(self) -> tuple[int, int]:
         """(records waiting, records counted) of the partitions owned."""
         owned = self._partition_manager.owned.values()

@@ -20,6 +20,7 @@ import structlog
 from services.aggregate.counting.entries import Change, changes
 from services.aggregate.counting.partition_state import PartitionState
 from services.aggregate.kafka.dead_letters import dead_letter
+from services.aggregate.kafka.gaps import GapPolicy
 from services.aggregate.kafka.ports import CheckpointStore, FencedError, PartitionSource
 from services.aggregate.kafka.self_metrics import SelfMetrics
 from services.aggregate.kafka.warm_up import StateLoader
@@ -52,11 +53,13 @@ class PartitionManager:
         open_store: Callable[[int], CheckpointStore],
         loader: StateLoader,
         self_metrics: SelfMetrics,
+        gap_policy: GapPolicy | None = None,
     ) -> None:
         self._source = source
         self._open_store = open_store
         self._loader = loader
         self._self_metrics = self_metrics
+        self._gap_policy = gap_policy or GapPolicy()
         self._epoch = 0  # counts the times everything was revoked
         self._assigning = asyncio.Lock()
         self._storing = asyncio.Lock()  # one flush at a time, and none beside the end of ownership
@@ -100,7 +103,7 @@ class PartitionManager:
     async def count(self, partition: int, offset: int, timestamp: float, data: bytes | None) -> bool:
         """Count a record of the log; one that was counted before, or is not ours, changes nothing.
 
-        Returns whether the records that follow it may be counted now.
+        Returns whether the records that follow it may be counted now. Raises GapError.
         """
         owned = self.owned.get(partition)
         if owned is None or owned.draining:
@@ -116,6 +119,8 @@ class PartitionManager:
             if self.owned.get(partition) is owned and not owned.draining:
                 await self._source.fetch_from(partition, owned.state.offset + 1)
             return False
+        if offset != owned.state.offset + 1:
+            await self._close_up(partition, owned)
         async with owned.quiesce_lock:
             if self.owned.get(partition) is not owned or owned.draining:
                 return False
@@ -135,6 +140,13 @@ class PartitionManager:
         it would leave one too, and the records in between would be lost if it were counted.
         """
         return await self._source.first_offset(partition, after + 1) == offset
+
+    async def _close_up(self, partition: int, owned: OwnedPartition) -> None:
+        """Pass over what retention has removed in front of the next record. Markers leave no gap."""
+        log_begin = await self._source.log_begin(partition)
+        async with owned.quiesce_lock:
+            if self.owned.get(partition) is owned and not owned.draining:
+                self._gap_policy.close_up(owned.state, log_begin)
 
     async def flush(self) -> None:
         """Store what has changed, each partition in a transaction of its own."""

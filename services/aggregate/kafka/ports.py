@@ -14,7 +14,7 @@ from typing import Protocol
 
 from services.aggregate.counting.entries import Change
 from services.aggregate.kafka.stored_entries import StoredEntries
-from services.runtime.topic_scan import Record
+from services.runtime.topic_scan import Record, Span
 
 
 class FencedError(RuntimeError):
@@ -53,7 +53,7 @@ class Storage(Protocol):
         """A store for a source partition. It connects when it fences."""
 
     async def partitions(self) -> list[int]:
-        """All source partitions that have stored entries or may get them."""
+        """All partitions of the stream. The log may have more, which do not belong to it."""
 
     async def read_entries(
         self, into: StoredEntries, partitions: Collection[int], most_bytes: int | None = None
@@ -66,8 +66,11 @@ class Storage(Protocol):
     async def committed_offsets(self) -> dict[int, int]:
         """The committed offset of each source partition that has one."""
 
-    async def log_begins(self) -> dict[int, int]:
-        """First offset that the log still has, per partition."""
+    async def log_spans(self) -> dict[int, Span]:
+        """What the log has of each partition now: its first offset, and the one after its last."""
+
+    def stream_begin(self, partition: int) -> int:
+        """Offset at which the stream begins in a partition. The broker may have had records before it."""
 
     def tail(self, begins: dict[int, int], ends: dict[int, int]) -> AsyncIterator[list[Record]]:
         """Records of the log from an offset up to (without) another, per partition; each batch is of one
@@ -105,7 +108,7 @@ class PartitionSource(Protocol):
         """Set the listener. Call once, before the source starts."""
 
     def assignment(self) -> set[int]:
-        """Partitions that the group has given us."""
+        """Partitions of the stream that the group has given us."""
 
     def highwater(self, partition: int) -> int | None:
         """Offset after the last record of a partition; None if it is not known, as during a rebalance."""
@@ -118,6 +121,9 @@ class PartitionSource(Protocol):
 
         Transaction markers, and what retention has removed, are no records.
         """
+
+    async def log_begin(self, partition: int) -> int:
+        """First offset that the log has of a partition now."""
 
     def rebalancing(self) -> bool:
         """Whether a rebalance is under way."""

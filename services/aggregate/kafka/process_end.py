@@ -8,13 +8,20 @@ from collections.abc import Awaitable
 
 import structlog
 
+from services.runtime.stream import StreamError
+
 log = structlog.get_logger(__name__)
 
 EXIT_FAILED = 70
+#: The log or the totals are not what they were: a restart does not mend it.
+EXIT_WRONG_DATA = 1
 
 
 def exit_process(reason: str, error: BaseException | None = None) -> None:
     """End the process at once: what is in memory is not stored, what is stored is right."""
+    if isinstance(error, StreamError):
+        log.critical("aggregator ends itself", reason=str(error))
+        os._exit(EXIT_WRONG_DATA)
     log.critical("aggregator ends itself", reason=reason, exc_info=error)
     os._exit(EXIT_FAILED)
 

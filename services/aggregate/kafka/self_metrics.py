@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -29,6 +29,11 @@ class SelfMetrics:
         self.stale_records = Counter(
             "fanpulse_stale_records",
             "Times that records were left out since the log has others before them; they come again.",
+            registry=registry,
+        )
+        self.surplus_records = Gauge(
+            "fanpulse_surplus_records",
+            "Records in partitions that were added after the stream began: nobody counts them.",
             registry=registry,
         )
         self.fenced = Counter(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, cast
 
@@ -26,6 +27,10 @@ TIME_SLICE_SECONDS = 0.005
 YIELDS = 4
 
 
+async def _nothing() -> None:
+    pass
+
+
 class FaustSource:
     """Reads engagement.events.v1 by a Faust application (ports.PartitionSource).
 
@@ -39,6 +44,10 @@ class FaustSource:
         self._settings = settings
         self._topic = qualified(settings.namespace, EVENTS.name)
         self.app = create_app(settings)
+        #: Partitions of the stream, from 0 on; what others have added to the topic is left alone. None: all.
+        self.partitions: int | None = None
+        #: Called before partitions are loaded.
+        self.before_assignment: Callable[[], Awaitable[None]] = _nothing
 
     # -- what the group gives us --------------------------------------------------------------------------
 
@@ -56,6 +65,7 @@ class FaustSource:
         async def assigned(*_: Any, **__: Any) -> None:
             try:
                 pinned.require_started(self.app.consumer)
+                await self.before_assignment()
                 await listener.on_assigned(self.assignment())
             except Exception as error:  # noqa: BLE001 # Faust would resume the stream on an empty state
                 exit_process(f"partitions could not be loaded: {error}", error)
@@ -74,7 +84,8 @@ class FaustSource:
 
     def assignment(self) -> set[int]:
         """As PartitionSource.assignment."""
-        return {tp.partition for tp in self.app.consumer.assignment() if tp.topic == self._topic}
+        numbers = {tp.partition for tp in self.app.consumer.assignment() if tp.topic == self._topic}
+        return numbers if self.partitions is None else {n for n in numbers if n < self.partitions}
 
     # -- where the log stands -----------------------------------------------------------------------------
 
@@ -101,6 +112,11 @@ class FaustSource:
             async for batch in reader.stream(self._topic, [Span(partition, begin, span.end)]):
                 return batch[0].offset
         return span.end
+
+    async def log_begin(self, partition: int) -> int:
+        """As PartitionSource.log_begin."""
+        async with open_reader(self._settings, isolation_level="read_uncommitted") as reader:
+            return {span.partition: span.begin for span in await reader.spans(self._topic)}[partition]
 
     # -- what holds Faust in check ------------------------------------------------------------------------
 

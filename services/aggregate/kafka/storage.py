@@ -21,6 +21,7 @@ from services.aggregate.kafka.ports import StoreShrunkError
 from services.aggregate.kafka.stored_entries import StoredEntries
 from services.runtime.kafka import client_options
 from services.runtime.settings import Settings
+from services.runtime.stream import Stream
 from services.runtime.topic_scan import Record, Span, open_reader
 
 #: How long a broker may take until it coordinates groups: a new one first makes the topic of their offsets.
@@ -49,6 +50,8 @@ class KafkaStorage:
         self._settings = settings
         self._events = qualified(settings.namespace, EVENTS.name)
         self._totals = qualified(settings.namespace, TOTALS.name)
+        #: Set it before anything is read; without it, the partitions are those that the topics have now.
+        self.stream: Stream | None = None
 
     def open(self, partition: int) -> KafkaCheckpointStore:
         """As Storage.open."""
@@ -56,6 +59,8 @@ class KafkaStorage:
 
     async def partitions(self) -> list[int]:
         """As Storage.partitions: those of the totals, which are as many as those of the log."""
+        if self.stream is not None:
+            return list(range(self.stream.partitions(TOTALS)))
         async with open_reader(self._settings) as reader:
             return [span.partition for span in await reader.spans(self._totals)]
 
@@ -84,10 +89,14 @@ class KafkaStorage:
             await admin.close()
         return {tp.partition: found.offset for tp, found in offsets.items() if tp.topic == self._events}
 
-    async def log_begins(self) -> dict[int, int]:
-        """As Storage.log_begins."""
+    async def log_spans(self) -> dict[int, Span]:
+        """As Storage.log_spans."""
         async with open_reader(self._settings, isolation_level="read_uncommitted") as reader:
-            return {span.partition: span.begin for span in await reader.spans(self._events)}
+            return {span.partition: span for span in await reader.spans(self._events)}
+
+    def stream_begin(self, partition: int) -> int:
+        """As Storage.stream_begin."""
+        return self.stream.first_offset(partition) if self.stream else 0
 
     async def tail(self, begins: dict[int, int], ends: dict[int, int]) -> AsyncIterator[list[Record]]:
         """As Storage.tail."""

@@ -15,8 +15,11 @@ from services.aggregate.counting.decode import event_ids
 from services.aggregate.counting.dedup import DedupWindow, SegmentStart
 from services.aggregate.counting.partition_state import PartitionState
 from services.aggregate.counting.recovery import prepare_replay, rebuild_dedup, restore, restore_checkpoint
+from services.aggregate.kafka.gaps import GapPolicy
 from services.aggregate.kafka.ports import Storage
 from services.aggregate.kafka.stored_entries import StoredEntries
+from services.runtime.stream import StreamError
+from services.runtime.topic_scan import Span
 
 log = structlog.get_logger(__name__)
 
@@ -27,7 +30,7 @@ MAX_WARM_UP_EVENTS = 4_000_000
 WARM_UP_MAX_AGE_SECONDS = 3600.0
 
 
-class InconsistentStoreError(RuntimeError):
+class InconsistentStoreError(StreamError):
     """What is stored does not agree with the log: another build wrote it, or the log was cut."""
 
 
@@ -96,15 +99,20 @@ class WarmUp:
             if found and events + state.stored.ordinal - found[0].ordinal <= MAX_WARM_UP_EVENTS:
                 events += state.stored.ordinal - found[0].ordinal
                 warmed_up.dedup_states[partition], starts[partition] = state, found
-        await _rebuild_dedup(self._storage, warmed_up.dedup_states, starts, {})
+        # If ids have been removed, this ends the warm-up: whether to go on is decided in ``load_states``.
+        spans = await self._storage.log_spans()
+        await _rebuild_dedup(self._storage, warmed_up.dedup_states, starts, {}, spans, GapPolicy())
 
 
 class StateLoader:
     """Loads the states of partitions; what can be read before they are owned is read in a warm-up."""
 
-    def __init__(self, storage: Storage, dedup_window: DedupWindow) -> None:
+    def __init__(
+        self, storage: Storage, dedup_window: DedupWindow, gap_policy: GapPolicy | None = None
+    ) -> None:
         self._storage = storage
         self._dedup_window = dedup_window
+        self._gap_policy = gap_policy or GapPolicy()
         self._warm_up = WarmUp(storage, dedup_window)
 
     def start_warm_up(self) -> None:
@@ -114,10 +122,10 @@ class StateLoader:
     async def load(self, partitions: list[int]) -> dict[int, PartitionState]:
         """The states of source partitions whose earlier owners have been fenced.
 
-        Raises DedupWindowChangedError and InconsistentStoreError.
+        Raises DedupWindowChangedError, InconsistentStoreError, GapError and ForgottenIdsError.
         """
         warmed_up = await self._warm_up.take()
-        return await load_states(self._storage, self._dedup_window, partitions, warmed_up)
+        return await load_states(self._storage, self._dedup_window, partitions, self._gap_policy, warmed_up)
 
     async def stop_warm_up(self) -> None:
         """No partitions will be assigned any more."""
@@ -125,11 +133,15 @@ class StateLoader:
 
 
 async def load_states(
-    storage: Storage, dedup_window: DedupWindow, partitions: list[int], warmed_up: WarmedUp | None = None
+    storage: Storage,
+    dedup_window: DedupWindow,
+    partitions: list[int],
+    gap_policy: GapPolicy,
+    warmed_up: WarmedUp | None = None,
 ) -> dict[int, PartitionState]:
     """The states of source partitions whose earlier owners have been fenced.
 
-    Raises DedupWindowChangedError and InconsistentStoreError.
+    Raises DedupWindowChangedError, InconsistentStoreError, GapError and ForgottenIdsError.
     """
     warmed_up = warmed_up or WarmedUp()
     warmed_up.keep(partitions)
@@ -143,15 +155,32 @@ async def load_states(
                 starts[partition] = found
         warmed_up.stored.keep(())
         await _require_offsets(storage, states)
-        await _rebuild_dedup(storage, {p: states[p] for p in starts}, starts, warmed_up.dedup_states)
-    for partition in starts:
-        state = states[partition]
-        if state.dedup.ordinal != state.stored.ordinal:
+        spans = await storage.log_spans()
+        _require_log_end(states, spans)
+        await _rebuild_dedup(
+            storage, {p: states[p] for p in starts}, starts, warmed_up.dedup_states, spans, gap_policy
+        )
+    for partition, state in states.items():
+        if partition in starts and state.dedup.ordinal != state.stored.ordinal:
             raise InconsistentStoreError(
                 f"partition {partition}: {state.stored.ordinal} events had been seen up to offset "
                 f"{state.offset}, but the log now gives {state.dedup.ordinal}"
             )
+        if state.offset + 1 < storage.stream_begin(partition):
+            state.offset = state.stored.offset = storage.stream_begin(partition) - 1
+        gap_policy.close_up(state, spans[partition].begin)
     return states
+
+
+def _require_log_end(states: dict[int, PartitionState], spans: dict[int, Span]) -> None:
+    """The log holds all that was counted of it, or has held it."""
+    for partition, state in states.items():
+        if spans[partition].end <= state.offset:
+            raise InconsistentStoreError(
+                f"partition {partition} has been counted up to offset {state.offset:,}, but the log ends "
+                f"before {spans[partition].end:,}: its end was lost, or the topic was created again; restore "
+                "the log, or begin a new stream: set FANPULSE_NAMESPACE to a new name"
+            )
 
 
 async def _require_offsets(storage: Storage, states: dict[int, PartitionState]) -> None:
@@ -171,9 +200,11 @@ async def _rebuild_dedup(
     states: dict[int, PartitionState],
     starts: dict[int, list[SegmentStart]],
     warmed_up: dict[int, PartitionState],
+    spans: dict[int, Span],
+    gap_policy: GapPolicy,
 ) -> None:
     """Read the log again for the ids: from where the warm-up ended, else from where the segments begin."""
-    begins = await storage.log_begins()
+    begins = {partition: span.begin for partition, span in spans.items()}
     ends = {partition: state.offset + 1 for partition, state in states.items()}
     read_from = {partition: found[0].offset for partition, found in starts.items()}
     for partition, read in warmed_up.items():
@@ -186,7 +217,10 @@ async def _rebuild_dedup(
     for partition, left in (await _events_left(storage, cut, ends)).items():
         # The number of the first event left is that of the last one less the events in between.
         state = states[partition]
-        prepare_replay(state, starts[partition], state.stored.ordinal - left)
+        first_left = state.stored.ordinal - left
+        if first_left > starts[partition][0].ordinal:
+            gap_policy.forget(state, first_left - starts[partition][0].ordinal)
+        prepare_replay(state, starts[partition], first_left)
     async for batch in storage.tail(read_from | cut, ends):
         for record in batch:
             rebuild_dedup(states[record.partition], record.offset, record.value)

@@ -154,6 +154,13 @@ def _progress(owned: list[OwnedPartition], now: float) -> Iterator[Metric]:
     duplicates = counter("fanpulse_duplicate_events", "Events left out: their id was seen before.")
     late = counter("fanpulse_late_events", "Events that count in totals, too late for every window.")
     rejected = counter("fanpulse_rejected_entries", "Entries of the log that are not events.")
+    gaps = gauge(
+        "fanpulse_gap_records", "Records that were removed before they were counted, since the stream began."
+    )
+    forgotten = gauge(
+        "fanpulse_forgotten_ids",
+        "The most events of the dedup window whose ids were removed before a restart: duplicates count.",
+    )
     downward_adjustments = counter(
         "fanpulse_reading_downward_adjustments", "Readings in which what nobody can take back fell."
     )
@@ -172,6 +179,8 @@ def _progress(owned: list[OwnedPartition], now: float) -> Iterator[Metric]:
         duplicates.add_metric(partition, state.duplicates)
         late.add_metric(partition, state.late)
         rejected.add_metric(partition, state.rejected)
+        gaps.add_metric(partition, sum(gap.records for gap in state.gaps))
+        forgotten.add_metric(partition, state.forgotten_ids)
         downward_adjustments.add_metric(partition, state.readings.downward_adjustments)
         resets.add_metric(partition, state.readings.resets)
         overtaken.add_metric(partition, state.readings.late)
@@ -187,4 +196,4 @@ def _progress(owned: list[OwnedPartition], now: float) -> Iterator[Metric]:
         late,
         rejected,
     )
-    yield from (downward_adjustments, resets, overtaken)
+    yield from (gaps, forgotten, downward_adjustments, resets, overtaken)

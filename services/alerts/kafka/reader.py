@@ -30,8 +30,10 @@ class Change(NamedTuple):
 class TotalsReader:
     """Reads the totals in the order of each partition. Use as ``async with``."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, partitions: int | None = None) -> None:
+        """``partitions`` are those of the stream; the topic may have more. None: all that it has."""
         self._settings = settings
+        self._most = partitions
         self._consumer: AIOKafkaConsumer = make_consumer(
             settings, fetch_max_wait_ms=POLL_MS, max_partition_fetch_bytes=4 * 2**20
         )
@@ -45,7 +47,7 @@ class TotalsReader:
         try:
             await self._consumer.start()
             topic = qualified(self._settings.namespace, TOTALS.name)
-            self._partitions = await partitions_of(self._consumer, topic)
+            self._partitions = (await partitions_of(self._consumer, topic))[: self._most]
             self._consumer.assign(self._partitions)
             self._ends = await self._consumer.end_offsets(self._partitions)
             self._positions = await self._consumer.beginning_offsets(self._partitions)

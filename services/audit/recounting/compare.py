@@ -41,7 +41,14 @@ def compare_checkpoints(engine: Engine, manifest: Manifest) -> list[Difference]:
     events = dict(engine.rows("compare.events_by_partition"))
     for part in manifest.events.partitions:
         offset, count = checkpoints.get(part.partition), events.get(part.partition, 0)
-        if offset is None and count:
+        if not manifest.belongs(part.partition):
+            if count:
+                text = (
+                    f"{count:,} events of partition {part.partition}, which was added later and does not "
+                    "belong to the stream: they are in no figure"
+                )
+                found.append(_checkpoint("MISSING", text, part.partition, None, count))
+        elif offset is None and count:
             text = f"checkpoint of partition {part.partition}: it has {count:,} events, and none is counted"
             found.append(_checkpoint("MISSING", text, part.partition, None, count))
         elif offset is not None and offset >= part.end:
@@ -74,6 +81,21 @@ def compare_entries(engine: Engine, manifest: Manifest) -> list[Difference]:
                 f"{part.partition} ({count - part.entries:+,})"
             )
             found.append(Difference("file", word, text, "", (), "", count, part.entries, (part.partition,)))
+    return found
+
+
+def find_strays(engine: Engine) -> list[Difference]:
+    """What the log has in more than one partition, although it belongs to one: the aggregator looks for
+    duplicates, and follows a reading or a broadcast, within a partition."""
+    found = []
+    for kind, name, partitions in engine.rows("compare.strays"):
+        what = {
+            "id": f"event {name} counts in several partitions",
+            "reading": f"readings of {name} are in several partitions, so what they gained is not known",
+            "broadcast": f"phases of broadcast {name} are in several partitions",
+        }[kind]
+        text = f"{what}: it should be in one only {in_partitions(partitions)}"
+        found.append(Difference("record", "TWICE", text, partitions=tuple(partitions)))
     return found
 
 

@@ -16,10 +16,12 @@ from services.audit.recounting.compare import (
     compare_figures,
     compare_rolling,
     find_gaps,
+    find_strays,
 )
 from services.audit.recounting.differences import Difference
 from services.audit.recounting.engine import DEFAULT_MEMORY_MB, Engine, open_engine
 from services.audit.recounting.errors import DamagedExportError
+from services.audit.recounting.gaps import read_gaps
 from services.audit.recounting.manifest import (
     ALERTS_FILE,
     EVENTS_FOLDER,
@@ -62,8 +64,11 @@ def audit_export(
     blank = AuditResult(
         namespace=manifest.namespace, read_at=manifest.created_at, counts=Counts(), as_of=(), window=window
     )
-    if manifest.missing_offsets():
-        return replace(blank, obstacle=_missing_offsets(manifest), differences=tuple(map(_damaged, damage)))
+    gaps = read_gaps(directory, manifest, memory_mb)
+    blank = replace(blank, notes=gaps.notes)
+    if missing := gaps.uncovered(manifest):
+        text = _missing_offsets(missing)
+        return replace(blank, obstacle=text, differences=tuple(map(_damaged, damage)))
     try:
         with open_engine(memory_mb) as engine:
             return _Audit(engine, directory, manifest, damage, window, step).run(blank)
@@ -104,6 +109,7 @@ class _Audit:
         self._differences += compare_checkpoints(self._engine, self._manifest)
         self._differences += compare_entries(self._engine, self._manifest)
         self._differences += find_gaps(self._engine)
+        self._differences += find_strays(self._engine)
         self._differences += compare_figures(self._engine)
         self._differences += compare_rolling(self._engine)
         counts = self._counts()
@@ -117,7 +123,7 @@ class _Audit:
                 for partition, offset in self._engine.rows("compare.checkpoints")
             ),
             differences=tuple(self._differences),
-            notes=tuple(self._notes),
+            notes=(*blank.notes, *self._notes),
             milestones=tuple(milestones),
             spikes=tuple(spikes),
             awaited=self._awaited,
@@ -221,6 +227,6 @@ def _damaged(damage: Damage) -> Difference:
     return Difference("file", "DAMAGED", text)
 
 
-def _missing_offsets(manifest: Manifest) -> str:
-    gone = ", ".join(f"partition {p}: offsets 0 to {begin - 1:,}" for p, begin in manifest.missing_offsets())
+def _missing_offsets(missing: list[tuple[int, int]]) -> str:
+    gone = ", ".join(f"partition {p}: offsets 0 to {begin - 1:,}" for p, begin in missing)
     return f"the log does not reach back to its start; missing are {gone}"

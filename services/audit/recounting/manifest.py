@@ -70,6 +70,8 @@ class Manifest(_Part):
     created_at: str
     namespace: str
     hashtag_aliases: dict[str, tuple[str, ...]] = {}
+    stream_partitions: int | None = None  # those of the log that belong to the stream; None: all
+    stream_begins: tuple[int, ...] = ()  # the offset at which the stream begins in each; none: 0
     events: TopicRange
     totals: TopicRange
     alerts: TopicRange
@@ -84,8 +86,20 @@ class Manifest(_Part):
         return value
 
     def missing_offsets(self) -> list[tuple[int, int]]:
-        """(partition, n) for each partition whose offsets 0 to n-1 the broker no longer had."""
-        return [(part.partition, part.begin) for part in self.events.partitions if part.begin > 0]
+        """(partition, n) for each partition whose offsets up to n-1 the broker no longer had."""
+        return [
+            (part.partition, part.begin)
+            for part in self.events.partitions
+            if self.belongs(part.partition) and part.begin > self.begin_of(part.partition)
+        ]
+
+    def belongs(self, partition: int) -> bool:
+        """Whether a partition of the log was there when the stream began."""
+        return self.stream_partitions is None or partition < self.stream_partitions
+
+    def begin_of(self, partition: int) -> int:
+        """The offset at which the stream begins in a partition."""
+        return self.stream_begins[partition] if partition < len(self.stream_begins) else 0
 
 
 def describe_file(directory: Path, path: str, rows: int | None) -> ExportedFile:

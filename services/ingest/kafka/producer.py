@@ -6,13 +6,14 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from services.runtime.kafka import BrokerUnavailableError, broker_unavailable, client_options
-from services.runtime.settings import KafkaSettings, Settings, SettingsError
+from services.runtime.kafka import BrokerUnavailableError, broker_unavailable
+from services.runtime.librdkafka import librdkafka_options
+from services.runtime.settings import Settings, SettingsError
 
 #: Uncompressed bytes of a batch. Brokers reject batches over 1,048,588 bytes by default.
 BATCH_BYTES = 1_000_000
@@ -32,29 +33,6 @@ class Batch(NamedTuple):
     topic: str
     partition: int
     records: Sequence[tuple[bytes | None, bytes]]
-
-
-def librdkafka_options(kafka: KafkaSettings) -> dict[str, Any]:
-    """Connection options as librdkafka names them. Raises SettingsError as for every other client."""
-    options: dict[str, Any] = {
-        "bootstrap.servers": client_options(kafka)["bootstrap_servers"],
-        "security.protocol": kafka.security_protocol,
-    }
-    if kafka.security_protocol.startswith("SASL"):
-        password = kafka.sasl_password.get_secret_value() if kafka.sasl_password else ""
-        options |= {
-            "sasl.mechanism": kafka.sasl_mechanism,
-            "sasl.username": kafka.sasl_username or "",
-            "sasl.password": password,
-        }
-    if kafka.security_protocol.endswith("SSL"):
-        files = {
-            "ssl.ca.location": kafka.ssl_cafile,
-            "ssl.certificate.location": kafka.ssl_certfile,
-            "ssl.key.location": kafka.ssl_keyfile,
-        }
-        options |= {name: str(path) for name, path in files.items() if path}
-    return options
 
 
 class RecordProducer:

@@ -133,10 +133,14 @@ class Publisher:
         """Partitions of the topic of events; known once started."""
         return len(self._events)
 
-    async def start(self) -> None:
-        """Connect. Raises BrokerUnavailableError if the broker cannot be reached or a topic is missing."""
-        partitions, *_ = await self._producer.start(self._topics)
-        self._events = [PartitionQueue(self._topics.events, number) for number in range(partitions)]
+    async def start(self, partitions: int | None = None) -> None:
+        """Connect. ``partitions`` are those of the stream; the topic may have more. None: all that it has.
+
+        Raises BrokerUnavailableError if the broker cannot be reached or a topic is missing.
+        """
+        existing, *_ = await self._producer.start(self._topics)
+        numbers = range(existing if partitions is None else partitions)
+        self._events = [PartitionQueue(self._topics.events, number) for number in numbers]
         self._sweeper = self._loop.create_task(self._sweep())
 
     async def stop(self, timeout_seconds: float) -> bool:

@@ -73,7 +73,7 @@ def test_the_same_events_count(
     stream = Stream(len(partitions), dedup_window)
     expected = [duplicates(drawn, dedup_window) for drawn in partitions]
     for partition, drawn in enumerate(partitions):
-        entries = concrete(drawn)
+        entries = [each | _of(partition, each) for each in concrete(drawn)]  # an id lives in one partition
         for start in range(0, len(entries), per_record):
             stream.append(partition, entries[start : start + per_record])
         total = sum(2**ordinal for ordinal, duplicate in enumerate(expected[partition]) if not duplicate)
@@ -95,6 +95,10 @@ def test_the_same_events_count(
         result = audit_export(Path(folder) / "export")
     assert [difference.line for difference in result.differences] == []
     assert result.counts.duplicates == sum(map(sum, expected))
+
+
+def _of(partition: int, entry: dict[str, Any]) -> dict[str, Any]:
+    return {"event_id": f"{entry['event_id']}-{partition}"} if "event_id" in entry else {}
 
 
 def concrete(drawn: list[int]) -> list[dict[str, Any]]:

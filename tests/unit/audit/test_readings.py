@@ -154,7 +154,8 @@ async def test_three_counts_of_any_history_agree(seed: int, tmp_path: Path) -> N
         [PartitionState(number, DedupWindow(1000, 2)) for number in range(2)],
     )
     for number in range(600):
-        partition, metric = draw.randrange(2), draw.choice(["followers", "reads", "likes", "viewers"])
+        metric = draw.choice(["followers", "reads", "likes", "viewers"])
+        partition = int(metric > "likes")  # a figure is in one
         value = draw.choice([0, 50, 99, 100, 101, 199, 200, 201, 400, draw.randrange(1000)])
         event = readings(metric, value, start=number, occurred_at=START_MS + number - draw.randrange(3))
         offset = stream.append(partition, event)
@@ -173,4 +174,4 @@ async def test_three_counts_of_any_history_agree(seed: int, tmp_path: Path) -> N
                 assert entry["downward_adjustments" if b"reads" in key else "falls"] > 0 or b"viewers" in key
                 assert entry["resets"] > 0 or b"viewers" in key
                 compared += 1
-    assert compared == 8
+    assert compared == 4

@@ -12,8 +12,10 @@ from fanpulse.devstack.checks import Finding, Level, broker, machine, services
 from fanpulse.devstack.overview import READY, SILENT
 from fanpulse.devstack.ports import Ports
 from fanpulse.devstack.state import nothing_runs
+from schemas.stream import TopicIdentity
 from schemas.topics import TOPICS
 from services.runtime.settings import IngestSettings, Settings, StackSettings
+from services.runtime.topic_states import ClusterState, TopicState
 
 
 def levels(findings: list[Finding]) -> list[Level]:
@@ -97,23 +99,52 @@ def test_little_room_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert found == [Level.OK, Level.WARN, Level.FAIL]
 
 
+def cluster(**changes: TopicState) -> ClusterState:
+    """A cluster with all topics as they should be, apart from changes by short name."""
+    found = {}
+    for topic in TOPICS:
+        short = topic.name.split(".")[1]
+        right = TopicState(f"id-{short}", topic.partitions or 4, 1, topic.broker_config())
+        found[f"ns.{topic.name}"] = changes.get(short, right)
+    return ClusterState("c", found)
+
+
 def test_topics_are_compared_with_the_contract() -> None:
     """Missing topics are a warning; a wrong number of partitions or a wrong policy stands in the way."""
     settings = Settings(namespace="ns")
-    partitions = {f"ns.{topic.name}": topic.partitions or 4 for topic in TOPICS}
-    policies: dict[str, str | None] = {
-        f"ns.{topic.name}": "compact" if topic.compacted else "delete" for topic in TOPICS
-    }
-    assert levels(list(broker.topics(settings, partitions, policies))) == [Level.OK]
-    assert levels(list(broker.topics(settings, {}, {}))) == [Level.WARN]
-    wrong = partitions | {"ns.engagement.events.v1": 6}
-    found = list(broker.topics(settings, wrong, policies))
+    assert levels(list(broker.topics(settings, cluster(), {}))) == [Level.OK]
+    assert levels(list(broker.topics(settings, ClusterState("c", {}), {}))) == [Level.WARN]
+    found = list(broker.topics(settings, cluster(events=TopicState("e", 6, 1, {})), {}))
     assert levels(found) == [Level.FAIL]
     assert "FANPULSE_KAFKA_PARTITIONS=6" in found[0].advice
-    lossy = policies | {"ns.engagement.totals.v1": "delete"}
-    found = list(broker.topics(settings, partitions, lossy))
+    lossy = TopicState("t", 4, 1, {"cleanup.policy": "delete"})
+    found = list(broker.topics(settings, cluster(totals=lossy), {}))
     assert levels(found) == [Level.FAIL]
     assert "cleanup.policy=delete" in found[0].seen
+    assert "fanpulse stream mend" in found[0].advice
+
+
+def test_a_stream_that_is_not_what_it_was_is_found() -> None:
+    """A topic created again stands in the way; partitions that were added, and a log that is not kept for
+    ever, are warnings."""
+    settings = Settings(namespace="ns")
+    began = {
+        "engagement.events.v1": TopicIdentity(
+            cluster_id="c", topic_id="id-events", partitions=4, first_offsets=(0,) * 4, founded_at=1
+        )
+    }
+    assert levels(list(broker.topics(settings, cluster(), began))) == [Level.OK]
+    found = list(broker.topics(settings, cluster(events=TopicState("other", 4, 1)), began))
+    assert levels(found) == [Level.FAIL]
+    assert "created again" in found[0].seen
+    assert "FANPULSE_NAMESPACE" in found[0].advice
+    assert levels(list(broker.topics(settings, cluster(events=TopicState("id-events", 8, 1)), began))) == [
+        Level.WARN
+    ]
+    short = {"cleanup.policy": "delete", "retention.ms": str(40 * 86_400_000)}
+    found = list(broker.topics(settings, cluster(events=TopicState("id-events", 4, 1, short)), began))
+    assert levels(found) == [Level.WARN]
+    assert "40 days" in found[0].seen
 
 
 def test_a_broker_that_forgets_offsets_is_found() -> None:

@@ -10,8 +10,9 @@ import pytest
 from confluent_kafka import KafkaError
 from pydantic import SecretStr
 
-from services.ingest.kafka.producer import DeliveryError, RecordProducer, _Delivery, librdkafka_options
+from services.ingest.kafka.producer import DeliveryError, RecordProducer, _Delivery
 from services.runtime import kafka as runtime_kafka
+from services.runtime.librdkafka import librdkafka_options
 from services.runtime.settings import KafkaSettings, Settings, SettingsError
 
 

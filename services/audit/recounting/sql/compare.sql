@@ -115,3 +115,38 @@ named as (
     select 'hashtag', unnest(hashtags), '', action, quantity from inside
 )
 select scope, s1, s2, action, sum(quantity) from named group by all order by all;
+
+-- name: strays
+-- What is in several partitions and belongs to one: an id that counts more than once, the readings of a figure,
+-- the phases of a broadcast. The first 100 of each.
+with strayed_hash as (
+    select id_hash from event where kind in ('interaction', 'post')
+    group by id_hash having min(partition) <> max(partition)
+),
+id as (
+    select 'id' as kind, event_id as name, list_sort(list(distinct partition)) as partitions
+    from counted semi join strayed_hash using (id_hash) join checkpoint using (partition)
+    where kind in ('interaction', 'post') and record_offset <= last_offset
+    group by event_id having min(partition) <> max(partition)
+    order by name limit 100
+),
+figure as (
+    select 'reading' as kind, concat_ws(' ', platform, subject, metric) as name,
+        list_sort(list(distinct partition)) as partitions
+    from reported join checkpoint using (partition) where record_offset <= last_offset
+    group by platform, subject, metric having min(partition) <> max(partition)
+    order by name limit 100
+),
+phases as (
+    select 'broadcast' as kind, broadcast_id as name, list_sort(list(distinct partition)) as partitions
+    from counted join checkpoint using (partition)
+    where kind = 'broadcast' and record_offset <= last_offset
+    group by broadcast_id having min(partition) <> max(partition)
+    order by name limit 100
+)
+select * from id union all select * from figure union all select * from phases;
+
+-- name: gap_notes
+-- Records that were removed before they were counted, and ids that were forgotten, by the checkpoints.
+select partition, entry ->> 'gaps' as gaps, coalesce(try_cast(entry ->> 'forgotten_ids' as bigint), 0) as forgotten
+from checkpoint order by partition;
