@@ -13,7 +13,7 @@ may hide a colon in an escape; a longer body with that escape goes the slow way.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Union
 
 import msgspec
@@ -32,8 +32,8 @@ _encode = msgspec.json.Encoder().encode
 
 #: The errors of the decoders: MsgspecError, and two others for bad UTF-8 and deep nesting.
 _UNDECODED = (msgspec.MsgspecError, RecursionError, ValueError)
-#: A larger body is not split by Python, which would take seconds.
-_SLOWLY_BYTES = 512 * 1024
+#: A larger body is split bit by bit if Python has to do it.
+_SLOWLY_BYTES = 64 * 1024
 _BLANK = b" \t\r\n"
 _BOM = b"\xef\xbb\xbf"
 
@@ -89,23 +89,37 @@ def is_array(body: bytes) -> bool:
     return body[:1] == b"[" or body.lstrip(_BLANK)[:1] == b"["
 
 
-def split_array(body: bytes) -> list[Raw] | list[bytes] | Rejection:
-    """The members of a JSON array, each as it was sent, or why the body is not an array."""
+class SplitError(ValueError):
+    """A body is not a JSON array as a whole; ``rejection`` says why."""
+
+    def __init__(self, rejection: Rejection) -> None:
+        super().__init__(rejection.detail)
+        self.rejection = rejection
+
+
+def split_array(body: bytes) -> Iterable[Raw | bytes] | Rejection:
+    """The members of a JSON array, each as it was sent, or why the body is not an array.
+
+    They come as a list; or, of a large body that msgspec cannot split, one by one, so that the caller may do
+    other things in between. Then a body that is not an array raises SplitError once that shows.
+    """
     try:
         return _decode_raws(body)
     except RecursionError:
         return too_deep()
-    except msgspec.DecodeError as error:
-        # Lone surrogates are JSON, but msgspec rejects the whole body.
+    except msgspec.DecodeError:
         if len(body) > _SLOWLY_BYTES:
-            return rejection("", Reason.NOT_JSON, f"{error}; in a smaller body the other events are accepted")
-        return _split_slowly(body)
+            return _split_slowly(body)
+    try:
+        return list(_split_slowly(body))
+    except SplitError as error:
+        return error.rejection
 
 
-def _split_slowly(body: bytes) -> list[bytes] | Rejection:
+def _split_slowly(body: bytes) -> Iterator[bytes]:
+    """Lone surrogates are JSON, but msgspec rejects the whole body. Raises SplitError."""
     # Bytes that are not UTF-8 survive decoding and encoding; their member is rejected later.
     text = body.decode("utf-8", "surrogateescape")
-    members: list[bytes] = []
     try:
         at = _blank_end(text, _blank_end(text, 0) + 1)
         if text[at : at + 1] == "]":
@@ -113,20 +127,21 @@ def _split_slowly(body: bytes) -> list[bytes] | Rejection:
         else:
             while True:
                 _, end = PARSE.raw_decode(text, at)
-                members.append(text[at:end].encode("utf-8", "surrogateescape"))
+                yield text[at:end].encode("utf-8", "surrogateescape")
                 at = _blank_end(text, end)
                 sign, at = text[at : at + 1], _blank_end(text, at + 1)
                 if sign == "]":
                     break
                 if sign != ",":
-                    return rejection("", Reason.NOT_JSON, f"expected , or ] at character {at}")
+                    raise SplitError(rejection("", Reason.NOT_JSON, f"expected , or ] at character {at}"))
         if text[at:].strip(_BLANK.decode()):
-            return rejection("", Reason.NOT_JSON, f"more text after the array, at character {at}")
+            raise SplitError(rejection("", Reason.NOT_JSON, f"more text after the array, at character {at}"))
     except RecursionError:
-        return too_deep()
+        raise SplitError(too_deep()) from None
+    except SplitError:
+        raise
     except ValueError as error:
-        return rejection("", Reason.NOT_JSON, str(error))
-    return members
+        raise SplitError(rejection("", Reason.NOT_JSON, str(error))) from None
 
 
 def _blank_end(text: str, at: int) -> int:

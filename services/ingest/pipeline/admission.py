@@ -6,7 +6,7 @@ and validated slice by slice, so that the caller can let other requests go on in
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -79,16 +79,16 @@ def foreign_format(body: bytes) -> str | None:
 
 
 #: The events of a body as they were sent.
-Raws = Sequence[bytes | Raw]
+Raws = Iterable[bytes | Raw]
 
 
-def members(body: bytes, *, lines: bool) -> Raws:
+def members(body: bytes, *, lines: bool) -> list[bytes | Raw]:
     """The bytes of each event of a body that was admitted, in order."""
     if not lines and codec.is_array(body):
         raws = codec.split_array(body)
         assert not isinstance(raws, Rejection)
-        return raws
-    return codec.split_lines(body) if lines or _is_really_lines(body) else [body.strip()]
+        return list(raws)
+    return [*codec.split_lines(body)] if lines or _is_really_lines(body) else [body.strip()]
 
 
 def admit_singles(bodies: list[bytes], check: FutureTimestampCheck) -> list[Event] | None:
@@ -116,21 +116,28 @@ def admit(body: bytes, *, lines: bool, most: int, check: FutureTimestampCheck) -
         if check.admits_all(events):
             return Admitted(events, range(len(events)), [])
     raws = codec.split_array(body)
-    if not isinstance(raws, Rejection):
+    if isinstance(raws, Sized):
         _check_number(len(raws), most)
     return raws
 
 
-def admit_in_slices(raws: Raws, check: FutureTimestampCheck) -> Iterator[Admitted]:
-    """Validate the parts of a body, some at a time; the indexes are those in the body."""
-    start = 0
-    while start < len(raws):
-        end, size = start, 0
-        while end < len(raws) and end - start < SLICE_EVENTS and size < SLICE_BYTES:
-            size += len(memoryview(raws[end]))
-            end += 1
-        yield _validate(list(map(bytes, raws[start:end])), start, check)
-        start = end
+def admit_in_slices(raws: Raws, *, most: int, check: FutureTimestampCheck) -> Iterator[Admitted]:
+    """Validate the parts of a body, some at a time; the indexes are those in the body.
+
+    Raises TooManyEventsError, and codec.SplitError if it shows only now that the body is not an array.
+    """
+    part: list[bytes] = []
+    start = size = 0
+    for raw in raws:
+        part.append(bytes(raw))
+        size += len(part[-1])
+        if len(part) == SLICE_EVENTS or size >= SLICE_BYTES:
+            _check_number(start + len(part), most)
+            yield _validate(part, start, check)
+            start, size, part = start + len(part), 0, []
+    if part:
+        _check_number(start + len(part), most)
+        yield _validate(part, start, check)
 
 
 def _admit_object(body: bytes, most: int, check: FutureTimestampCheck) -> Admitted | Raws | Rejection:

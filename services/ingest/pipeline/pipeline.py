@@ -112,12 +112,16 @@ class Pipeline:
         found = admit(body, lines=lines, most=self._max_events, check=check)
         if isinstance(found, Rejection):
             return self._unreadable(body, found, source)
-        slices = [found] if isinstance(found, Admitted) else admit_in_slices(found, check)
         parts = _Parts()
-        for number, admitted in enumerate(slices):
-            if number:
-                yield
-            self._add(admitted, parts, body, lines, source)
+        if isinstance(found, Admitted):
+            self._add(found, parts, body, lines, source)
+        else:
+            try:
+                for admitted in admit_in_slices(found, most=self._max_events, check=check):
+                    self._add(admitted, parts, body, lines, source)
+                    yield
+            except codec.SplitError as error:
+                return self._unreadable(body, error.rejection, source)
         return Processed(parts.request(), Outcome(dict(parts.accepted), parts.rejected), check.newest)
 
     def _add(self, admitted: Admitted, parts: _Parts, body: bytes, lines: bool, source: str) -> None:

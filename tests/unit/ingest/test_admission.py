@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from schemas.codec import SplitError
 from schemas.reasons import Reason, Rejection
 from services.ingest.pipeline.admission import (
     MAX_EVENT_BYTES,
@@ -41,7 +42,7 @@ def admit_all(
     found = admit(body, lines=lines, most=most, check=check)
     if isinstance(found, Admitted | Rejection):
         return found
-    slices = list(admit_in_slices(found, check))
+    slices = list(admit_in_slices(found, most=most, check=check))
     return Admitted(
         [event for each in slices for event in each.events],
         [index for each in slices for index in each.indexes],
@@ -160,7 +161,7 @@ def test_a_body_with_a_bad_event_is_validated_in_slices(bad: bytes, lines: bool)
     body = b"\n".join([bad] * count) if lines else b"[" + b",".join([bad] * count) + b"]"
     raws = admit(body, lines=lines, most=count, check=check())
     assert not isinstance(raws, Admitted | Rejection)
-    slices = list(admit_in_slices(raws, check()))
+    slices = list(admit_in_slices(raws, most=count, check=check()))
     assert max(len(each.rejected) for each in slices) <= SLICE_EVENTS
     assert max(sum(len(one.raw) for one in each.rejected) for each in slices) < SLICE_BYTES + MAX_EVENT_BYTES
     assert [one.index for each in slices for one in each.rejected] == list(range(count))
@@ -174,7 +175,7 @@ def test_a_large_body_is_validated_in_slices_though_it_is_good(lines: bool) -> N
     body = b"\n".join(encoded) if lines else b"[" + b",".join(encoded) + b"]"
     raws = admit(body, lines=lines, most=count, check=check())
     assert not isinstance(raws, Admitted | Rejection)
-    assert len(list(admit_in_slices(raws, check()))) == count / SLICE_EVENTS
+    assert len(list(admit_in_slices(raws, most=count, check=check()))) == count / SLICE_EVENTS
     assert ids(admitted(body, lines=lines, most=count)) == [f"e{number}" for number in range(count)]
 
 
@@ -234,3 +235,23 @@ def test_the_present_never_goes_back() -> None:
     events.saw(NOW - 1)
     events.saw(None)
     assert events.now() == NOW
+
+
+def test_a_large_array_with_a_lone_surrogate_is_split_bit_by_bit() -> None:
+    """The good events of it are accepted; if it is broken further on, it is rejected as a whole."""
+    count = 1000
+    encoded = [json.dumps(event(number, event_id=f"e{number}")).encode() for number in range(count)]
+    encoded[7] = json.dumps(event(7, account="\ud800")).encode()
+    body = b"[" + b",".join(encoded) + b"]"
+    found = admitted(body, most=count)
+    assert ids(found) == [f"e{number}" for number in range(count) if number != 7]
+    assert [each.index for each in found.rejected] == [7]
+    for broken in (body[:-1], body + b"]", body.replace(b'},{"kind"', b'} {"kind"', 500)):
+        raws = admit(broken, lines=False, most=count, check=check())
+        assert not isinstance(raws, Admitted | Rejection)
+        with pytest.raises(SplitError):
+            list(admit_in_slices(raws, most=count, check=check()))
+    raws = admit(body, lines=False, most=count - 1, check=check())
+    assert not isinstance(raws, Admitted | Rejection)
+    with pytest.raises(TooManyEventsError):
+        list(admit_in_slices(raws, most=count - 1, check=check()))
