@@ -80,6 +80,15 @@ INGEST = (
         'sum by (namespace) (rate(fanpulse_ingest_requests_total{status="503"}[1m])) > 0',
     ),
     Alert(
+        "FanpulseIngestClockAhead",
+        PAGE,
+        "1m",
+        "The clock of an ingest machine is wrong",
+        "The clock at {{ $labels.instance }} is {{ $value | humanizeDuration }} ahead of the broker's. From "
+        "5 minutes on its clock records are not obeyed, and it takes no events.",
+        "max by (namespace, instance) (fanpulse_ingest_clock_ahead_seconds) > 60",
+    ),
+    Alert(
         "FanpulseEventsRejected",
         TICKET,
         "5m",

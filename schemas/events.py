@@ -12,6 +12,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from schemas.fields import (
+    LATEST_MS,
     Account,
     Country,
     Flag,
@@ -141,7 +142,7 @@ class Clock(BaseModel):
 
     kind: Literal["clock"]
     v: Literal[1] = 1
-    stream_time: Annotated[int, Field(ge=0, description="epoch milliseconds")]
+    stream_time: Annotated[int, Field(ge=0, le=LATEST_MS - 1, description="epoch milliseconds")]
     source: Literal["wall", "event"] = Field(description="wall clock, or the newest event time accepted")
 
 

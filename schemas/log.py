@@ -20,18 +20,22 @@ from pydantic import BaseModel
 
 from schemas.dimensions import Kind, counted_fields
 from schemas.events import MODELS, Action, Actor, Format, Metric, Phase
-from schemas.fields import MAX_QUANTITY, MAX_VALUE
+from schemas.fields import LATEST_MS, MAX_QUANTITY, MAX_VALUE
 
 MINUTE_MS = 60_000
 #: A minute of a broadcast takes events until stream time passes its end by this: then it is closed.
 GRACE_MS = 5_000
 #: A minute is removed from the totals when stream time has passed its start by this.
 KEEP_MS = 48 * 3_600_000
+#: A clock record of the wall clock that is further ahead of the broker's time of its record is not obeyed:
+#: the machine that wrote it has a wrong clock, and stream time never goes back.
+MAX_CLOCK_AHEAD_MS = 300_000
 #: A reading that falls by at least this, to less than half, is a reset and not a loss.
 RESET_LEAST = 100
 
 Name = Annotated[str, msgspec.Meta(min_length=1)]
-Milliseconds = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+#: No time is later than what ingest accepts: one of another millennium would end all windows for good.
+Milliseconds = Annotated[int, msgspec.Meta(ge=1, lt=LATEST_MS)]
 
 _S = TypeVar("_S", bound=type[msgspec.Struct])
 
@@ -132,6 +136,11 @@ class Clock(msgspec.Struct, tag_field="kind", tag="clock", kw_only=True, gc=Fals
 
     v: Literal[1] = 1
     stream_time: Milliseconds
+    source: str | None = None
+
+    def is_ahead_of(self, appended_ms: int) -> bool:
+        """Whether a machine with a wrong clock wrote it, by the broker's time of its record."""
+        return self.source == "wall" and self.stream_time > appended_ms + MAX_CLOCK_AHEAD_MS
 
 
 Event = Interaction | Post | Reading | Broadcast

@@ -7,6 +7,11 @@ from dataclasses import dataclass, field
 DAY_MS = 86_400_000
 
 
+#: A record has the broker's time. In the log it is a witness against the clocks of other machines; and the
+#: broker would reject records whose sender's time is an hour ahead of its own.
+_BROKER_TIME = {"message.timestamp.type": "LogAppendTime"}
+
+
 @dataclass(frozen=True, slots=True)
 class Topic:
     """A topic. If ``partitions`` is None, the setting ``kafka.partitions`` decides."""
@@ -24,7 +29,7 @@ class Topic:
     def broker_config(self) -> dict[str, str]:
         """The topic's configuration at the broker."""
         kept = {"cleanup.policy": "compact"} if self.compacted else {"cleanup.policy": "delete"}
-        return {**kept, "retention.ms": str(self.retention_ms), **self.config}
+        return {**kept, "retention.ms": str(self.retention_ms), **_BROKER_TIME, **self.config}
 
 
 #: A starting service also reads what is not yet compacted, so the broker must compact soon.

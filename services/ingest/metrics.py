@@ -81,6 +81,11 @@ class IngestMetrics:
         self.known_posts = Gauge(
             "fanpulse_ingest_known_posts", "Posts whose interactions can be completed.", registry=registry
         )
+        self.clock_ahead = Gauge(
+            "fanpulse_ingest_clock_ahead_seconds",
+            "How far the wall clock of this machine is ahead of the broker's, by the last clock record.",
+            registry=registry,
+        )
         self.records = Counter(
             "fanpulse_ingest_records",
             "Kafka records written and acknowledged, all topics.",
@@ -112,7 +117,10 @@ class IngestMetrics:
         self.flush_seconds.observe(seconds)
         self.records.inc(records)
 
-    def watch(self, pending: Callable[[], int], known_posts: Callable[[], int]) -> None:
+    def watch(
+        self, pending: Callable[[], int], known_posts: Callable[[], int], clock_ahead_ms: Callable[[], int]
+    ) -> None:
         """Read the gauges from the service when they are asked for."""
+        self.clock_ahead.set_function(lambda: clock_ahead_ms() / 1000)
         self.pending.set_function(pending)
         self.known_posts.set_function(known_posts)

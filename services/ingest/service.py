@@ -77,7 +77,7 @@ class Service:
         self._deadlines = Deadlines(ingest.read_timeout_seconds)
         self._follower = PostsFollower(settings, topics.posts, posts)
         self._clock = ClockWriter(self.publisher, stream_time, interval_ms=ingest.clock_interval_ms)
-        metrics.watch(lambda: byte_limiter.reserved, lambda: len(posts))
+        metrics.watch(lambda: byte_limiter.reserved, lambda: len(posts), lambda: self._clock.ahead_ms)
         pipeline = Pipeline(
             Enrichment(posts, AliasTable(settings.hashtag_aliases), actors),
             stream_time,
@@ -105,6 +105,11 @@ class Service:
             return "the producer has failed"
         if self._stopping:
             return "the service stops"
+        if self._clock.is_wrong:
+            return (
+                f"the clock of this machine is {self._clock.ahead_ms // 1000} s ahead of the broker's, so no "
+                "reader follows its stream time; set it right"
+            )
         return None if self._ready else "the service starts: it connects and reads what is known of posts"
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -159,6 +164,7 @@ class Service:
                 self._stream_time.saw(await newest_logged(self._settings))
             await self.publisher.start(stream.partitions())
             await self._follower.start()
+            await self._clock.write()  # it shows whether the clock is right, before any event comes in
         except KafkaError as error:
             raise broker_unavailable(self._settings.kafka.bootstrap, error) from error
 

@@ -130,6 +130,10 @@ def _wrong(
         yield WrongSetting(full, "cleanup.policy", policy, wanted, why)
     elif topic.name == EVENTS.name:
         yield from _short_lived(full, config, least_retention_ms)
+    clock = config.get("message.timestamp.type")
+    if topic.name == EVENTS.name and clock not in (None, "LogAppendTime"):
+        why = "a machine whose clock is ahead could take stream time with it"
+        yield WrongSetting(full, "message.timestamp.type", clock, "LogAppendTime", why)
     in_sync = config.get("min.insync.replicas")
     if in_sync is not None and in_sync.isdigit() and int(in_sync) > state.replicas:
         why = f"each partition has {state.replicas} replicas, so the broker takes no records"

@@ -24,7 +24,7 @@ from schemas.dimensions import (
 from schemas.events import LOG_ENTRY, MODELS, Actor
 from schemas.hashtags import AliasTable
 from schemas.totals_schema import SCOPES
-from services.audit.recounting import engine
+from services.audit.recounting import engine, entries
 from services.audit.recounting.rules import RuleFileError, read_rules
 
 KINDS: tuple[Kind, ...] = ("interaction", "post")
@@ -50,6 +50,7 @@ def test_the_audit_has_the_same_constants() -> None:
     """Grace, keep and reset are written twice on purpose, and are equal."""
     assert (engine.MINUTE_MS, engine.GRACE_MS) == (log.MINUTE_MS, log.GRACE_MS)
     assert (engine.KEPT_MS, engine.RESET_LEAST) == (log.KEEP_MS, log.RESET_LEAST)
+    assert entries.MAX_CLOCK_AHEAD_MS == log.MAX_CLOCK_AHEAD_MS
 
 
 def test_every_dimension_has_entries_in_the_schema_of_totals() -> None:

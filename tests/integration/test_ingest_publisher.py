@@ -203,3 +203,13 @@ async def test_a_rejection_by_the_broker_is_fatal(settings: Settings) -> None:
         assert publisher.failed.done()
         with pytest.raises(ProducerFailedError):
             publisher.submit(PublishRequest([Fragment(0, b"1", 1)]))
+
+
+async def test_the_brokers_time_of_a_record_is_known_once_it_is_acknowledged(settings: Settings) -> None:
+    """It is the time that readers find in the log, whatever clock the sender has."""
+    async with publishing(settings) as publisher:
+        assert publisher.appended_ms == 0
+        await publisher.submit_everywhere(b'{"kind":"clock","v":1,"stream_time":1,"source":"event"}')
+        appended_ms = publisher.appended_ms
+    times = {record.timestamp for record in await read(settings)}
+    assert appended_ms in times

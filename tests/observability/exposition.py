@@ -114,7 +114,7 @@ class _IngestTraffic(Collector):
 def _ingest() -> CollectorRegistry:
     registry = _OneAtATime()
     metrics = IngestMetrics(registry)
-    metrics.watch(pending=lambda: 4096, known_posts=lambda: 120)
+    metrics.watch(pending=lambda: 4096, known_posts=lambda: 120, clock_ahead_ms=lambda: 20)
     registry.register(_IngestTraffic(metrics))
     return registry
 

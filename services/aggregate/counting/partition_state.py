@@ -11,8 +11,11 @@ from dataclasses import dataclass, field
 from operator import attrgetter, itemgetter
 from typing import Any, cast
 
+import msgspec
+
 from schemas.events import subject_of
 from schemas.log import Broadcast, Clock, Entry, Event, Interaction, Post, Reading
+from schemas.reasons import Reason
 from services.aggregate.counting.broadcasts import Broadcasts
 from services.aggregate.counting.counters import Counters
 from services.aggregate.counting.decode import BadEntry
@@ -100,10 +103,11 @@ class PartitionState:
 
     # -- counting ---------------------------------------------------------------------------------------
 
-    def apply(self, offset: int, data: bytes | None) -> list[BadEntry]:
-        """Count one record; returns its entries that are not events.
+    def apply(self, offset: int, data: bytes | None, appended_ms: int | None = None) -> list[BadEntry]:
+        """Count one record; returns its entries that are not events, or clock records that are wrong.
 
-        A record at or before the current offset changes nothing: it has been counted.
+        A record at or before the current offset changes nothing: it has been counted. ``appended_ms`` is the
+        broker's time of the record; without it clock records are believed.
         """
         if offset <= self.offset:
             return []
@@ -113,6 +117,8 @@ class PartitionState:
         if Clock not in kinds:
             self._count(cast(list[Event], entries), kinds)
         else:
+            if appended_ms is not None:
+                entries = _without_wrong_clocks(entries, appended_ms, bad)
             self._count_between_clocks(entries)
         self.rejected += len(bad)
         self.offset = offset
@@ -199,3 +205,16 @@ class PartitionState:
 
     def _enter(self, event: Broadcast) -> None:
         self._broadcasts.enter(event.broadcast_id, event.account, event.phase, event.occurred_at, event.title)
+
+
+def _without_wrong_clocks(entries: list[Entry], appended_ms: int, bad: list[BadEntry]) -> list[Entry]:
+    """The entries, less the clock records from a machine whose clock is ahead; these go to ``bad``."""
+    good: list[Entry] = []
+    for index, entry in enumerate(entries):
+        if isinstance(entry, Clock) and entry.is_ahead_of(appended_ms):
+            ahead_ms = entry.stream_time - appended_ms
+            detail = f"the clock that wrote it is {ahead_ms // 1000} s ahead of the broker's"
+            bad.append(BadEntry(index, Reason.AHEAD_OF_CLOCK, detail, msgspec.json.encode(entry)))
+        else:
+            good.append(entry)
+    return good

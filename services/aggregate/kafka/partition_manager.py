@@ -125,7 +125,7 @@ class PartitionManager:
             if self.owned.get(partition) is not owned or owned.draining:
                 return False
             started = time.perf_counter()
-            bad = owned.state.apply(offset, data)
+            bad = owned.state.apply(offset, data, round(timestamp * 1000))
             self._self_metrics.processing.observe(time.perf_counter() - started)
             owned.applied_at = timestamp
             for entry in bad:

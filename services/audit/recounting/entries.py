@@ -59,7 +59,10 @@ SCHEMA = pa.schema(
 )
 
 _ARROW = {str: pa.string(), int: pa.int64(), bool: pa.bool_()}
-_LARGEST = 2**63 - 1
+#: 2100-01-01: later times are nobody's.
+_LARGEST = 4_102_444_800_000 - 1
+#: Clock records of the wall clock may be so far ahead of the broker's time of their record.
+MAX_CLOCK_AHEAD_MS = 300_000
 _Text = Annotated[str, msgspec.Meta(min_length=1)]
 _Positive = Annotated[int, msgspec.Meta(ge=1, le=_LARGEST)]
 
@@ -159,6 +162,7 @@ class _Broadcast(_Event, tag="broadcast", kw_only=True):
 
 class _Clock(_Entry, tag="clock", kw_only=True):
     stream_time: _Positive
+    source: str | None = None
 
 
 class _Problem(_Entry, tag="", kw_only=True):
@@ -223,6 +227,15 @@ def _parse_piecewise(value: bytes) -> list[_Entry]:
     return found
 
 
+def _believed(entry: _Entry, timestamp_ms: int) -> _Entry:
+    """The entry, or a problem in its place if it is a clock record from a clock that is ahead."""
+    if isinstance(entry, _Clock) and entry.source == "wall":
+        ahead_ms = entry.stream_time - timestamp_ms
+        if ahead_ms > MAX_CLOCK_AHEAD_MS:
+            return _Problem(problem=f"clock record {ahead_ms} ms ahead of the broker's time of its record")
+    return entry
+
+
 class Rows:
     """Collects records as rows until they are taken as one Arrow batch."""
 
@@ -235,7 +248,7 @@ class Rows:
 
     def add(self, partition: int, offset: int, timestamp_ms: int, value: bytes | None) -> None:
         """Append the entries of one record of engagement.events.v1."""
-        entries = parse_record(value)
+        entries = [_believed(entry, timestamp_ms) for entry in parse_record(value)]
         self._entries += entries
         self._addresses += [(partition, offset, index, timestamp_ms) for index in range(len(entries))]
 

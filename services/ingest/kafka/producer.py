@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException, Message, Producer
 
 from services.runtime.kafka import BrokerUnavailableError, broker_unavailable
 from services.runtime.librdkafka import librdkafka_options
@@ -47,6 +47,8 @@ class RecordProducer:
         self._on_fatal = on_fatal
         self._address = settings.kafka.bootstrap
         self._stopping = threading.Event()
+        #: The broker's time of the record that was acknowledged last, in epoch milliseconds; 0 before that.
+        self.appended_ms = 0
         options = librdkafka_options(settings.kafka) | {
             "acks": "all",
             "enable.idempotence": True,
@@ -83,7 +85,7 @@ class RecordProducer:
 
         The future is done when all are acknowledged, or fails with DeliveryError.
         """
-        delivery = _Delivery(self._loop, sum(len(batch.records) for batch in batches))
+        delivery = _Delivery(self, self._loop, sum(len(batch.records) for batch in batches))
         try:
             for topic, partition, records in batches:
                 for key, value in records:
@@ -114,17 +116,21 @@ class RecordProducer:
 class _Delivery:
     """What is still to be acknowledged of one call of ``write``. Reports come in the polling thread."""
 
-    __slots__ = ("_error", "_left", "_loop", "future")
+    __slots__ = ("_error", "_left", "_loop", "_producer", "future")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, records: int) -> None:
+    def __init__(self, producer: RecordProducer, loop: asyncio.AbstractEventLoop, records: int) -> None:
+        self._producer = producer
         self._loop = loop
         self._left = records
         self._error: str | None = None
         self.future: asyncio.Future[None] = loop.create_future()
 
-    def report(self, error: KafkaError | None, _message: object) -> None:
+    def report(self, error: KafkaError | None, message: Message) -> None:
         """One record is acknowledged or lost."""
         self._left -= 1
+        kind, appended_ms = message.timestamp()
+        if error is None and kind == TIMESTAMP_LOG_APPEND_TIME:
+            self._producer.appended_ms = appended_ms
         if error is not None:
             self._error = self._error or f"{error.name()}: {error.str()}"
         if not self._left or error is not None:

@@ -133,6 +133,11 @@ class Publisher:
         """Partitions of the topic of events; known once started."""
         return len(self._events)
 
+    @property
+    def appended_ms(self) -> int:
+        """The broker's time of the record that was acknowledged last; 0 before the first."""
+        return self._producer.appended_ms
+
     async def start(self, partitions: int | None = None) -> None:
         """Connect. ``partitions`` are those of the stream; the topic may have more. None: all that it has.
 

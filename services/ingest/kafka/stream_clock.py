@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 
+import structlog
+
 from schemas.codec import encode_clock
 from schemas.events import Clock
-from schemas.log import newest_time_ms
+from schemas.log import MAX_CLOCK_AHEAD_MS, newest_time_ms
 from schemas.topics import EVENTS, qualified
 from services.ingest.kafka.publisher import ProducerFailedError, Publisher
 from services.ingest.pipeline.stream_time import StreamTime
 from services.runtime.settings import Settings
 from services.runtime.topic_scan import Span, open_reader
+
+_log = structlog.get_logger(__name__)
 
 #: The newest time in the log is looked for in so many records of each partition.
 _TAIL_RECORDS = 50
@@ -29,6 +33,8 @@ class ClockWriter:
         self._stream_time = stream_time
         self._interval = interval_ms / 1000
         self._written: int | None = None
+        #: How far the wall clock was ahead of the broker's when a clock record was acknowledged last.
+        self.ahead_ms = 0
 
     async def run(self) -> None:
         """Write until cancelled; ends by itself when the producer has failed."""
@@ -50,6 +56,21 @@ class ClockWriter:
         self._written = now
         record = Clock(kind="clock", stream_time=now, source=self._stream_time.source)
         await self._publisher.submit_everywhere(encode_clock(record))
+        appended_ms = self._publisher.appended_ms
+        if self._stream_time.source == "wall" and appended_ms:
+            self._compare(now - appended_ms)
+
+    def _compare(self, ahead_ms: int) -> None:
+        was, is_wrong = self.is_wrong, ahead_ms > MAX_CLOCK_AHEAD_MS
+        self.ahead_ms = ahead_ms
+        if is_wrong != was:
+            say = _log.error if is_wrong else _log.info
+            say("clock_ahead_of_broker" if is_wrong else "clock_agrees_with_broker", seconds=ahead_ms // 1000)
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether the clock of this machine is so far ahead that no reader obeys its clock records."""
+        return self.ahead_ms > MAX_CLOCK_AHEAD_MS
 
 
 async def newest_logged(settings: Settings) -> int | None:

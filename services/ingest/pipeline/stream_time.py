@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Literal, Protocol
 
+from schemas.log import MAX_CLOCK_AHEAD_MS
 from schemas.structs import Event
 
 _occurred_at = attrgetter("occurred_at")
@@ -42,7 +43,7 @@ class FutureTimestampCheck:
 
 
 class StreamTime(Protocol):
-    """Stream time in epoch milliseconds; it never goes back."""
+    """Stream time in epoch milliseconds. It does not go back, unless it was wrong before."""
 
     source: Literal["wall", "event"]
 
@@ -57,7 +58,11 @@ class StreamTime(Protocol):
 
 
 class WallStreamTime:
-    """The wall clock, held still when it is set back."""
+    """The wall clock, held still when it is set back by a little.
+
+    Set back by more than MAX_CLOCK_AHEAD_MS, it is followed: what was written before was so far ahead of the
+    broker's time that no reader has obeyed it.
+    """
 
     source: Literal["wall", "event"] = "wall"
 
@@ -68,7 +73,9 @@ class WallStreamTime:
 
     def now(self) -> int:
         """The newest reading of the clock."""
-        self._last = max(self._last, self._wall_ms())
+        now = self._wall_ms()
+        if now > self._last or now < self._last - MAX_CLOCK_AHEAD_MS:
+            self._last = now
         return self._last
 
     def check(self) -> FutureTimestampCheck:

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from schemas.log import MAX_CLOCK_AHEAD_MS
+from schemas.reasons import Reason
 from schemas.selection import Score
 from services.aggregate.counting.dedup import DedupWindow
 from services.aggregate.counting.entries import take_changes
@@ -106,3 +108,43 @@ def test_a_selection_is_chosen_by_what_was_counted() -> None:
     selection.refresh([counted(2)])
     assert selection.selected == {("fuxi",)}
     assert finish(selection.candidates(counted(2))) == {("fuxi",): Score(2, 2)}
+
+
+def clock(stream_time: int, source: str | None = "wall") -> bytes:
+    record = {"kind": "clock", "v": 1, "stream_time": stream_time}
+    return json.dumps([record | ({"source": source} if source else {})]).encode()
+
+
+def test_a_clock_that_is_ahead_of_the_broker_moves_nothing() -> None:
+    """Up to the bound it is obeyed. Beyond, it is a dead letter, and the right clock is still followed."""
+    state = PartitionState(0, DedupWindow(1_000, 2))
+    assert state.apply(0, clock(START_MS + MAX_CLOCK_AHEAD_MS), START_MS) == []
+    assert state.stream_time_ms == START_MS + MAX_CLOCK_AHEAD_MS
+    later = START_MS + 60_000
+    (bad,) = state.apply(1, clock(later + MAX_CLOCK_AHEAD_MS + 1), later)
+    assert (bad.index, bad.reason, state.rejected) == (0, Reason.AHEAD_OF_CLOCK, 1)
+    assert json.loads(bad.raw)["stream_time"] == later + MAX_CLOCK_AHEAD_MS + 1
+    assert state.stream_time_ms == START_MS + MAX_CLOCK_AHEAD_MS
+    assert state.apply(2, clock(later + MAX_CLOCK_AHEAD_MS), later) == []
+    assert state.stream_time_ms == later + MAX_CLOCK_AHEAD_MS
+
+
+@pytest.mark.parametrize("source", ["event", None])
+def test_the_clock_of_a_replay_is_not_compared_with_the_broker(source: str | None) -> None:
+    """An evening of next year may be played."""
+    state = PartitionState(0, DedupWindow(1_000, 2))
+    assert state.apply(0, clock(START_MS + 10**10, source), START_MS) == []
+    assert state.stream_time_ms == START_MS + 10**10
+
+
+@pytest.mark.parametrize("time_ms", [9_223_372_036_854_775_807, 4_102_444_800_000, 2**64, -1, 0])
+def test_a_time_of_another_millennium_is_no_time(time_ms: int) -> None:
+    """Neither in a clock record, which would end all windows for good, nor in an event."""
+    state = PartitionState(0, DedupWindow(1_000, 2))
+    event = {
+        "kind": "interaction", "v": 1, "event_id": "e", "occurred_at": time_ms, "platform": "twitter",
+        "account": "GansuTravel", "action": "like",
+    }  # fmt: skip
+    for offset, record in enumerate((clock(time_ms), clock(time_ms, "event"), json.dumps(event).encode())):
+        assert len(state.apply(offset, record, START_MS)) == 1
+    assert (state.stream_time_ms, state.max_event_time_ms, state.counted) == (0, 0, 0)

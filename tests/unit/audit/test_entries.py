@@ -157,3 +157,26 @@ def test_the_columns_are_documented_by_their_schema() -> None:
     """The first columns are the address; a row of an export is never without it."""
     assert SCHEMA.names[:4] == ["partition", "offset", "index", "record_timestamp_ms"]
     assert not any(SCHEMA.field(name).nullable for name in SCHEMA.names[:4])
+
+
+@pytest.mark.parametrize(
+    ("source", "ahead_ms", "is_problem"),
+    [("wall", 300_000, False), ("wall", 300_001, True), ("event", 10**10, False), (None, 10**10, False)],
+)
+def test_a_clock_that_is_ahead_of_the_broker_is_a_problem(
+    source: str | None, ahead_ms: int, is_problem: bool
+) -> None:
+    """As for the aggregator: such a record says nothing about stream time."""
+    clock = {"kind": "clock", "stream_time": 1_782_120_600_000 + ahead_ms}
+    rows = Rows()
+    rows.add(0, 0, 1_782_120_600_000, json.dumps([clock | ({"source": source} if source else {})]).encode())
+    (row,) = rows.take().to_pylist()
+    assert (row["kind"], bool(row["problem"])) == ((None, True) if is_problem else ("clock", False))
+
+
+@pytest.mark.parametrize("time_ms", [9_223_372_036_854_775_807, 4_102_444_800_000, 0, -1])
+def test_a_time_of_another_millennium_is_a_problem(time_ms: int) -> None:
+    """In a clock record and in an event."""
+    for entry in ({"kind": "clock", "stream_time": time_ms}, INTERACTION | {"occurred_at": time_ms}):
+        (row,) = rows_of(json.dumps(entry).encode())
+        assert row["problem"]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError
 from pydantic import SecretStr
 
 from services.ingest.kafka.producer import DeliveryError, RecordProducer, _Delivery
@@ -78,14 +79,17 @@ async def test_librdkafka_takes_the_options(mechanism: str) -> None:
 async def test_a_delivery_is_done_when_every_record_is_acknowledged() -> None:
     """Not before the last report; and an error of one fails the whole at once."""
     loop = asyncio.get_running_loop()
-    delivery = _Delivery(loop, 2)
-    delivery.report(None, None)
+    producer: Any = SimpleNamespace(appended_ms=0)
+    message: Any = SimpleNamespace(timestamp=lambda: (TIMESTAMP_LOG_APPEND_TIME, 7))
+    delivery = _Delivery(producer, loop, 2)
+    delivery.report(None, message)
     await asyncio.sleep(0)
     assert not delivery.future.done()
-    delivery.report(None, None)
+    delivery.report(None, message)
     await delivery.future
-    lost = _Delivery(loop, 2)
-    lost.report(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE), None)
+    assert producer.appended_ms == 7
+    lost = _Delivery(producer, loop, 2)
+    lost.report(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE), message)
     with pytest.raises(DeliveryError, match="MSG_SIZE_TOO_LARGE"):
         await lost.future
-    lost.report(None, None)
+    lost.report(None, message)
