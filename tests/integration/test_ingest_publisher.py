@@ -211,5 +211,5 @@ async def test_the_brokers_time_of_a_record_is_known_once_it_is_acknowledged(set
         assert publisher.appended_ms == 0
         await publisher.submit_everywhere(b'{"kind":"clock","v":1,"stream_time":1,"source":"event"}')
         appended_ms = publisher.appended_ms
-    times = {record.timestamp for record in await read(settings)}
+    times = {record.timestamp_ms for record in await read(settings)}
     assert appended_ms in times
