@@ -166,6 +166,14 @@ AGGREGATE = (
         "{{ $value | humanize }} records are in partitions that were added later; nobody counts them.",
         "max without (instance, job) (fanpulse_surplus_records) > 0",
     ),
+    Alert(
+        "FanpulseTopicSettings",
+        PAGE,
+        "1m",
+        "The broker will remove what is still needed",
+        "{{ $value | humanize }} settings of topics would lose events or totals; no service starts on these.",
+        "max without (instance, job) (fanpulse_wrong_topic_settings) > 0",
+    ),
 )
 ALERTS = (
     _down(

@@ -51,6 +51,11 @@ class Alert(BaseModel):
     top_contributors: tuple[Contributor, ...] = ()
     as_of: tuple[AsOf, ...] = Field(description="the state of the log that the figures belong to")
     text: str = Field(description="one sentence for people")
+    carried_from: str | None = Field(
+        None,
+        description="the namespace in which it was decided, and whose log `as_of` belongs to, if the stream "
+        "was copied into this one; null otherwise",
+    )
 
 
 class Milestone(Alert):

@@ -16,7 +16,19 @@ from services.runtime.settings import SettingsError
 from services.runtime.stream import StreamError
 
 #: In the order of the help page.
-GROUPS = ("demo", "stack", "load", "totals", "watch", "audit", "dead_letters", "doctor", "stream", "services")
+GROUPS = (
+    "demo",
+    "stack",
+    "load",
+    "totals",
+    "watch",
+    "audit",
+    "dead_letters",
+    "doctor",
+    "stream",
+    "repartition",
+    "services",
+)
 
 #: Modules that come with an extra only; if with several, the first is named.
 EXTRAS = {

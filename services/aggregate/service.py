@@ -74,7 +74,9 @@ def build(settings: Settings) -> Aggregator:
 
     def begin(stream: Stream) -> None:
         source.partitions, storage.stream = stream.partitions(), stream
-        check = StreamCheck(settings, stream, self_metrics.surplus_records.set)
+        check = StreamCheck(
+            settings, stream, self_metrics.surplus_records.set, self_metrics.wrong_topic_settings.set
+        )
         source.before_assignment = check.require_unchanged
         app.task(_check_stream(check))
 

@@ -76,7 +76,7 @@ async def open_stream(settings: Settings, topics: Collection[Topic] = TOPICS) ->
     known = {topic.name: recorded[topic.name] for topic in used if topic.name in recorded}
     require_unchanged(known, cluster, settings.namespace)
     if len(cluster.topics) < len(names):
-        await create_topics(settings, (*used, STREAM))
+        await create_topics(_as_begun(settings, recorded, cluster), (*used, STREAM))
         cluster = await _described(admin, names)
     wrong = wrong_settings(
         [*used, STREAM],
@@ -94,6 +94,20 @@ async def open_stream(settings: Settings, topics: Collection[Topic] = TOPICS) ->
         _log.debug("stream_founded", topics=sorted(new), namespace=settings.namespace)
     _require_equal(known, settings.namespace)
     return Stream(known)
+
+
+def _as_begun(settings: Settings, recorded: Mapping[str, TopicIdentity], cluster: ClusterState) -> Settings:
+    """Settings by which the log and the totals are created with as many partitions as the other one has."""
+    begun = [recorded[name].partitions for name in (EVENTS.name, TOTALS.name) if name in recorded]
+    begun += [
+        state.partitions
+        for name in (EVENTS.name, TOTALS.name)
+        if (state := cluster.topics.get(qualified(settings.namespace, name)))
+    ]
+    if not begun:
+        return settings
+    kafka = settings.kafka.model_copy(update={"partitions": begun[0]})
+    return settings.model_copy(update={"kafka": kafka})
 
 
 def require_unchanged(identities: Mapping[str, TopicIdentity], cluster: ClusterState, namespace: str) -> None:
@@ -123,8 +137,8 @@ def _require_equal(identities: Mapping[str, TopicIdentity], namespace: str) -> N
             raise StreamError(
                 f"{qualified(namespace, EVENTS.name)} was made with {events} partitions and "
                 f"{qualified(namespace, TOTALS.name)} with {totals}, but each partition of the log needs "
-                "its own of the totals; delete the topics, if they are empty, and start all services "
-                "with the same kafka.partitions"
+                "its own of the totals; stop the services, delete the totals, run `fanpulse stream accept "
+                "totals`, and start them again"
             )
 
 
@@ -186,15 +200,22 @@ class StreamCheck:
     """Compares the stream with its identity while a service runs.
 
     ``on_surplus`` gets, after each check, how many records there are in partitions that do not belong to the
-    stream; somebody wrote them, and nobody counts them.
+    stream; somebody wrote them, and nobody counts them. ``on_wrong_settings`` gets how many topic settings
+    would lose records: a service that runs goes on, but does not start again on these.
     """
 
     def __init__(
-        self, settings: Settings, stream: Stream, on_surplus: Callable[[int], None] = lambda records: None
+        self,
+        settings: Settings,
+        stream: Stream,
+        on_surplus: Callable[[int], None] = lambda records: None,
+        on_wrong_settings: Callable[[int], None] = lambda number: None,
     ) -> None:
         self._settings = settings
         self._stream = stream
         self._on_surplus = on_surplus
+        self._on_wrong_settings = on_wrong_settings
+        self._wrong: set[str] = set()
         self._told = 0
         self._gone: set[str] = set()
         self._admin: TopicAdmin | None = None
@@ -222,9 +243,7 @@ class StreamCheck:
         that starts may not know it yet. Raises StreamError and BrokerUnavailableError."""
         self._admin = self._admin or TopicAdmin(self._settings)
         namespace, identities = self._settings.namespace, self._stream.identities
-        cluster = await self._admin.describe(
-            [qualified(namespace, name) for name in identities], config=False
-        )
+        cluster = await self._admin.describe([qualified(namespace, name) for name in identities])
         changed = changes(identities, cluster, namespace)
         before, self._gone = self._gone, {each.topic for each in changed if each.gone}
         if changed := [each for each in changed if not each.gone or not certain or each.topic in before]:
@@ -234,6 +253,20 @@ class StreamCheck:
             ends = await self._admin.end_offsets(qualified(namespace, EVENTS.name), added)
             self._tell(added, sum(ends))
         self._on_surplus(self._told)
+        self._tell_settings(cluster)
+
+    def _tell_settings(self, cluster: ClusterState) -> None:
+        wrong = wrong_settings(
+            [topic for topic in IDENTIFIED if topic.name in self._stream.identities],
+            cluster,
+            self._settings.namespace,
+            least_retention_ms=least_retention_ms(self._settings.aggregate),
+        )
+        lines = {each.line for each in wrong}
+        for line in sorted(lines - self._wrong):
+            _log.error("topic_setting_would_lose_records", problem=line)
+        self._wrong = lines
+        self._on_wrong_settings(len(lines))
 
     def _tell(self, added: range, records: int) -> None:
         if records > self._told:

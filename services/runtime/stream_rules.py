@@ -129,7 +129,7 @@ def _wrong(
         )
         yield WrongSetting(full, "cleanup.policy", policy, wanted, why)
     elif topic.name == EVENTS.name:
-        yield from _short_lived(full, config, least_retention_ms)
+        yield from _wrong_log(full, config, least_retention_ms)
     clock = config.get("message.timestamp.type")
     if topic.name == EVENTS.name and clock not in (None, "LogAppendTime"):
         why = "a machine whose clock is ahead could take stream time with it"
@@ -140,7 +140,11 @@ def _wrong(
         yield WrongSetting(full, "min.insync.replicas", in_sync, str(state.replicas), why)
 
 
-def _short_lived(full: str, config: Mapping[str, str], least_retention_ms: int) -> Iterator[WrongSetting]:
+def _wrong_log(full: str, config: Mapping[str, str], least_retention_ms: int) -> Iterator[WrongSetting]:
+    kind = config.get("message.timestamp.type", "LogAppendTime")
+    if kind != "LogAppendTime":
+        why = "a record must have the broker's time, by which wrong clocks of other machines are found"
+        yield WrongSetting(full, "message.timestamp.type", kind, "LogAppendTime", why)
     milliseconds, size = config.get("retention.ms", "-1"), config.get("retention.bytes", "-1")
     if milliseconds != "-1" and int(milliseconds) < least_retention_ms:
         why = (

@@ -138,6 +138,10 @@ def test_a_log_that_is_made_anew_stops_who_writes_and_who_counts(
         asyncio.run(audit(settings, settle_seconds=0))
 
 
+def told_by(worker: Service, name: str) -> float:
+    return sum(value for metric, value in worker.metrics().items() if metric.startswith(name))
+
+
 def test_totals_that_were_lost_are_counted_again_if_you_say_so(
     settings: Settings, admin: AdminClient, tmp_path: Path
 ) -> None:
@@ -150,6 +154,8 @@ def test_totals_that_were_lost_are_counted_again_if_you_say_so(
         worker.wait_ready()
         wait_counted(settings)
         before = asyncio.run(stream.published(settings))
+        configure(admin, settings, TOTALS.name, "cleanup.policy", "delete")
+        eventually(lambda: told_by(worker, "fanpulse_wrong_topic_settings") == 1, 60, "the setting is told")
         create_again(admin, settings, TOTALS.name)
         ended(worker, TOTALS.name, "fanpulse stream accept totals")
     with worker:
@@ -306,3 +312,51 @@ def test_a_setting_that_would_lose_records_is_rejected_and_mended(
     assert mended.returncode == 0, mended.stderr
     assert key in mended.stdout
     asyncio.run(open_stream(settings))
+
+
+def test_a_stream_in_more_partitions_has_the_same_figures(settings: Settings, tmp_path: Path) -> None:
+    """Copied from 4 into 7 partitions once all is counted, and not before: the totals are the same, the audit
+    of both is exact, and no milestone is told again."""
+    rules = tmp_path / "rules.toml"
+    rules.write_text(
+        '[[milestone]]\nname = "likes"\nscope = "account"\nmetric = "like"\nladder = "1-2-5"\nfrom = 10\n'
+    )
+    named = {"FANPULSE_ALERTS_RULES": str(rules)}
+    settings = settings.model_copy(update={"alerts": settings.alerts.model_copy(update={"rules": rules})})
+    wider = settings.model_copy(update={"namespace": f"{settings.namespace}-7"[-31:].lstrip("-")})
+    command = ("repartition", "--partitions", "7", "--into", wider.namespace)
+    asyncio.run(open_stream(settings))
+    asyncio.run(stream.produce(settings, stream.records(seed=8, count=60)))
+    early = fanpulse(settings, *command)
+    assert (early.returncode, "is counted up to offset 0" in early.stderr) == (1, True), early
+    run_until_exact(settings, tmp_path / "old", **named)
+    done = fanpulse(settings, *command)
+    assert done.returncode == 0, done.stderr
+    assert "of 4 partitions copied into 7" in done.stdout
+    run_until_exact(wider, tmp_path / "new", **named)
+    assert asyncio.run(stream.published(wider)) == asyncio.run(stream.published(settings))
+    told = [asyncio.run(read_topic(each, full(each, ALERTS.name))) for each in (settings, wider)]
+    assert [r.key for r in told[0]] == [r.key for r in told[1]] != []
+    again = fanpulse(settings, *command)
+    assert (again.returncode, "has records already" in again.stderr) == (1, True), again
+
+
+def run_until_exact(settings: Settings, folder: Path, **variables: str) -> None:
+    folder.mkdir()
+    worker = service("aggregate", settings, folder, **variables)
+    decider = service("alerts", settings, folder, **variables)
+    with worker, decider:
+        worker.wait_ready()
+        decider.wait_ready()
+        result = asyncio.run(audit(settings, settle_seconds=60))
+        assert result.exact, result.differences
+        worker.stop()
+        decider.stop()
+
+
+async def test_the_totals_are_created_with_the_partitions_of_the_log(settings: Settings) -> None:
+    """Whatever kafka.partitions says to the service that comes second."""
+    fresh = settings.model_copy(update={"namespace": f"{settings.namespace}-b"[-31:].lstrip("-")})
+    wide = fresh.model_copy(update={"kafka": fresh.kafka.model_copy(update={"partitions": 6})})
+    assert (await open_stream(wide, (EVENTS,))).partitions(EVENTS) == 6
+    assert (await open_stream(fresh, (EVENTS, TOTALS))).partitions(TOTALS) == 6

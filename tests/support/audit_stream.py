@@ -385,7 +385,8 @@ def random_stream(
             number += 1
             at += draw.randrange(2000)
             if event["kind"] in ("reading", "broadcast"):
-                stream.append(partition_of(event, partitions), event, at)  # each series in one partition
+                home = partition_of(event, partitions)  # each series in one partition
+                stream.append(home, event | {"event_id": f"{event['event_id']}-{home}"}, at)
             else:
                 batch.append(event | {"event_id": f"{event['event_id']}-{partition}"})  # an id lives in one
         batch = batch or [{"kind": "clock", "v": 1, "stream_time": at, "source": "event"}]

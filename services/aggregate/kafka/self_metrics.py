@@ -36,6 +36,11 @@ class SelfMetrics:
             "Records in partitions that were added after the stream began: nobody counts them.",
             registry=registry,
         )
+        self.wrong_topic_settings = Gauge(
+            "fanpulse_wrong_topic_settings",
+            "Settings of the topics of events and totals with which the broker would remove what is needed.",
+            registry=registry,
+        )
         self.fenced = Counter(
             "fanpulse_fenced", "Partitions lost to another worker in a transaction.", registry=registry
         )

@@ -191,7 +191,8 @@ async def _require_offsets(storage: Storage, states: dict[int, PartitionState]) 
         if offset > following:
             raise InconsistentStoreError(
                 f"partition {partition}: the totals stand before offset {following}, but the group's next "
-                f"record is {offset}; set the group's offset back to {following}"
+                f"record is {offset}: records of the totals were lost; stop the aggregator, delete the topic "
+                "of the totals, and run `fanpulse stream accept totals`: the whole log is counted again"
             )
 
 

@@ -41,6 +41,7 @@ class _Alert(msgspec.Struct, tag_field="kind", frozen=True, kw_only=True):
     text: str
     v: Literal[1] = 1
     top_contributors: tuple[Contributor, ...] = ()
+    carried_from: str | None = None  # the namespace whose log it belongs to, if it is another one
 
     @property
     def offsets(self) -> dict[int, int]:

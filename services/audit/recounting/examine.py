@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -175,6 +176,7 @@ class _Audit:
         rules = read_rules((self._directory / RULES_FILE).read_text(encoding="utf-8"))
         published = read_alerts(self._engine, self._directory / ALERTS_FILE)
         self._differences += published.differences
+        self._note_carried(published)
         aliases = AliasTable(self._manifest.hashtag_aliases)
         expected = expected_milestones(self._engine, rules.milestones, aliases)
         milestones = self._milestones(published, expected)
@@ -182,8 +184,26 @@ class _Audit:
         spikes = SpikeCheck(self._engine, rules.spikes, partitions)
         return milestones, self._spikes(published, spikes)
 
+    def _note_carried(self, published: PublishedAlerts) -> None:
+        """Alerts of a stream that was copied into this one stand at offsets of the other log."""
+        carried = Counter(
+            each.carried_from
+            for each in (*published.milestones, *published.spikes)
+            if each.carried_from is not None
+        )
+        for namespace, count in sorted(carried.items()):
+            stream = f"namespace {namespace}" if namespace else "the stream without a namespace"
+            self._notes.append(
+                f"{count:,} alerts were decided in {stream} before it was copied into this one; the audit of "
+                "that stream compares them"
+            )
+
     def _milestones(self, published: PublishedAlerts, expected: dict[str, Milestone]) -> list[Milestone]:
-        shown = [each for each in published.milestones if self._window.holds(each.occurred_at)]
+        shown = [
+            each
+            for each in published.milestones
+            if each.carried_from is None and self._window.holds(each.occurred_at)
+        ]
         known = {each.id for each in published.milestones}
         ends = {part.partition: part.end for part in self._manifest.events.partitions}
         check = MilestoneCheck(self._engine, ends)
@@ -197,7 +217,7 @@ class _Audit:
 
     def _spikes(self, published: PublishedAlerts, check: SpikeCheck) -> list[Spike]:
         for each in published.spikes:
-            if self._window.holds(each.occurred_at):
+            if each.carried_from is None and self._window.holds(each.occurred_at):
                 self._differences += check.check(each)
         known = {each.id for each in published.spikes}
         expected = [each for each in check.expected() if self._window.holds(each.start_ms)]

@@ -57,6 +57,24 @@ async def test_events_in_partitions_that_were_added_are_named(tmp_path: Path) ->
     assert any("1 events of partition 1, which was added later" in each.text for each in result.differences)
 
 
+async def test_alerts_of_a_stream_that_was_copied_are_noted(tmp_path: Path) -> None:
+    """They stand at offsets of the other log: they are not compared, and not missing."""
+    rules = '[[milestone]]\nname = "likes"\nscope = "account"\nmetric = "like"\nlist = [2]\n'
+    stream = Stream(partitions=1, rules=rules)
+    stream.append(0, [LIKE | {"event_id": f"e{number}"} for number in range(3)])
+    stream.milestone("account", ["twitter", "GansuTravel"], "like", 2, 3)
+    [alert] = stream.alerts
+    alert["as_of"] = [{"partition": 5, "offset": 99}]
+    assert (await audited(stream, tmp_path / "own")).verdict == "DIFFERS"
+    alert["carried_from"] = "gansu"
+    result = await audited(stream, tmp_path / "carried")
+    assert result.verdict == "AGREES, WITH NOTES"
+    assert result.notes == (
+        "1 alerts were decided in namespace gansu before it was copied into this one; the audit of that "
+        "stream compares them",
+    )
+
+
 async def test_a_gap_on_record_is_noted_and_the_rest_is_compared(tmp_path: Path) -> None:
     """Records removed before they were counted: if the checkpoint names them all, the rest can be recounted.
     If it does not, what was counted of them is not known."""

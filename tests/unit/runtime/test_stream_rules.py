@@ -140,6 +140,14 @@ def test_a_log_that_forgets_too_soon_is_rejected(config: dict[str, str], key: st
     assert found == [(EVENTS.name, key, config[key], "-1")]
 
 
+def test_a_log_with_the_time_of_senders_is_rejected() -> None:
+    """The broker's time of a record is the witness against wrong clocks."""
+    config = {"cleanup.policy": "delete", "message.timestamp.type": "CreateTime"}
+    assert wrong(with_topic(EVENTS, config=config)) == [
+        (EVENTS.name, "message.timestamp.type", "CreateTime", "LogAppendTime")
+    ]
+
+
 def test_a_log_that_is_kept_long_enough_is_right_and_limits_the_audit() -> None:
     """A retention beyond the dedup window loses no count; an audit reaches back no further."""
     cluster = with_topic(EVENTS, config={"cleanup.policy": "delete", "retention.ms": str(WEEKS_MS)})

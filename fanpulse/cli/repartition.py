@@ -1,0 +1,60 @@
+"""`fanpulse repartition`: more partitions, by a new stream with the same figures."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from fanpulse.cli import context
+from services.runtime.settings import SettingsError
+
+_HELP = (
+    "Copy the stream into a new namespace with another number of partitions.\n\n"
+    "A stream keeps the partitions that it began with: an id has to meet its repetition in the same one. "
+    "This copies every counted event in order, with stream time, posts and alerts, so that all figures are "
+    "the same and nothing is told again. Stop ingest first and wait until everything is counted; "
+    "afterwards set FANPULSE_NAMESPACE for all services. The old stream stays as it is."
+)
+_EPILOG = "\n\n".join(
+    (
+        "[bold]Examples[/bold]",
+        "[cyan]fanpulse repartition --partitions 8 --into gansu-8[/cyan]",
+        "[cyan]FANPULSE_NAMESPACE=gansu-8 fanpulse audit[/cyan]    once its aggregator has counted",
+        "[bold]Exit codes[/bold]  0 copied · 1 it cannot be copied exactly · 2 wrong usage · 3 no broker",
+    )
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(help=_HELP, epilog=_EPILOG, no_args_is_help=True)(repartition)
+
+
+def repartition(
+    partitions: Annotated[
+        int, typer.Option(min=1, max=1024, help="Partitions of the new stream.", show_default=False)
+    ],
+    into: Annotated[
+        str,
+        typer.Option(metavar="NAMESPACE", help="A namespace that was never used.", show_default=False),
+    ],
+) -> None:
+    from fanpulse.repartition.copying import repartition as run
+
+    settings = context.settings()
+    if settings.kafka.bootstrap is None:
+        raise context.UnavailableError(
+            "no stack runs; start one with `fanpulse up`, or set FANPULSE_KAFKA_BOOTSTRAP"
+        )
+    if into == settings.namespace:
+        raise SettingsError(f"--into {into} is the namespace of this stream; choose another")
+    context.settings(namespace=into)  # says what is wrong with the name
+    copied = asyncio.run(run(settings, partitions, into))
+    before, now = copied.partitions
+    typer.echo(
+        f"{copied.events:,} counted events of {before} partitions copied into {now}; {copied.alerts:,} "
+        f"alerts and {copied.posts:,} posts carried over. Set FANPULSE_NAMESPACE={into} for all services, "
+        "start them, and run `fanpulse audit`."
+    )

@@ -1,0 +1,125 @@
+"""The events of a log that count, in order of stream time over all partitions."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from typing import NamedTuple
+
+import msgspec
+
+from schemas.log import Clock, Entry, Event
+from schemas.topics import EVENTS, qualified
+from services.aggregate.counting.decode import decode_record
+from services.aggregate.counting.dedup import Deduplicator, DedupWindow
+from services.runtime.settings import Settings
+from services.runtime.topic_scan import Record, Span, open_reader
+
+_split = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
+class Counted(NamedTuple):
+    """An event that counts, as it is in the log; or, without ``event``, that stream time moves on.
+
+    ``stream_time_ms`` is that of its partition when the event came; 0 before the first clock record.
+    """
+
+    stream_time_ms: int
+    timestamp_ms: int
+    event: Event | None = None
+    raw: bytes = b""
+
+
+def entries_of(data: bytes | None) -> Iterator[tuple[Entry, bytes]]:
+    """The entries of a record that are entries, each with its bytes."""
+    good, bad = decode_record(data)
+    if not good or data is None:
+        return
+    if data.lstrip()[:1] != b"[":
+        yield good[0], data
+        return
+    rejected = {each.index for each in bad}
+    raws = [bytes(raw) for index, raw in enumerate(_split(data)) if index not in rejected]
+    yield from zip(good, raws, strict=True)
+
+
+class CountedEvents:
+    """Finds what counts in one partition, by the rule of duplicates. Feed it the records in order."""
+
+    def __init__(self, dedup_window: DedupWindow) -> None:
+        self._dedup = Deduplicator(dedup_window)
+        self._stream_time_ms = 0
+        self.counted = 0
+
+    def take(self, offset: int, timestamp_ms: int, data: bytes | None) -> Iterator[Counted]:
+        """What the next record adds."""
+        self._dedup.begin_record(offset)
+        events: list[tuple[Event, bytes]] = []
+        for entry, raw in entries_of(data):
+            if not isinstance(entry, Clock):
+                events.append((entry, raw))
+                continue
+            if entry.is_ahead_of(timestamp_ms):
+                continue  # the aggregator did not obey it
+            yield from self._counted(events, timestamp_ms)
+            events = []
+            if entry.stream_time > self._stream_time_ms:
+                self._stream_time_ms = entry.stream_time
+                self._dedup.advance(entry.stream_time)
+                yield Counted(entry.stream_time, timestamp_ms)
+        yield from self._counted(events, timestamp_ms)
+
+    def _counted(self, events: list[tuple[Event, bytes]], timestamp_ms: int) -> Iterator[Counted]:
+        if not events:
+            return
+        duplicates = self._dedup.duplicates([event.event_id for event, _ in events])
+        for index, (event, raw) in enumerate(events):
+            if index not in duplicates:
+                self.counted += 1
+                yield Counted(self._stream_time_ms, timestamp_ms, event, raw)
+
+
+async def in_order(
+    settings: Settings, spans: list[Span], partitions: dict[int, CountedEvents]
+) -> AsyncIterator[Counted]:
+    """What counts in these spans of the log. Each event comes while stream time is what it was when the event
+    came to its own partition; within a partition the order stays.
+
+    Raises BrokerUnavailableError.
+    """
+    topic = qualified(settings.namespace, EVENTS.name)
+    async with AsyncExitStack() as stack:
+        sources: dict[int, AsyncIterator[Counted]] = {}
+        for span in spans:
+            reader = await stack.enter_async_context(open_reader(settings))
+            await reader.spans(topic)
+            sources[span.partition] = _one(reader.stream(topic, [span]), partitions[span.partition])
+        async for found in merged(sources):
+            yield found
+
+
+async def merged(sources: dict[int, AsyncIterator[Counted]]) -> AsyncIterator[Counted]:
+    """What several partitions have, by stream time."""
+    heads: list[tuple[int, int, Counted]] = []
+    for partition in sources:
+        await _push(heads, sources, partition)
+    while heads:
+        _, partition, found = heapq.heappop(heads)
+        yield found
+        await _push(heads, sources, partition)
+
+
+async def _push(
+    heads: list[tuple[int, int, Counted]], sources: dict[int, AsyncIterator[Counted]], partition: int
+) -> None:
+    found = await anext(sources[partition], None)
+    if found is not None:
+        heapq.heappush(heads, (found.stream_time_ms, partition, found))
+
+
+async def _one(batches: AsyncIterator[list[Record]], counted: CountedEvents) -> AsyncIterator[Counted]:
+    async for batch in batches:
+        for record in batch:
+            for found in counted.take(record.offset, record.timestamp_ms, record.value):
+                yield found

@@ -1,0 +1,120 @@
+"""A stream in other partitions: the same events count, under the same stream time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from fanpulse.repartition.counted import Counted, CountedEvents, entries_of, merged
+from fanpulse.repartition.target import NewLog
+from schemas.totals import COUNTED_SCOPES, decode_key, decode_value
+from services.aggregate.counting.dedup import DedupWindow
+from services.aggregate.counting.entries import take_changes
+from services.aggregate.counting.partition_state import PartitionState
+from services.runtime.settings import Settings
+from services.runtime.stream import StreamError
+from tests.support.audit_stream import Stream, random_stream
+
+WINDOW = DedupWindow(1000, 2)
+Figures = Counter[tuple[Any, ...]]
+
+
+class Producer:
+    """Keeps what is sent, by partition."""
+
+    def __init__(self) -> None:
+        self.sent: dict[int, list[bytes]] = {}
+
+    async def send(
+        self, topic: str, value: bytes, *, partition: int, timestamp_ms: int
+    ) -> asyncio.Future[object]:
+        self.sent.setdefault(partition, []).append(value)
+        done: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
+
+
+async def copied(stream: Stream, partitions: int, window: DedupWindow = WINDOW) -> dict[int, list[bytes]]:
+    """The records of the new log."""
+    producer = Producer()
+    new_log = NewLog(Settings(), producer, partitions, window)  # type: ignore[arg-type]
+
+    async def one(number: int) -> AsyncIterator[Counted]:
+        counted = CountedEvents(DedupWindow(*stream.dedup_window))
+        for record in stream.log[number]:
+            for found in counted.take(record.offset, record.timestamp_ms, record.value):
+                yield found
+
+    async for found in merged({number: one(number) for number in stream.log}):
+        if found.event is None:
+            await new_log.advance(found.stream_time_ms, found.timestamp_ms)
+        else:
+            await new_log.add(found.event, found.raw, found.timestamp_ms)
+    await new_log.close_up()
+    return producer.sent
+
+
+def states(logs: dict[int, list[bytes | None]], window: DedupWindow = WINDOW) -> list[PartitionState]:
+    """The aggregator's states after these logs."""
+    found = []
+    for number, log in logs.items():
+        state = PartitionState(number, window)
+        for offset, value in enumerate(log):
+            state.apply(offset, value)
+        found.append(state)
+    return found
+
+
+def figures(found: list[PartitionState]) -> Figures:
+    """Totals, minutes and histories of readings, over all partitions."""
+    summed: Figures = Counter()
+    for state in found:
+        for key, value in take_changes(state):
+            name, entry = decode_key(key), decode_value(value or b"{}")
+            if name[0] in (*COUNTED_SCOPES, "minute"):
+                summed.update({(*name, action): n for action, n in entry.get("actions", {}).items()})
+            elif name[0] == "reading":
+                summed.update(
+                    {
+                        (*name, field): n
+                        for field, n in entry.items()
+                        if field not in ("offset", "since") and n
+                    }
+                )
+    return summed
+
+
+@pytest.mark.parametrize(("seed", "partitions"), [(0, 1), (1, 2), (2, 5), (3, 8)])
+async def test_a_copy_has_the_same_figures(seed: int, partitions: int) -> None:
+    """Duplicates, garbage, events out of order, readings, broadcasts: totals, minutes and histories of the
+    new stream are those of the old one, whatever the number of partitions."""
+    stream = random_stream(seed, events=1500)
+    old = states({n: [record.value for record in log] for n, log in stream.log.items()})
+    new = states({n: list(log) for n, log in (await copied(stream, partitions)).items()})
+    assert sum(state.counted for state in new) == sum(state.counted for state in old)
+    assert sum(state.duplicates for state in new) == 0
+    assert sum(state.late for state in new) == sum(state.late for state in old)
+    assert figures(new) == figures(old)
+
+
+async def test_an_id_that_would_count_once_only_is_an_error() -> None:
+    """It counted twice, since the old window had passed; the new one would leave it out."""
+    stream = Stream(partitions=1, dedup_window=(1, 1, 1000))
+    like = {"kind": "interaction", "v": 1, "occurred_at": 1_782_120_600_000, "platform": "twitter",
+            "account": "GansuTravel", "action": "like"}  # fmt: skip
+    for name in ("a", "b", "c", "d", "a"):
+        stream.append(0, [like | {"event_id": name}])
+    with pytest.raises(StreamError, match="event a counts twice"):
+        await copied(stream, 2)
+
+
+def test_entries_keep_their_bytes() -> None:
+    """A single entry, an array with something that is no event in it, and what cannot be read."""
+    good = b'{"kind":"clock", "v":1,"stream_time":5}'
+    assert [raw for _, raw in entries_of(good)] == [good]
+    assert [raw for _, raw in entries_of(b'[{"kind":"poll"},' + good + b"]")] == [good]
+    assert list(entries_of(b"{")) == list(entries_of(None)) == list(entries_of(b"\xff")) == []
