@@ -201,13 +201,14 @@ def _aggregate() -> list[Row]:
         row(
             8,
             lines(
-                "Duplicates, late and rejected",
+                "Duplicates, late, rejected and voided",
                 "Events per second. Duplicates are not counted. Late events count in totals and not in "
-                "windows. Rejected entries of the log become dead letters.",
+                "windows. Rejected entries of the log become dead letters. Voided events were taken back.",
                 "ops",
                 Query(_rate("partition:fanpulse_duplicate_events:rebalance_safe", "namespace"), "duplicates"),
                 Query(_rate("partition:fanpulse_late_events:rebalance_safe", "namespace"), "late"),
                 Query(_rate("partition:fanpulse_rejected_entries:rebalance_safe", "namespace"), "rejected"),
+                Query(_rate("partition:fanpulse_voided_events:rebalance_safe", "namespace"), "voided"),
             ),
             lines(
                 "Ids in the dedup window",

@@ -46,6 +46,7 @@ PARTITION_COUNTERS = (
     "duplicate_events",
     "late_events",
     "rejected_entries",
+    "voided_events",
     "reading_downward_adjustments",
     "reading_resets",
     "late_readings",

@@ -13,7 +13,7 @@ from schemas.totals_schema import SCOPES, key_schema
 Document = dict[str, Any]
 
 _KAFKA_BINDING = "0.5.0"
-LOG_KINDS = ("interaction", "post", "reading", "broadcast", "clock")
+LOG_KINDS = ("interaction", "post", "reading", "broadcast", "clock", "void")
 
 
 def asyncapi_document() -> Document:
@@ -146,7 +146,7 @@ def _entries() -> Document:
     return {
         "name": "entries",
         "title": "entries of the log",
-        "summary": "Events and clock records of one partition, in order. An event's address is "
+        "summary": "Events, clock records and voids of one partition, in order. An event's address is "
         "(partition, offset, index in the array).",
         "payload": {"oneOf": [{"type": "array", "minItems": 1, "items": one_of}, one_of]},
     }

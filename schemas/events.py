@@ -135,6 +135,11 @@ class Broadcast(Event):
     hashtags: Hashtags | None = None
 
 
+def void_id(partition: int, offset: int, index: int) -> str:
+    """The event_id of the void of the event at an address: an event can be voided once."""
+    return f"void:{partition}:{offset}:{index}"
+
+
 class Clock(BaseModel):
     """A clock record: stream time, which ingest writes to every partition. Clients cannot send it."""
 
@@ -146,11 +151,29 @@ class Clock(BaseModel):
     source: Literal["wall", "event"] = Field(description="wall clock, or the newest event time accepted")
 
 
+class Void(BaseModel):
+    """Takes an event of the log back: it counts as if it had never been sent. `fanpulse void` writes it to
+    the partition of the event. Clients cannot send it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["void"]
+    v: Literal[1] = 1
+    event_id: Text = Field(description="void:<partition>:<offset>:<index>, the address of the voided event")
+    partition: Annotated[int, Field(ge=0, description="where the voided event is")]
+    offset: Annotated[int, Field(ge=0, description="of its record")]
+    index: Annotated[int, Field(ge=0, description="of the event in its record")]
+    event: Interaction | Post = Field(description="the voided event, as it is in the log")
+    reason: Text = Field(description="why, for people")
+    by: Text = Field(description="who")
+    voided_at: Annotated[int, Field(ge=0, description="wall clock in epoch milliseconds")]
+
+
 Submission = Annotated[Interaction | Post | Reading | Broadcast, Field(discriminator="kind")]
-LogEntry = Annotated[Interaction | Post | Reading | Broadcast | Clock, Field(discriminator="kind")]
+LogEntry = Annotated[Interaction | Post | Reading | Broadcast | Clock | Void, Field(discriminator="kind")]
 
 SUBMISSION: TypeAdapter[Interaction | Post | Reading | Broadcast] = TypeAdapter(Submission)
-LOG_ENTRY: TypeAdapter[Interaction | Post | Reading | Broadcast | Clock] = TypeAdapter(LogEntry)
+LOG_ENTRY: TypeAdapter[Interaction | Post | Reading | Broadcast | Clock | Void] = TypeAdapter(LogEntry)
 MODELS: dict[str, type[Event]] = {
     "interaction": Interaction,
     "post": Post,

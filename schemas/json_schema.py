@@ -19,7 +19,7 @@ from pydantic_core import core_schema
 
 from schemas import fields
 from schemas.alerts import Milestone, Spike
-from schemas.events import MODELS, VERSION, Clock
+from schemas.events import MODELS, VERSION, Clock, Void
 from schemas.hashtags import MAX_LENGTH
 
 DRAFT = "http://json-schema.org/draft-07/schema#"
@@ -92,8 +92,9 @@ class _LogGenerator(_Generator):
 
 
 def event_schema(kind: str, view: View) -> Document:
-    """The schema of one kind of event. Kind ``clock`` exists in the log only."""
-    model: type[BaseModel] = Clock if kind == "clock" else MODELS[kind]
+    """The schema of one kind of event. Kinds ``clock`` and ``void`` exist in the log only."""
+    models: dict[str, type[BaseModel]] = {**MODELS, "clock": Clock, "void": Void}
+    model = models[kind]
     document = _document(model, _LogGenerator if view == "log" else _SubmissionGenerator)
     if view == "log":
         document = _without_nulls(document)

@@ -143,8 +143,19 @@ class Clock(msgspec.Struct, tag_field="kind", tag="clock", kw_only=True, gc=Fals
         return self.source == "wall" and self.stream_time > appended_ms + MAX_CLOCK_AHEAD_MS
 
 
+class Void(msgspec.Struct, tag_field="kind", tag="void", kw_only=True, gc=False):
+    """Takes back an event of the same partition, which it carries (schemas.events.Void)."""
+
+    v: Literal[1] = 1
+    event_id: Name
+    partition: int
+    offset: int
+    index: int
+    event: Interaction | Post
+
+
 Event = Interaction | Post | Reading | Broadcast
-Entry = Event | Clock
+Entry = Event | Clock | Void
 
 
 class _Times(msgspec.Struct):

@@ -98,6 +98,7 @@ class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=False):
     segment_events: int  # the dedup window, fixed for a stream
     segments: int
     gaps: tuple[Gap, ...] = ()  # accepted by the setting aggregate.accept_gaps
+    voided: int = 0  # events that counted and have been taken back; they are still among `counted`
     forgotten_ids: int = 0  # the most events of the dedup window whose ids were removed before a restart
     segment_ms: int = 0  # 0: of an earlier release, which knew no limit in time
 

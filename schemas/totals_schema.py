@@ -123,7 +123,7 @@ _SCOPES: dict[str, tuple[list[Document], Document, set[str], str]] = {
             if name not in ("offset", "stream_time_ms", "gaps")
         }
         | {"stream_time_ms": _TIME, "gaps": _GAPS},
-        {"segment_ms", "gaps", "forgotten_ids"},
+        {"segment_ms", "gaps", "forgotten_ids", "voided"},
         "how far the partition has been counted, and what was seen on the way (schemas.totals.Checkpoint)",
     ),
 }

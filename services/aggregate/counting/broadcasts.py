@@ -42,6 +42,24 @@ class Broadcasts:
         actions[action] = actions.get(action, 0) + count
         self.dirty.add(("minute", broadcast_id, start_ms))
 
+    def holds(self, broadcast_id: str | None, action: str, count: int, at_ms: int) -> bool:
+        """Whether the minute of an event has so much, or is closed and so stays as it is."""
+        start_ms = at_ms - at_ms % MINUTE_MS
+        if not broadcast_id or start_ms + MINUTE_MS + GRACE_MS <= self.stream_time_ms:
+            return True
+        return self.minutes.get((broadcast_id, start_ms), {}).get(action, 0) >= count
+
+    def take_back(self, broadcast_id: str | None, action: str, count: int, at_ms: int) -> None:
+        """Take out of the minute of an event what it holds (``holds``), unless it is closed."""
+        start_ms = at_ms - at_ms % MINUTE_MS
+        if not broadcast_id or start_ms + MINUTE_MS + GRACE_MS <= self.stream_time_ms:
+            return
+        actions = self.minutes[broadcast_id, start_ms]
+        actions[action] -= count
+        if not actions[action]:
+            del actions[action]
+        self.dirty.add(("minute", broadcast_id, start_ms))
+
     def advance(self, stream_time_ms: int) -> None:
         """Close what the stream time has passed; drop what is long past."""
         self.stream_time_ms = stream_time_ms

@@ -104,7 +104,7 @@ class Counters:
             self.counts[self.number((*subject, action))] = count
             if subject[0] in SUMMED_SCOPES:
                 self.counts[self.number((subject[0], ALL, action))] += count
-        if entry["actions"]:
+        if entry["last_ms"]:  # a subject whose events have all been voided still has it
             self.last_seconds[self.subject_number(subject)] = entry["last_ms"] // 1000
 
     def dirty_entries(self) -> Iterator[tuple[Key, dict[str, Any]]]:

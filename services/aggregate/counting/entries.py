@@ -59,6 +59,7 @@ def checkpoint(state: PartitionState) -> dict[str, Any]:
         "duplicates": state.duplicates,
         "late": state.late,
         "rejected": state.rejected,
+        "voided": state.voided,
         "ordinal": state.dedup.ordinal,
         "gaps": [asdict(gap) for gap in state.gaps],
         "forgotten_ids": state.forgotten_ids,

@@ -20,7 +20,7 @@ from typing import Any, Literal, cast, get_args, get_type_hints
 import msgspec
 
 from schemas.dimensions import counted_fields
-from schemas.log import Broadcast, Clock, Entry, Interaction, LogActor, Post, Reading
+from schemas.log import Broadcast, Clock, Entry, Interaction, LogActor, Post, Reading, Void
 from services.aggregate.counting.decode import BadEntry, decode_record
 
 #: A field with more names than this is decoded in the ordinary way from then on.
@@ -122,7 +122,7 @@ def _decoder(known: Names) -> Decode:
     of_actor = {field: _one_of(None, *known[field]) for field in _OF_ACTOR if field in known}
     types["actor"] = _narrowed(LogActor, of_actor, frozen=True) | None
     interaction = _narrowed(Interaction, types, tag_field="kind", tag="interaction", kw_only=True)
-    record: Any = list.__class_getitem__(interaction | Post | Reading | Broadcast | Clock)
+    record: Any = list.__class_getitem__(interaction | Post | Reading | Broadcast | Clock | Void)
     return cast(Decode, msgspec.json.Decoder(record).decode)
 
 

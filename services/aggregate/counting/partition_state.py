@@ -13,8 +13,8 @@ from typing import Any, cast
 
 import msgspec
 
-from schemas.events import subject_of
-from schemas.log import Broadcast, Clock, Entry, Event, Interaction, Post, Reading
+from schemas.events import subject_of, void_id
+from schemas.log import Broadcast, Clock, Entry, Event, Interaction, Post, Reading, Void
 from schemas.reasons import Reason
 from services.aggregate.counting.broadcasts import Broadcasts
 from services.aggregate.counting.counters import Counters
@@ -33,6 +33,9 @@ from services.aggregate.counting.pre_aggregator import (
 )
 from services.aggregate.counting.readings import Readings
 from services.aggregate.counting.windows import BucketId, Windows
+
+#: Kinds that are no events; events are counted in one go between them.
+_APART = frozenset({Clock, Void})
 
 
 @dataclass
@@ -58,7 +61,7 @@ class PartitionState:
         self.offset = -1  # of the last record counted
         self.stream_time_ms = 0
         self.max_event_time_ms = 0
-        self.counted = self.duplicates = self.late = self.rejected = 0
+        self.counted = self.duplicates = self.late = self.rejected = self.voided = 0
         self.gaps: list[Gap] = []  # what was removed before it was counted
         self.forgotten_ids = 0  # the most events of the dedup window whose ids were removed before a restart
         self.dedup = Deduplicator(dedup_window)
@@ -114,12 +117,12 @@ class PartitionState:
         entries, bad = self._decoder.decode(data)
         self.dedup.begin_record(offset)
         kinds = set(map(type, entries))
-        if Clock not in kinds:
+        if kinds.isdisjoint(_APART):
             self._count(cast(list[Event], entries), kinds)
         else:
             if appended_ms is not None:
                 entries = _without_wrong_clocks(entries, appended_ms, bad)
-            self._count_between_clocks(entries)
+            bad = [*bad, *self._count_between(entries)]
         self.rejected += len(bad)
         self.offset = offset
         return bad
@@ -130,16 +133,37 @@ class PartitionState:
         self.gaps.append(gap)
         self.offset = gap.end - 1
 
-    def _count_between_clocks(self, entries: list[Entry]) -> None:
-        events: list[Event] = []
-        for entry in entries:
-            if isinstance(entry, Clock):
-                self._count(events, set(map(type, events)))
-                events = []
-                self._tick(entry.stream_time)
-            else:
+    def _count_between(self, entries: list[Entry]) -> list[BadEntry]:
+        """Count events between clock records and voids, and these; returns voids that do not hold."""
+        events, bad = list[Event](), list[BadEntry]()
+        for index, entry in enumerate(entries):
+            if not isinstance(entry, Clock | Void):
                 events.append(entry)
+                continue
+            self._count(events, set(map(type, events)))
+            events = []
+            if isinstance(entry, Clock):
+                self._tick(entry.stream_time)
+            elif problem := self._void(entry):
+                bad.append(BadEntry(index, Reason.BAD_VALUE, problem, msgspec.json.encode(entry)))
         self._count(events, set(map(type, events)))
+        return bad
+
+    def _void(self, void: Void) -> str | None:
+        """Take an event back, once; returns why that cannot be done. The id of the event stays seen."""
+        if self.dedup.duplicates([void.event_id]):
+            self.duplicates += 1
+            return None
+        if void.event_id != void_id(void.partition, void.offset, void.index):
+            return f"event_id: a void of this address is {void_id(void.partition, void.offset, void.index)}"
+        if void.partition != self.partition:
+            return f"partition: the void of an event of partition {void.partition} belongs there"
+        if not 0 <= void.offset < self.dedup.record_offset:
+            return "offset: a void is in a later record than its event"
+        if not self._pre_aggregator.take_back(void.event):
+            return "event: not so much was counted, so this is not the event that is in the log"
+        self.voided += 1
+        return None
 
     def _tick(self, stream_time_ms: int) -> None:
         if stream_time_ms > self.stream_time_ms:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from operator import itemgetter
 from typing import Any
 
@@ -200,6 +200,42 @@ class PreAggregator:
         group = (POST_ACTION, *fields, post.occurred_at // 1000)
         self._groups[group] += 1
 
+    def take_back(self, event: Interaction | Post) -> bool:
+        """Take an event that has been counted out of counters, windows, and its minute unless it is closed.
+
+        What is known of its subjects (newest event time, account of the post) stays. If less was counted than
+        the event says, nothing changes and the result is False. Not fast: flushes what was added before.
+        """
+        self.flush()
+        found, quantity = self._targets_of(event), event.quantity if isinstance(event, Interaction) else 1
+        at_ms = event.occurred_at // 1000 * 1000
+        rolling = Counter[int]()
+        for number in chain.from_iterable(self._rolling[targets.rolling] for targets in found):
+            rolling[number] += quantity
+        taken = Counter(rolling)
+        for number in chain.from_iterable(targets.others for targets in found):
+            taken[number] += quantity
+        counts, minute = self._counters.counts, (found[0].broadcast_id, found[0].action, quantity, at_ms)
+        enough = all(counts[number] >= count for number, count in taken.items())
+        if not (enough and self._windows.holds(at_ms, rolling) and self._broadcasts.holds(*minute)):
+            return False
+        for number, count in taken.items():
+            counts[number] -= count
+        self._windows.take_back(at_ms, rolling)
+        self._broadcasts.take_back(*minute)
+        for targets in found:
+            self._counters.dirty.update(targets.subjects)
+        return True
+
+    def _targets_of(self, event: Interaction | Post) -> list[UpdateTargets]:
+        """The targets of a single event, those of its actor last."""
+        if isinstance(event, Post):
+            return [self._targets[POST_ACTION, *(name and getattr(event, name) for name in _POST_FIELDS)]]
+        found = [self._targets[_what(astuple(event))]]
+        if event.actor is not None:
+            found.append(self._targets_of_actor((event.action, *astuple(event.actor))))
+        return found
+
     def flush(self) -> None:
         """Bring all that was added into counters, windows and minutes of broadcasts.
 
@@ -265,10 +301,7 @@ class PreAggregator:
         for (actor, action, second), count in actors.items():
             if actor is None:
                 continue
-            key = (action, *astuple(actor))
-            targets = self._actor_targets.get(key)
-            if targets is None:
-                targets = self._actor_targets[key] = self._first_actor_targets(key[1:], action)
+            targets = self._targets_of_actor((action, *astuple(actor)))
             targets.count += count
             if second > targets.newest_second:
                 targets.newest_second = second
@@ -276,6 +309,13 @@ class PreAggregator:
                 rolling[second, targets.rolling] += count
             found.add(targets)
         return found
+
+    def _targets_of_actor(self, key: tuple[Any, ...]) -> UpdateTargets:
+        """The targets of an action, and the fields of its actor."""
+        targets = self._actor_targets.get(key)
+        if targets is None:
+            targets = self._actor_targets[key] = self._first_actor_targets(key[1:], key[0])
+        return targets
 
     def _first_actor_targets(self, actor: tuple[Any, ...], action: str) -> UpdateTargets:
         named = [(each, names_of(actor)) for each, names_of in _NAMES_OF_ACTOR]

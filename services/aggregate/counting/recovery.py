@@ -51,6 +51,7 @@ def restore_checkpoint(state: PartitionState, stored: dict[bytes, bytes]) -> lis
     state.max_event_time_ms = entry["max_event_time_ms"]
     state.counted, state.duplicates = entry["counted"], entry["duplicates"]
     state.late, state.rejected = entry["late"], entry["rejected"]
+    state.voided = entry.get("voided", 0)
     state.gaps = [Gap(**gap) for gap in entry.get("gaps", ())]
     state.forgotten_ids = entry.get("forgotten_ids", 0)
     state.stored.offset, state.stored.ordinal = state.offset, entry["ordinal"]

@@ -60,6 +60,14 @@ class Level:
                 if start_ms >= self.end_ms - length_ms:
                     _add(sums, counts)
 
+    def take_back(self, start_ms: int, counts: Counts) -> None:
+        """Take out of a bucket what it holds."""
+        _subtract(self.buckets[start_ms], counts)
+        if start_ms < self.end_ms:
+            for length_ms, sums in zip(self.lengths_ms, self.sums, strict=True):
+                if start_ms >= self.end_ms - length_ms:
+                    _subtract(sums, counts)
+
     def advance(self, stream_time_ms: int) -> list[int]:
         """Move on to a later stream time; returns the starts of the buckets evicted."""
         old_end, end = self.end_ms, (stream_time_ms // self.width_ms + 1) * self.width_ms
@@ -146,6 +154,26 @@ class Windows:
             if at_ms >= level.floor_ms:
                 start_ms = at_ms - at_ms % level.width_ms
                 level.add(start_ms, counts)
+                if finest:
+                    self._dirty.add((level.width_ms, start_ms))
+                    finest = False
+
+    def holds(self, at_ms: int, counts: Counts) -> bool:
+        """Whether every bucket of that time that is held has so much."""
+        for level in self._levels:
+            if at_ms >= level.floor_ms:
+                bucket = level.buckets.get(at_ms - at_ms % level.width_ms, {})
+                if any(bucket.get(key, 0) < count for key, count in counts.items()):
+                    return False
+        return True
+
+    def take_back(self, at_ms: int, counts: Counts) -> None:
+        """Take events of one time out of the buckets that hold them (``holds``)."""
+        finest = True
+        for level in self._levels:
+            if at_ms >= level.floor_ms and counts:
+                start_ms = at_ms - at_ms % level.width_ms
+                level.take_back(start_ms, counts)
                 if finest:
                     self._dirty.add((level.width_ms, start_ms))
                     finest = False

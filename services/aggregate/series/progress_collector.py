@@ -154,6 +154,7 @@ def _progress(owned: list[OwnedPartition], now: float) -> Iterator[Metric]:
     duplicates = counter("fanpulse_duplicate_events", "Events left out: their id was seen before.")
     late = counter("fanpulse_late_events", "Events that count in totals, too late for every window.")
     rejected = counter("fanpulse_rejected_entries", "Entries of the log that are not events.")
+    voided = counter("fanpulse_voided_events", "Events that were taken back after they had been counted.")
     gaps = gauge(
         "fanpulse_gap_records", "Records that were removed before they were counted, since the stream began."
     )
@@ -179,6 +180,7 @@ def _progress(owned: list[OwnedPartition], now: float) -> Iterator[Metric]:
         duplicates.add_metric(partition, state.duplicates)
         late.add_metric(partition, state.late)
         rejected.add_metric(partition, state.rejected)
+        voided.add_metric(partition, state.voided)
         gaps.add_metric(partition, sum(gap.records for gap in state.gaps))
         forgotten.add_metric(partition, state.forgotten_ids)
         downward_adjustments.add_metric(partition, state.readings.downward_adjustments)
@@ -196,4 +198,4 @@ def _progress(owned: list[OwnedPartition], now: float) -> Iterator[Metric]:
         late,
         rejected,
     )
-    yield from (gaps, forgotten, downward_adjustments, resets, overtaken)
+    yield from (voided, gaps, forgotten, downward_adjustments, resets, overtaken)

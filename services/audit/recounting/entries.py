@@ -54,6 +54,15 @@ SCHEMA = pa.schema(
         ("phase", pa.string()),
         ("title", pa.string()),
         ("stream_time_ms", pa.int64()),
+        # A void has the columns of the event that it takes back, but for kind and event_id.
+        ("void_partition", pa.int64()),
+        ("void_offset", pa.int64()),
+        ("void_index", pa.int64()),
+        ("void_kind", pa.string()),
+        ("void_event_id", pa.string()),
+        ("reason", pa.string()),
+        ("by", pa.string()),
+        ("voided_at_ms", pa.int64()),
         ("problem", pa.string()),
     ]
 )
@@ -165,6 +174,17 @@ class _Clock(_Entry, tag="clock", kw_only=True):
     source: str | None = None
 
 
+class _Void(_Entry, tag="void", kw_only=True):
+    event_id: _Text
+    partition: int
+    offset: int
+    index: int
+    event: _Interaction | _Post
+    reason: str = ""
+    by: str = ""
+    voided_at: int = 0
+
+
 class _Problem(_Entry, tag="", kw_only=True):
     """An entry that is not an event, and why."""
 
@@ -177,9 +197,10 @@ _KINDS: dict[type[_Entry], str | None] = {
     _Reading: "reading",
     _Broadcast: "broadcast",
     _Clock: "clock",
+    _Void: "void",
     _Problem: None,
 }
-_LogEntry = _Interaction | _Post | _Reading | _Broadcast | _Clock
+_LogEntry = _Interaction | _Post | _Reading | _Broadcast | _Clock | _Void
 _many = msgspec.json.Decoder(list[_LogEntry])
 _one = msgspec.json.Decoder(_LogEntry)
 _raw = msgspec.json.Decoder(list[msgspec.Raw])
@@ -191,10 +212,15 @@ _ATTRIBUTES = {
     **{
         name: name
         for name in (
-            "event_id", "platform", "account", "action", "quantity", "post_id", "broadcast_id", "hashtags",
+            "platform", "account", "action", "quantity", "post_id", "broadcast_id", "hashtags",
             "campaign", "post_format", "metric", "value", "phase", "title", "problem",
         )
     },
+}  # fmt: skip
+#: Columns of voids alone.
+_VOID_ATTRIBUTES = {
+    "void_partition": "partition", "void_offset": "offset", "void_index": "index",
+    "reason": "reason", "by": "by", "voided_at_ms": "voided_at",
 }  # fmt: skip
 _ATTRIBUTES |= {name: name for name in _NEW["event"]}
 _ACTOR_ATTRIBUTES = ("country", "verified", *_NEW["actor"])
@@ -256,13 +282,22 @@ class Rows:
         """All rows so far, in the order in which they came; then none are left."""
         entries, addresses = self._entries, self._addresses
         self._entries, self._addresses = [], []
-        actors = [getattr(entry, "actor", None) for entry in entries]
+        about = [entry.event if isinstance(entry, _Void) else entry for entry in entries]
+        voids = [entry if isinstance(entry, _Void) else None for entry in entries]
+        actors = [getattr(entry, "actor", None) for entry in about]
         columns: dict[str, list[Any]] = {
             **{name: [address[column] for address in addresses] for column, name in enumerate(_ADDRESS)},
             **{
-                column: [getattr(entry, name, None) for entry in entries]
+                column: [getattr(entry, name, None) for entry in about]
                 for column, name in _ATTRIBUTES.items()
             },
+            "event_id": [getattr(entry, "event_id", None) for entry in entries],
+            **{
+                column: [void and getattr(void, name) for void in voids]
+                for column, name in _VOID_ATTRIBUTES.items()
+            },
+            "void_kind": [void and _KINDS[type(void.event)] for void in voids],
+            "void_event_id": [void and void.event.event_id for void in voids],
             "kind": [_KINDS[type(entry)] for entry in entries],
             **{name: [actor and getattr(actor, name) for actor in actors] for name in _ACTOR_ATTRIBUTES},
         }

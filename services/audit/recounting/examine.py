@@ -40,7 +40,7 @@ from services.audit.recounting.milestones import (
     missing_milestone,
 )
 from services.audit.recounting.recount import recount
-from services.audit.recounting.result import AuditResult, Counts, Total, Window
+from services.audit.recounting.result import AuditResult, Counts, Total, VoidedEvent, Window
 from services.audit.recounting.rules import read_rules
 from services.audit.recounting.spikes import Spike, SpikeCheck, missing_spike
 
@@ -114,6 +114,7 @@ class _Audit:
         self._differences += compare_figures(self._engine)
         self._differences += compare_rolling(self._engine)
         counts = self._counts()
+        voids = self._voids()
         self._step("comparing alerts")
         milestones, spikes = self._alerts()
         return replace(
@@ -127,6 +128,7 @@ class _Audit:
             notes=(*blank.notes, *self._notes),
             milestones=tuple(milestones),
             spikes=tuple(spikes),
+            voids=tuple(voids),
             awaited=self._awaited,
             window_totals=self._window_totals() if blank.window else (),
             dedup_window=tuple(self._engine.dicts("compare.dedup_windows")),
@@ -160,6 +162,13 @@ class _Audit:
         if len(rules) > 1:
             self._notes.append("partitions were counted under different rules of duplicates")
         return Counts(events, counted, duplicates, rejected, late, uncounted, figures, rolling)
+
+    def _voids(self) -> list[VoidedEvent]:
+        voids = [VoidedEvent(**row) for row in self._engine.dicts("recount.voids")]
+        for each in voids:
+            if each.problem:
+                self._notes.append(f"a void that does not count: {each.text}: {each.problem}")
+        return [each for each in voids if not each.problem]
 
     def _window_totals(self) -> tuple[Total, ...]:
         rows = self._engine.rows(

@@ -11,6 +11,7 @@ is the audit's own. Afterwards the engine holds these tables:
 | dedup_window | partition, segment_events, segments, segment_ms: the rule of duplicates |
 | tick, segment | clock records that move stream time; where each dedup segment begins |
 | event, duplicate, counted | the events of the log, those that are duplicates, (view) the rest |
+| void | the voids that count, and why one does not hold (void_problem) |
 | acted, reported | (views) interactions and posts that count, and readings that count |
 | subjects(events) | (macro) the subjects that an event counts for: scope, s1, s2 |
 | minute | the counts of each minute of a broadcast |
@@ -35,8 +36,9 @@ from services.audit.recounting.engine import Engine
 DEFAULT_DEDUP_WINDOW = {"segment_events": 250_000, "segments": 2, "segment_ms": 7 * 86_400_000}
 
 _COUNTING = (
-    "duplicate", "counted", "acted", "reported", "minute", "bucket_level", "late", "bucket_range", "rolling",
-    "subjects", "alike", "summed", "reading", "reading_change", "history", "recounted", "deltas", "counters",
+    "duplicate", "counted", "void", "acted", "reported", "minute", "bucket_level", "late", "bucket_range",
+    "rolling", "subjects", "alike", "summed", "reading", "reading_change", "history", "recounted", "deltas",
+    "counters",
 )  # fmt: skip
 _TOTALS = ("unreadable", "readable", "checkpoint", "unreadable_checkpoint", "readable_checkpoint")
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from services.audit.recounting.differences import Difference
+from services.audit.recounting.differences import Difference, moment
 from services.audit.recounting.milestones import Milestone
 from services.audit.recounting.spikes import Spike
 
@@ -55,6 +55,34 @@ class Total:
 
 
 @dataclass(frozen=True, slots=True)
+class VoidedEvent:
+    """An event that was taken back, by whom and why. ``problem``: why its void does not count; else empty."""
+
+    partition: int
+    offset: int
+    index: int
+    event_id: str
+    platform: str
+    account: str
+    action: str
+    quantity: int
+    occurred_at_ms: int
+    reason: str
+    by: str
+    voided_at_ms: int
+    problem: str = ""
+
+    @property
+    def text(self) -> str:
+        """It in a line."""
+        what = f"{self.quantity:,} {self.action} of {self.platform} {self.account}"
+        where = f"partition {self.partition}, offset {self.offset:,}, index {self.index}"
+        return (
+            f"{self.event_id} ({what}; {where}), by {self.by} at {moment(self.voided_at_ms)}: {self.reason}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class AuditResult:
     """All that an audit found.
 
@@ -70,6 +98,7 @@ class AuditResult:
     notes: tuple[str, ...] = ()
     milestones: tuple[Milestone, ...] = ()
     spikes: tuple[Spike, ...] = ()
+    voids: tuple[VoidedEvent, ...] = ()
     obstacle: str = ""
     awaited: int = 0
     window: Window | None = None
@@ -128,6 +157,7 @@ class AuditResult:
             "notes": list(self.notes),
             "milestones": [_milestone_json(each) for each in self.milestones],
             "spikes": [_spike_json(each) for each in self.spikes],
+            "voids": [_void_json(each) for each in self.voids],
             "window": self.window and {"from": self.window.from_ms, "to": self.window.to_ms},
             "window_totals": [_total_json(each) for each in self.window_totals],
             "seconds": round(self.seconds, 3),
@@ -168,6 +198,23 @@ def _milestone_json(each: Milestone) -> dict[str, Any]:
             "occurred_at": crossing.occurred_at_ms,
             "recorded_at": crossing.recorded_at_ms,
         },
+    }
+
+
+def _void_json(each: VoidedEvent) -> dict[str, Any]:
+    return {
+        "event_id": each.event_id,
+        "partition": each.partition,
+        "offset": each.offset,
+        "index": each.index,
+        "platform": each.platform,
+        "account": each.account,
+        "action": each.action,
+        "quantity": each.quantity,
+        "occurred_at": each.occurred_at_ms,
+        "reason": each.reason,
+        "by": each.by,
+        "voided_at": each.voided_at_ms,
     }
 
 

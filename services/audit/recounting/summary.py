@@ -29,6 +29,7 @@ def summary(result: AuditResult, limit: int = LIMIT) -> Iterator[str]:
     if result.window is not None:
         yield from _bounded((line for line in _window(result, result.window)), limit)
     yield from _bounded((_milestone(each) for each in result.milestones), limit)
+    yield from _bounded((f"  voided      {each.text}" for each in result.voids), limit)
     yield from _bounded((f"NOTE     {note}" for note in result.notes), limit)
     yield from _bounded((difference.line for difference in result.differences), limit)
     yield verdict_line(result)

@@ -110,9 +110,10 @@ published as (
             'before_reset']) as name)
     where scope = 'reading' and (value ->> name <> '0' or value ->> name is not null and name = 'first')
     union all
-    select partition, 'checkpoint', '', '', name, coalesce(entry ->> name, '')
+    select partition, 'checkpoint', '', '', name,
+        coalesce(entry ->> name, case name when 'voided' then '0' else '' end)
     from checkpoint, (select unnest(
-        ['ordinal', 'counted', 'duplicates', 'rejected', 'late', 'stream_time_ms', 'max_event_time_ms']) as name)
+        ['ordinal', 'counted', 'duplicates', 'rejected', 'voided', 'late', 'stream_time_ms', 'max_event_time_ms']) as name)
 )
 select partition, scope, s1, s2, metric, coalesce(try_cast(value as hugeint), -1) as value from published
 where scope in ('reading', 'checkpoint') or value is distinct from '0';

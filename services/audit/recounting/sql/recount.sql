@@ -38,16 +38,18 @@ window in_order as (
 );
 
 -- name: event
--- The events of the log, duplicates included. A post counts as one action `post`.
+-- The events of the log, duplicates included. A post counts as one action `post`. A void is a row of its own,
+-- with the columns of the event that it takes back.
 create or replace table event as
 select
     partition, "offset" as record_offset, "index" as entry_index, record_timestamp_ms,
     kind, event_id, hash(event_id) as id_hash, occurred_at_ms, platform, account,
-    case kind when 'post' then 'post' else action end as action,
-    case kind when 'post' then 1 else coalesce(quantity, 1) end as quantity,
+    case when 'post' in (kind, void_kind) then 'post' else action end as action,
+    case when 'post' in (kind, void_kind) then 1 else coalesce(quantity, 1) end as quantity,
     nullif(post_id, '') as post_id, nullif(broadcast_id, '') as broadcast_id,
     list_distinct(hashtags) as hashtags, nullif(campaign, '') as campaign, post_format,
-    nullif(country, '') as country, coalesce(verified, false) as vip, metric, value, phase
+    nullif(country, '') as country, coalesce(verified, false) as vip, metric, value, phase,
+    void_partition, void_offset, void_index, void_kind, void_event_id, reason, "by", voided_at_ms
 from read_parquet($files) where kind is not null and kind <> 'clock';
 
 -- name: repeated
@@ -130,10 +132,52 @@ where segment - last_segment <= segments;
 create or replace view counted as
 select * from event anti join duplicate using (partition, record_offset, entry_index);
 
+-- name: void
+-- The voids of the log. problem says why one does not hold: it has to name, and to carry, an event that counts and
+-- stands before it in its partition. An event is voided once.
+create or replace table void as
+with void as (
+    select * from counted where kind = 'void'
+),
+judged as (
+    select void.*, coalesce((case
+        when void.event_id <> concat_ws(':', 'void', void.void_partition, void.void_offset, void.void_index)
+            then 'its id does not name the address'
+        when void.void_partition <> void.partition then 'it names another partition'
+        when void.void_offset >= void.record_offset then 'it names no event of a record before it'
+        when voided.partition is null then 'no event that counts stands at the address that it names'
+        when (void.void_kind, void.void_event_id, void.occurred_at_ms, void.platform, void.account, void.action,
+                void.quantity, void.post_id, void.broadcast_id, void.hashtags, void.campaign, void.post_format,
+                void.country, void.vip)
+            is distinct from (voided.kind, voided.event_id, voided.occurred_at_ms, voided.platform,
+                voided.account, voided.action, voided.quantity, voided.post_id, voided.broadcast_id,
+                voided.hashtags, voided.campaign, voided.post_format, voided.country, voided.vip)
+            then 'it carries another event than the one at the address that it names'
+        when row_number() over (
+            partition by void.partition, void.void_offset, void.void_index order by void.record_offset, void.entry_index
+        ) > 1 then 'the event was voided before'
+    end), '') as void_problem
+    from void left join counted as voided
+        on void.partition = voided.partition and void.void_offset = voided.record_offset
+            and void.void_index = voided.entry_index and voided.kind <> 'void'
+)
+select * from judged;
+
+-- name: voids
+-- For the report: who voided what, when and why.
+select partition, void_offset as "offset", void_index as "index", void_event_id as event_id, platform, account,
+    action, quantity, occurred_at_ms, reason, "by", voided_at_ms, void_problem as problem
+from void join checkpoint using (partition) where record_offset <= last_offset
+order by voided_at_ms, partition, record_offset, entry_index;
+
 -- name: acted
--- Interactions and posts that count.
+-- Interactions and posts that count. One that was voided counts up to its void, which is a row with a negative
+-- quantity.
 create or replace view acted as
-select * from counted where kind in ('interaction', 'post');
+select * from counted where kind in ('interaction', 'post')
+union all
+select * exclude (void_problem) replace (void_kind as kind, -quantity as quantity)
+from void where void_problem = '';
 
 -- name: reported
 -- Readings that count, with their subject.
@@ -169,7 +213,7 @@ closings as (
 select partition, broadcast_id, start_ms, action, sum(quantity) as quantity
 from timed join closings using (partition, start_ms)
 where closed_at is null or address < closed_at
-group by all;
+group by all having sum(quantity) <> 0;
 
 -- name: subjects
 -- What is counted, and how a subject is named: a row per subject of each row of a table or view of events. s1
@@ -225,7 +269,7 @@ timed as (
         occurred_at_ms // width_ms * width_ms + length_ms as bound_ms
     from acted, widest
     -- Only events that stream time has left that far behind: in most logs they are few.
-    where bound_ms <= (select max(max_stream_time_ms) from non_event)
+    where void_offset is null and bound_ms <= (select max(max_stream_time_ms) from non_event)
 ),
 bounds as (
     select distinct partition, bound_ms from timed
@@ -279,7 +323,7 @@ named as (
     select * exclude (quantity), quantity * len(hashtags), 'hashtag', '', '' from timed where len(hashtags) > 0
 )
 select partition, width_ms, start_ms, scope, s1, s2, action, sum(quantity) as value
-from named group by all;
+from named group by all having sum(quantity) <> 0;
 
 -- name: summed
 -- The sums of every subject.
@@ -366,7 +410,7 @@ left join change using (partition, platform, subject, metric);
 -- name: recounted
 -- All figures at the published checkpoints, one a row.
 create or replace table recounted as
-select partition, scope, s1, s2, action as metric, total as value from summed
+select partition, scope, s1, s2, action as metric, total as value from summed where total <> 0
 union all
 select partition, scope, s1, s2, 'last_ms', max(newest_ms) from summed group by all
 union all
@@ -401,7 +445,13 @@ with events as (
 ),
 counted_events as (
     select partition, count(*) as counted, max(occurred_at_ms) as max_event_time_ms
-    from counted join checkpoint using (partition) where record_offset <= last_offset
+    from counted join checkpoint using (partition) where record_offset <= last_offset and kind <> 'void'
+    group by all
+),
+voids as (
+    select partition, count(*) filter (void_problem = '') as voided,
+        count(*) filter (void_problem <> '') as false_voids
+    from void join checkpoint using (partition) where record_offset <= last_offset
     group by all
 ),
 non_events as (
@@ -413,12 +463,14 @@ non_events as (
 counters as (
     select partition,
         coalesce(ordinal, 0) as ordinal, coalesce(counted, 0) as counted,
-        coalesce(ordinal, 0) - coalesce(counted, 0) as duplicates, coalesce(rejected, 0) as rejected,
+        coalesce(ordinal, 0) - coalesce(counted, 0) - coalesce(voided, 0) - coalesce(false_voids, 0)
+            as duplicates,
+        coalesce(rejected, 0) + coalesce(false_voids, 0) as rejected, coalesce(voided, 0) as voided,
         coalesce(late, 0) as late,
         coalesce(non_events.stream_time_ms, 0) as stream_time_ms,
         coalesce(max_event_time_ms, 0) as max_event_time_ms
     from checkpoint left join events using (partition) left join counted_events using (partition)
-    left join non_events using (partition) left join late using (partition)
+    left join voids using (partition) left join non_events using (partition) left join late using (partition)
 )
 select partition, 'checkpoint', '', '', name, value
 from (unpivot counters on columns(* exclude (partition)) into name name value value);
