@@ -1,5 +1,7 @@
 """Copies a stream into a new namespace with another number of partitions, exactly or not at all.
 
+Voided events are left out, with their voids.
+
 What counts under the old stream's rule of duplicates is copied, in order of stream time, with its clock
 records. So every total, minute and history of a reading of the new stream is that of the old one; the audit
 of both shows it. Posts and alerts are carried over: what was told is not told again.
@@ -13,7 +15,7 @@ from typing import NamedTuple
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from fanpulse.repartition.counted import CountedEvents, in_order
+from fanpulse.repartition.counted import CountedEvents, in_order, voided_in
 from fanpulse.repartition.target import NewLog
 from schemas.topics import ALERTS, EVENTS, POSTS, TOPICS, TOTALS, qualified
 from schemas.totals import Checkpoint, TotalsView
@@ -116,9 +118,16 @@ async def _copy_log(
         settings.aggregate.dedup_segments,
         settings.aggregate.dedup_segment_seconds * 1000,
     )
-    partitions = {
-        span.partition: CountedEvents(_window_of(checkpoints.get(span.partition), window)) for span in spans
-    }
+    partitions: dict[int, CountedEvents] = {}
+    for span in spans:
+        checkpoint = checkpoints.get(span.partition)
+        voided = await voided_in(settings, span) if checkpoint and checkpoint.voided else set()
+        if checkpoint and len(voided) != checkpoint.voided:
+            raise StreamError(
+                f"partition {span.partition}: {checkpoint.voided:,} events were voided, but the log gives "
+                f"{len(voided):,}; `fanpulse audit` says what differs"
+            )
+        partitions[span.partition] = CountedEvents(_window_of(checkpoint, window), voided)
     new_log = NewLog(target, producer, target.kafka.partitions, window)
     async for found in in_order(settings, [span for span in spans if span.end > span.begin], partitions):
         if found.event is None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import AsyncExitStack
 from typing import NamedTuple
 
 import msgspec
 
-from schemas.log import Clock, Entry, Event
+from schemas.log import Clock, Entry, Event, Void
 from schemas.topics import EVENTS, qualified
 from services.aggregate.counting.decode import decode_record
 from services.aggregate.counting.dedup import Deduplicator, DedupWindow
 from services.runtime.settings import Settings
 from services.runtime.topic_scan import Record, Span, open_reader
+
+#: Where an event is: the offset of its record, and its id.
+EventPlace = tuple[int, str]
 
 _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
@@ -44,39 +47,67 @@ def entries_of(data: bytes | None) -> Iterator[tuple[Entry, bytes]]:
     yield from zip(good, raws, strict=True)
 
 
+def voided_by(partition: int, offset: int, data: bytes | None) -> set[EventPlace]:
+    """The events that voids in a record take back."""
+    if b'"void' not in (data or b""):
+        return set()
+    return {
+        (entry.offset, entry.event.event_id)
+        for entry, _ in entries_of(data)
+        if isinstance(entry, Void) and entry.partition == partition and entry.offset < offset
+    }
+
+
+async def voided_in(settings: Settings, span: Span) -> set[EventPlace]:
+    """The events of a span that voids in it take back. Raises BrokerUnavailableError."""
+    found, topic = set[EventPlace](), qualified(settings.namespace, EVENTS.name)
+    async with open_reader(settings) as reader:
+        await reader.spans(topic)
+        async for batch in reader.stream(topic, [span]):
+            for record in batch:
+                found |= voided_by(record.partition, record.offset, record.value)
+    return found
+
+
 class CountedEvents:
     """Finds what counts in one partition, by the rule of duplicates. Feed it the records in order."""
 
-    def __init__(self, dedup_window: DedupWindow) -> None:
+    def __init__(self, dedup_window: DedupWindow, voided: Collection[EventPlace] = ()) -> None:
+        """``voided``: what voids further on take back (``voided_in``); it is left out."""
         self._dedup = Deduplicator(dedup_window)
+        self._voided = voided
         self._stream_time_ms = 0
         self.counted = 0
 
     def take(self, offset: int, timestamp_ms: int, data: bytes | None) -> Iterator[Counted]:
         """What the next record adds."""
         self._dedup.begin_record(offset)
-        events: list[tuple[Event, bytes]] = []
+        events: list[tuple[Event | Void, bytes]] = []
         for entry, raw in entries_of(data):
             if not isinstance(entry, Clock):
                 events.append((entry, raw))
                 continue
             if entry.is_ahead_of(timestamp_ms):
                 continue  # the aggregator did not obey it
-            yield from self._counted(events, timestamp_ms)
+            yield from self._counted(events, offset, timestamp_ms)
             events = []
             if entry.stream_time > self._stream_time_ms:
                 self._stream_time_ms = entry.stream_time
                 self._dedup.advance(entry.stream_time)
                 yield Counted(entry.stream_time, timestamp_ms)
-        yield from self._counted(events, timestamp_ms)
+        yield from self._counted(events, offset, timestamp_ms)
 
-    def _counted(self, events: list[tuple[Event, bytes]], timestamp_ms: int) -> Iterator[Counted]:
+    def _counted(
+        self, events: list[tuple[Event | Void, bytes]], offset: int, timestamp_ms: int
+    ) -> Iterator[Counted]:
         if not events:
             return
         duplicates = self._dedup.duplicates([event.event_id for event, _ in events])
         for index, (event, raw) in enumerate(events):
-            if index not in duplicates:
-                self.counted += 1
+            if index in duplicates or isinstance(event, Void):
+                continue
+            self.counted += 1
+            if (offset, event.event_id) not in self._voided:
                 yield Counted(self._stream_time_ms, timestamp_ms, event, raw)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fanpulse.repartition.counted import Counted, CountedEvents, entries_of, merged
+from fanpulse.repartition.counted import Counted, CountedEvents, entries_of, merged, voided_by
 from fanpulse.repartition.target import NewLog
 from schemas.totals import COUNTED_SCOPES, decode_key, decode_value
 from services.aggregate.counting.dedup import DedupWindow
@@ -44,7 +44,8 @@ async def copied(stream: Stream, partitions: int, window: DedupWindow = WINDOW) 
     new_log = NewLog(Settings(), producer, partitions, window)  # type: ignore[arg-type]
 
     async def one(number: int) -> AsyncIterator[Counted]:
-        counted = CountedEvents(DedupWindow(*stream.dedup_window))
+        voided = [voided_by(number, each.offset, each.value) for each in stream.log[number]]
+        counted = CountedEvents(DedupWindow(*stream.dedup_window), set().union(*voided))
         for record in stream.log[number]:
             for found in counted.take(record.offset, record.timestamp_ms, record.value):
                 yield found
@@ -118,3 +119,18 @@ def test_entries_keep_their_bytes() -> None:
     assert [raw for _, raw in entries_of(good)] == [good]
     assert [raw for _, raw in entries_of(b'[{"kind":"poll"},' + good + b"]")] == [good]
     assert list(entries_of(b"{")) == list(entries_of(None)) == list(entries_of(b"\xff")) == []
+
+
+async def test_a_voided_event_is_left_out_with_its_void() -> None:
+    """The new stream counts what the old one counts net of voids, and has no void."""
+    like = {"kind": "interaction", "v": 1, "occurred_at": 1_782_084_000_000, "platform": "twitter",
+            "account": "GansuTravel", "action": "like"}  # fmt: skip
+    stream = Stream(partitions=1)
+    slip = like | {"event_id": "slip", "quantity": 1_000_000_000}
+    stream.append(0, [like | {"event_id": "a"}, slip])
+    stream.append(0, [{"kind": "void", "v": 1, "event_id": "void:0:0:1", "partition": 0, "offset": 0,
+                       "index": 1, "event": slip, "reason": "a slip", "by": "me", "voided_at": 1}])  # fmt: skip
+    sent = await copied(stream, 1)
+    (state,) = states({0: list(sent[0])})
+    assert state.counters.actions(("account", "twitter", "GansuTravel")) == {"like": 1}
+    assert (state.counted, state.voided) == (1, 0)
