@@ -128,8 +128,8 @@ async def test_a_voided_event_is_left_out_with_its_void() -> None:
     stream = Stream(partitions=1)
     slip = like | {"event_id": "slip", "quantity": 1_000_000_000}
     stream.append(0, [like | {"event_id": "a"}, slip])
-    stream.append(0, [{"kind": "void", "v": 1, "event_id": "void:0:0:1", "partition": 0, "offset": 0,
-                       "index": 1, "event": slip, "reason": "a slip", "by": "me", "voided_at": 1}])  # fmt: skip
+    void = {"kind": "void", "v": 1, "event_id": "void:0:0:1", "partition": 0, "offset": 0, "index": 1}
+    stream.append(0, [void | {"event": slip, "reason": "a slip", "by": "me", "voided_at": 1}])
     sent = await copied(stream, 1)
     (state,) = states({0: list(sent[0])})
     assert state.counters.actions(("account", "twitter", "GansuTravel")) == {"like": 1}
