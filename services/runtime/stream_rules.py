@@ -141,10 +141,6 @@ def _wrong(
 
 
 def _wrong_log(full: str, config: Mapping[str, str], least_retention_ms: int) -> Iterator[WrongSetting]:
-    kind = config.get("message.timestamp.type", "LogAppendTime")
-    if kind != "LogAppendTime":
-        why = "a record must have the broker's time, by which wrong clocks of other machines are found"
-        yield WrongSetting(full, "message.timestamp.type", kind, "LogAppendTime", why)
     milliseconds, size = config.get("retention.ms", "-1"), config.get("retention.bytes", "-1")
     if milliseconds != "-1" and int(milliseconds) < least_retention_ms:
         why = (
