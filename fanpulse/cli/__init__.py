@@ -23,6 +23,7 @@ GROUPS = (
     "totals",
     "watch",
     "audit",
+    "void",
     "dead_letters",
     "doctor",
     "stream",
