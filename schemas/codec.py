@@ -13,6 +13,7 @@ may hide a colon in an escape; a longer body with that escape goes the slow way.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Union
 
@@ -35,6 +36,12 @@ _UNDECODED = (msgspec.MsgspecError, RecursionError, ValueError)
 #: A larger body is split bit by bit if Python has to do it.
 _SLOWLY_BYTES = 64 * 1024
 _BLANK = b" \t\r\n"
+#: What is between two members of an array.
+_GAP = re.compile(rb"[ \t\r\n,]*")
+#: Puts an x in place of each byte that is not ASCII.
+_ASCII = bytes(each if each < 128 else ord("x") for each in range(256))
+#: The bytes of an array that are split at a time.
+_WINDOW = 64 * 1024
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -97,23 +104,80 @@ class SplitError(ValueError):
         self.rejection = rejection
 
 
-def split_array(body: bytes) -> Iterable[Raw | bytes] | Rejection:
-    """The members of a JSON array, each as it was sent, or why the body is not an array.
+def split_array(body: bytes) -> Iterator[list[bytes]]:
+    """The members of a JSON array, each as it was sent, in parts; a part may be empty.
 
-    They come as a list; or, of a large body that msgspec cannot split, one by one, so that the caller may do
-    other things in between. Then a body that is not an array raises SplitError once that shows.
+    Each part takes a few milliseconds, so that the caller may do other things in between. Raises SplitError
+    if the body turns out not to be an array.
     """
+    end = len(body)
+    at = _GAP.match(body, 0).end() + 1  # type: ignore[union-attr]
+    start, window = at, _WINDOW
+    while end - at > window:
+        for cut in _cuts(body, at, at + window, tries=8 if window == _WINDOW else 1):
+            members = _members(body[at:cut], b"]")
+            if members:
+                yield members
+                at, window = cut + 1, _WINDOW
+                break
+            yield []
+        else:
+            window *= 2
+    if end - start <= _SLOWLY_BYTES:
+        yield _split_last(body)
+        return
+    last = _members(body[at:])
+    if last is None or (not last and at > start):
+        raise SplitError(rejection("", Reason.NOT_JSON, f"not the rest of an array, from byte {at} on"))
+    yield last
+
+
+def _cuts(body: bytes, start: int, end: int, tries: int) -> Iterator[int]:
+    """Commas at which a part of an array may end, the likely ones first.
+
+    If one is between members, and only then, what is before it is JSON by itself.
+    """
+    for sign, share in ((b"},{", 4), (b"},", 2), (b",", 1)):
+        at = end
+        for _ in range(max(1, tries // share)):
+            at = body.rfind(sign, start, at)
+            if at < 0:
+                break
+            if (cut := at + sign.index(b",")) > start:
+                yield cut
+
+
+def _split_last(body: bytes) -> list[bytes]:
+    """The members of a body that is small."""
+    members = _members(body.lstrip(_BLANK)[1:])
+    return list(_split_slowly(body)) if members is None else members
+
+
+def _members(inside: bytes, bracket: bytes = b"") -> list[bytes] | None:
+    """The members of what follows the opening bracket; None if it is not JSON.
+
+    msgspec rejects bytes that are not UTF-8 and lone surrogates anywhere; but they concern one member alone.
+    So what it rejects is split again, with plain text in their places.
+    """
+    array = b"[" + inside + bracket
     try:
-        return _decode_raws(body)
+        return [bytes(raw) for raw in _decode_raws(array)]
     except RecursionError:
-        return too_deep()
+        raise SplitError(too_deep()) from None
     except msgspec.DecodeError:
-        if len(body) > _SLOWLY_BYTES:
-            return _split_slowly(body)
+        pass
+    masked = array.replace(b"\\ud", b"\\u0").replace(b"\\uD", b"\\u0").translate(_ASCII)
     try:
-        return list(_split_slowly(body))
-    except SplitError as error:
-        return error.rejection
+        lengths = [len(bytes(raw)) for raw in _decode_raws(masked)]
+    except msgspec.DecodeError:
+        return None
+    members: list[bytes] = []
+    at = 1
+    for length in lengths:
+        at = _GAP.match(array, at).end()  # type: ignore[union-attr]
+        members.append(array[at : at + length])
+        at += length
+    return members
 
 
 def _split_slowly(body: bytes) -> Iterator[bytes]:

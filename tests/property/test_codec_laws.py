@@ -188,5 +188,4 @@ def test_an_array_is_split_into_its_members(events: list[dict[str, Any]], comma:
     """Joined by commas they are the body again, lone surrogates and all."""
     members = [json.dumps(event).encode() for event in events]
     found = codec.split_array(b"[" + comma.join(members) + b"]")
-    assert not isinstance(found, Rejection)
-    assert list(map(bytes, found)) == members
+    assert [each for part in found for each in part] == members

@@ -6,7 +6,6 @@ The hot path is not a FastAPI route because a route halves the rate of single ev
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, Generator, Mapping, MutableMapping
@@ -19,7 +18,8 @@ from services.ingest.http.auth import ApiKeys
 from services.ingest.http.deadlines import Deadlines
 from services.ingest.http.micro_batcher import MAX_BYTES, MicroBatcher
 from services.ingest.http.problems import MEDIA_TYPE, Problem
-from services.ingest.http.submitter import Submission, Submitter
+from services.ingest.http.submitter import Submitter
+from services.ingest.http.turns import Turns
 from services.ingest.kafka.byte_limiter import ByteLimiter
 from services.ingest.kafka.publisher import AckTimeoutError, OverloadedError, PublishError
 from services.ingest.metrics import IngestMetrics
@@ -31,7 +31,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, bodies.Receive, Send], Awaitable[None]]
 
 PATH = "/v1/events"
-MOST_SLOW = 3
+#: Rejected events that are rendered in one slice.
+_RENDER_SLICE = 500
 _RETRY_AFTER_SECONDS = 5
 _SOURCE = re.compile(rb"[\x21-\x7e][\x20-\x7e]{0,198}[\x21-\x7e]|[\x21-\x7e]")
 _JSON_HEADERS = (b"content-type", b"application/json")
@@ -68,8 +69,7 @@ class IngestApp:
         self._max_body = max_body_bytes
         self._max_events = max_events
         self._deadlines = deadlines
-        #: So many requests take turns at what is slow; a small good one waits for a step of each.
-        self._slow = asyncio.Semaphore(MOST_SLOW)
+        self._turns = Turns()
 
     async def __call__(self, scope: Scope, receive: bodies.Receive, send: Send) -> None:
         """An ASGI request."""
@@ -82,7 +82,8 @@ class IngestApp:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         reserved = bodies.Reservation(self._byte_limiter)
         try:
-            outcome = await self._take(headers, receive, reserved)
+            client = scope["client"][0] if scope.get("client") else ""
+            outcome = await self._take(headers, client, receive, reserved)
         except Problem as problem:
             status = problem.status
             await _send_problem(problem, headers, send)
@@ -90,13 +91,18 @@ class IngestApp:
             if outcome is None:
                 return  # the client went away before its request was complete
             status = 202 if outcome.accepted or not outcome.rejected else 422
-            await _send(send, status, [_JSON_HEADERS], _render(outcome))
+            answer = await self._turns.run(_render(outcome), client, None)
+            await _send(send, status, [_JSON_HEADERS], answer)
         finally:
             reserved.release()
         self._metrics.answered(status, time.perf_counter() - started)
 
     async def _take(
-        self, headers: Mapping[bytes, bytes], receive: bodies.Receive, reserved: bodies.Reservation
+        self,
+        headers: Mapping[bytes, bytes],
+        client: str,
+        receive: bodies.Receive,
+        reserved: bodies.Reservation,
     ) -> Outcome | None:
         """Read a request, write its events, and wait for the acknowledgement; None if the client went away.
 
@@ -119,7 +125,11 @@ class IngestApp:
                 if await batch.taken:
                     return _ONE
                 body = batch.bodies[index]
-            submission = await self._submit(body, body_format, _source(headers), reserved)
+            slices = self._processed(body, body_format, _source(headers), reserved)
+            processed = await self._turns.run(slices, client, lambda: reserved.size)
+            reserved.release()  # from here on the publisher holds what there is of the request
+            submission = self._submitter.submit(processed)
+            del slices, processed
             del body  # the publisher has all that is still needed of it
             await submission.acknowledged
         except PublishError as error:
@@ -132,34 +142,16 @@ class IngestApp:
             raise Problem(400, outcome.unreadable.detail, reason=outcome.unreadable.reason.value)
         return outcome
 
-    async def _submit(
+    def _processed(
         self, body: bytes, body_format: bodies.BodyFormat, source: str, reserved: bodies.Reservation
-    ) -> Submission:
-        """Everything between reading and waiting. A body that is small and good is done in one go."""
+    ) -> Generator[None, None, Processed]:
+        """Everything between reading and submitting. A body that is small and good is done in one slice."""
         try:
             if body_format.gzip:
-                body = bodies.unpack(body, limit=self._max_body)
-                reserved.take(len(body))
+                body = yield from bodies.unpack(body, limit=self._max_body, reserved=reserved)
         except bodies.BadEncodingError as error:
-            processed = self._pipeline.unreadable(body, str(error), source=source)
-        else:
-            processed = await self._processed(
-                self._pipeline.process(body, lines=body_format.lines, source=source)
-            )
-        reserved.release()  # from here on the publisher holds what there is of the request
-        return self._submitter.submit(processed)
-
-    async def _processed(self, steps: Generator[None, None, Processed]) -> Processed:
-        """The result of the pipeline. What takes more than a step lets other requests go on after each."""
-        try:
-            next(steps)
-            async with self._slow:
-                while True:
-                    await asyncio.sleep(0)
-                    next(steps)
-        except StopIteration as done:
-            processed: Processed = done.value
-            return processed
+            return self._pipeline.unreadable(body, str(error), source=source)
+        return (yield from self._pipeline.process(body, lines=body_format.lines, source=source))
 
 
 def _problem_of(error: PublishError) -> Problem:
@@ -182,20 +174,26 @@ def _source(headers: Mapping[bytes, bytes]) -> str:
     return named.decode() if named and _SOURCE.fullmatch(named) else "http"
 
 
-def _render(outcome: Outcome) -> bytes:
+def _render(outcome: Outcome) -> Generator[None, None, bytes]:
+    """The body of the answer, in slices: there may be many rejected events."""
     accepted = sum(outcome.accepted.values())
     if not outcome.rejected:
         return b'{"accepted":%d,"rejected":[]}' % accepted
-    rejected = [
-        {
-            "index": each.index,
-            "field": each.rejection.field,
-            "reason": each.rejection.reason.value,
-            "detail": each.rejection.detail,
-        }
-        for each in outcome.rejected
-    ]
-    return msgspec.json.encode({"accepted": accepted, "rejected": rejected})
+    parts: list[bytes] = []
+    for start in range(0, len(outcome.rejected), _RENDER_SLICE):
+        if start:
+            yield
+        rejected = [
+            {
+                "index": each.index,
+                "field": each.rejection.field,
+                "reason": each.rejection.reason.value,
+                "detail": each.rejection.detail,
+            }
+            for each in outcome.rejected[start : start + _RENDER_SLICE]
+        ]
+        parts.append(msgspec.json.encode(rejected)[1:-1])
+    return b'{"accepted":%d,"rejected":[%b]}' % (accepted, b",".join(parts))
 
 
 async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:

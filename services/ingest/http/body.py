@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Generator, Mapping, MutableMapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -17,6 +17,8 @@ MAX_MEMBERS = 1000
 _GZIP = 31  # zlib's window bits for a gzip wrapper
 #: Unpacked in slices, since what follows a member's end is copied for each member.
 _SLICE = 16 * 1024
+#: The most that is unpacked at a time. A usual request is unpacked at once.
+_UNPACK_BYTES = 512 * 1024
 _JSON = frozenset({b"application/json", b"text/json", b"text/plain", b""})
 _LINES = frozenset(
     {
@@ -76,22 +78,22 @@ _ACCEPTED = "application/json, application/x-ndjson"
 class Reservation:
     """Bytes that one request holds of what the byte limiter allows, until ``release``."""
 
-    __slots__ = ("_byte_limiter", "_size")
+    __slots__ = ("_byte_limiter", "size")
 
     def __init__(self, byte_limiter: ByteLimiter) -> None:
         self._byte_limiter = byte_limiter
-        self._size = 0
+        self.size = 0
 
     def take(self, size: int) -> None:
         """Reserve more; raises Problem (503) if there is no room."""
         if not self._byte_limiter.take(size):
             raise overloaded()
-        self._size += size
+        self.size += size
 
     def release(self) -> None:
         """Give all back."""
-        self._byte_limiter.give(self._size)
-        self._size = 0
+        self._byte_limiter.give(self.size)
+        self.size = 0
 
 
 def overloaded() -> Problem:
@@ -149,14 +151,14 @@ def too_large(limit: int) -> Problem:
     return Problem(413, f"a body has at most {limit} bytes, also once unpacked; send it in parts")
 
 
-def unpack(body: bytes, *, limit: int) -> bytes:
-    """The content of a gzip body of one or more members.
+def unpack(body: bytes, *, limit: int, reserved: Reservation) -> Generator[None, None, bytes]:
+    """The content of a gzip body of one or more members. Yields now and then, so that others can go on.
 
-    Stops at `limit` bytes, however much is packed into it: raises Problem (413). Raises BadEncodingError if
-    it is not gzip, ends early, or has more than MAX_MEMBERS members.
+    Reserves what it unpacks. Stops at `limit` bytes, however much is packed into it: raises Problem (413).
+    Raises BadEncodingError if it is not gzip, ends early, or has more than MAX_MEMBERS members.
     """
     parts: list[bytes] = []
-    size = members = 0
+    size = members = unpaused = 0
     member = None
     try:
         for start in range(0, len(body), _SLICE):
@@ -165,14 +167,19 @@ def unpack(body: bytes, *, limit: int) -> bytes:
                 if member is None:
                     members += 1
                     member = zlib.decompressobj(_GZIP)
-                part = member.decompress(rest, limit - size + 1)
+                part = member.decompress(rest, min(limit - size + 1, _UNPACK_BYTES))
                 parts.append(part)
                 size += len(part)
+                unpaused += len(part)
                 if size > limit:
                     raise too_large(limit)
-                rest = member.unused_data
+                reserved.take(len(part))
+                rest = member.unused_data or member.unconsumed_tail
                 if member.eof:
                     member = None
+                if unpaused >= _UNPACK_BYTES:
+                    unpaused = 0
+                    yield
             if members > MAX_MEMBERS:
                 raise BadEncodingError(f"the gzip body has more than {MAX_MEMBERS} members")
     except zlib.error as error:

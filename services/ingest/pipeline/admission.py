@@ -6,7 +6,7 @@ and validated slice by slice, so that the caller can let other requests go on in
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,12 +23,12 @@ AT_ONCE_BYTES = 256 * 1024
 SLICE_EVENTS, SLICE_BYTES = 50, 128 * 1024
 #: No event is larger: 50 hashtags of 300 characters, each escaped, are 90,000 bytes.
 MAX_EVENT_BYTES = 256 * 1024
-#: No event has more commas than this (a list of 50 hashtags among them), but a body of `0,0,0,...` has. What
-#: is in texts counts too, so few events may have many.
-_COMMAS_PER_EVENT, _COMMAS_AT_LEAST = 80, 200_000
+#: No event has more commas, those in its texts included: 50 hashtags of 140, and ten texts of 300.
+MAX_EVENT_COMMAS = 10_000
+_AT_ONCE_LINES = 2000
+_WHOLE = (Reason.NOT_JSON, Reason.NOT_UTF8)
 #: Blank lines are skipped, up to so many an event.
 _LINES_PER_EVENT, _LINES_AT_LEAST = 3, 1000
-_FIRST = range(1)
 
 
 class TooManyEventsError(ValueError):
@@ -79,15 +79,13 @@ def foreign_format(body: bytes) -> str | None:
 
 
 #: The events of a body as they were sent.
-Raws = Iterable[bytes | Raw]
+Raws = Sequence[bytes | Raw]
 
 
 def members(body: bytes, *, lines: bool) -> list[bytes | Raw]:
     """The bytes of each event of a body that was admitted, in order."""
     if not lines and codec.is_array(body):
-        raws = codec.split_array(body)
-        assert not isinstance(raws, Rejection)
-        return list(raws)
+        return [raw for part in codec.split_array(body) for raw in part]
     return [*codec.split_lines(body)] if lines or _is_really_lines(body) else [body.strip()]
 
 
@@ -97,59 +95,67 @@ def admit_singles(bodies: list[bytes], check: FutureTimestampCheck) -> list[Even
     return events if events is not None and check.admits_all(events) else None
 
 
-def admit(body: bytes, *, lines: bool, most: int, check: FutureTimestampCheck) -> Admitted | Raws | Rejection:
-    """Admit a body: one JSON object, a JSON array of events, or (`lines`) NDJSON.
-
-    Returns the events if all are good, and the body is not large; else its parts, for ``admit_in_slices``. A
-    Rejection means that the body as a whole cannot be split into events. A body declared as JSON that is
-    really several lines of JSON is read as NDJSON. Raises TooManyEventsError.
-    """
+def admit_at_once(body: bytes, *, lines: bool, most: int, check: FutureTimestampCheck) -> Admitted | None:
+    """The events of a body of usual size in which all is well, or None. Takes no more than a millisecond."""
+    if len(body) > AT_ONCE_BYTES:
+        return None
     if lines:
-        return _admit_lines(body, most, check)
+        if body.count(b"\n") > _AT_ONCE_LINES:
+            return None
+        events = codec.decode_lines(codec.split_lines(body))
+    elif codec.is_array(body):
+        events = codec.decode_batch(body)
+        if not events:
+            return None if events is None else Admitted([], range(0), [])
+    else:
+        events = codec.decode_lines([body.strip()])
+    if not events or len(events) > most or not check.admits_all(events):
+        return None
+    return Admitted(events, range(len(events)), [])
+
+
+def split(body: bytes, *, lines: bool, most: int) -> Generator[None, None, Raws | Rejection]:
+    """The events of a body as they were sent: one JSON object, a JSON array of events, or (`lines`) NDJSON.
+
+    Yields after each few milliseconds. A Rejection means that the body as a whole cannot be split.
+    A body declared as JSON that is really several lines of JSON is read as NDJSON. Raises TooManyEventsError.
+    """
+    if lines or (not codec.is_array(body) and _is_really_lines(body)):
+        return _split_lines(body, most)
     if not codec.is_array(body):
-        return _admit_object(body, most, check)
-    if len(body) > most and body.count(b",") > max(most * _COMMAS_PER_EVENT, _COMMAS_AT_LEAST):
-        raise TooManyEventsError
-    events = codec.decode_batch(body) if len(body) <= AT_ONCE_BYTES else None
-    if events is not None:
-        _check_number(len(events), most)
-        if check.admits_all(events):
-            return Admitted(events, range(len(events)), [])
-    raws = codec.split_array(body)
-    if isinstance(raws, Sized):
-        _check_number(len(raws), most)
+        return _split_object(body.strip())
+    raws: list[bytes | Raw] = []
+    try:
+        for part in codec.split_array(body):
+            raws += part
+            _check_number(len(raws), most)
+            yield
+    except codec.SplitError as error:
+        return error.rejection
     return raws
 
 
-def admit_in_slices(raws: Raws, *, most: int, check: FutureTimestampCheck) -> Iterator[Admitted]:
-    """Validate the parts of a body, some at a time; the indexes are those in the body.
-
-    Raises TooManyEventsError, and codec.SplitError if it shows only now that the body is not an array.
-    """
+def admit_in_slices(raws: Raws, check: FutureTimestampCheck) -> Iterator[Admitted]:
+    """Validate the parts of a body, some at a time; the indexes are those in the body."""
     part: list[bytes] = []
     start = size = 0
     for raw in raws:
         part.append(bytes(raw))
         size += len(part[-1])
         if len(part) == SLICE_EVENTS or size >= SLICE_BYTES:
-            _check_number(start + len(part), most)
             yield _validate(part, start, check)
             start, size, part = start + len(part), 0, []
     if part:
-        _check_number(start + len(part), most)
         yield _validate(part, start, check)
 
 
-def _admit_object(body: bytes, most: int, check: FutureTimestampCheck) -> Admitted | Raws | Rejection:
-    body = body.strip()
-    if len(body) <= MAX_EVENT_BYTES:
-        event = codec.decode_one(body)
-        if not isinstance(event, Rejection):
-            return Admitted([event], _FIRST, []) if check.admits(event.occurred_at) else [body]
-        if event.field or event.reason not in (Reason.NOT_JSON, Reason.NOT_UTF8):
-            return [body]
-        return _admit_lines(body, most, check) if _is_really_lines(body) else event
-    return _admit_lines(body, most, check) if _is_really_lines(body) else [body]
+def _split_object(body: bytes) -> Raws | Rejection:
+    if len(body) > MAX_EVENT_BYTES or _is_no_event(body):
+        return [body]
+    event = codec.decode_one(body)
+    if isinstance(event, Rejection) and not event.field and event.reason in _WHOLE:
+        return event
+    return [body]
 
 
 def _is_really_lines(body: bytes) -> bool:
@@ -157,17 +163,14 @@ def _is_really_lines(body: bytes) -> bool:
     return bool(newline) and not rest.isspace() and len(first) <= MAX_EVENT_BYTES and codec.is_json(first)
 
 
-def _admit_lines(body: bytes, most: int, check: FutureTimestampCheck) -> Admitted | Raws | Rejection:
+def _split_lines(body: bytes, most: int) -> Raws | Rejection:
     if body.count(b"\n") > max(most * _LINES_PER_EVENT, _LINES_AT_LEAST):
         raise TooManyEventsError
     lines = codec.split_lines(body)
     _check_number(len(lines), most)
     if not lines:
         return Rejection("", Reason.NOT_JSON, "the body has no event in it")
-    events = codec.decode_lines(lines) if len(body) <= AT_ONCE_BYTES else None
-    if events is not None and check.admits_all(events):
-        return Admitted(events, range(len(events)), [])
-    return lines
+    return [*lines]
 
 
 def _validate(raws: list[bytes], start: int, check: FutureTimestampCheck) -> Admitted:
@@ -190,10 +193,17 @@ def _validate(raws: list[bytes], start: int, check: FutureTimestampCheck) -> Adm
 def _validate_one(raw: bytes, check: FutureTimestampCheck) -> Event | Rejection:
     if len(raw) > MAX_EVENT_BYTES:
         return Rejection("", Reason.TOO_LARGE, f"an event has at most {MAX_EVENT_BYTES} bytes")
+    if _is_no_event(raw):
+        return Rejection("", Reason.TOO_LARGE, f"an event has at most {MAX_EVENT_COMMAS} commas")
     found = codec.decode_one(raw)
     if not isinstance(found, Rejection) and not check.admits(found.occurred_at):
         return Rejection("occurred_at", Reason.AHEAD_OF_CLOCK, "further ahead of stream time than allowed")
     return found
+
+
+def _is_no_event(raw: bytes) -> bool:
+    """Whether it has more members than any event, which take long to look at."""
+    return len(raw) > MAX_EVENT_COMMAS and raw.count(b",") > MAX_EVENT_COMMAS
 
 
 def _check_number(number: int, most: int) -> None:

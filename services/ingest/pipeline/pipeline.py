@@ -19,11 +19,12 @@ from schemas.structs import KINDS, Event
 from services.ingest.pipeline.admission import (
     Admitted,
     RejectedEvent,
-    admit,
+    admit_at_once,
     admit_in_slices,
     admit_singles,
     foreign_format,
     members,
+    split,
 )
 from services.ingest.pipeline.enrichment import Enrichment
 from services.ingest.pipeline.known_posts import PostRecord
@@ -109,19 +110,18 @@ class Pipeline:
         if foreign := foreign_format(body):
             return self.unreadable(body, foreign, source=source)
         check = self._stream_time.check()
-        found = admit(body, lines=lines, most=self._max_events, check=check)
-        if isinstance(found, Rejection):
-            return self._unreadable(body, found, source)
         parts = _Parts()
-        if isinstance(found, Admitted):
-            self._add(found, parts, body, lines, source)
+        at_once = admit_at_once(body, lines=lines, most=self._max_events, check=check)
+        if at_once is not None:
+            self._add(at_once, parts, body, lines, source)
         else:
-            try:
-                for admitted in admit_in_slices(found, most=self._max_events, check=check):
-                    self._add(admitted, parts, body, lines, source)
-                    yield
-            except codec.SplitError as error:
-                return self._unreadable(body, error.rejection, source)
+            yield
+            raws = yield from split(body, lines=lines, most=self._max_events)
+            if isinstance(raws, Rejection):
+                return self._unreadable(body, raws, source)
+            for admitted in admit_in_slices(raws, check):
+                self._add(admitted, parts, body, lines, source)
+                yield
         return Processed(parts.request(), Outcome(dict(parts.accepted), parts.rejected), check.newest)
 
     def _add(self, admitted: Admitted, parts: _Parts, body: bytes, lines: bool, source: str) -> None:

@@ -27,7 +27,8 @@ class FutureTimestampCheck:
         """Whether no event is too far ahead. If one is, nothing has changed."""
         newest = max(map(_occurred_at, events), default=None)
         if newest is None or (self._limit is not None and newest <= self._limit):
-            self.newest = newest
+            if newest is not None:
+                self._accept(newest)
             return True
         return False
 
@@ -35,11 +36,14 @@ class FutureTimestampCheck:
         """Whether the next event is not too far ahead."""
         if self._limit is not None and occurred_at > self._limit:
             return False
+        self._accept(occurred_at)
+        return True
+
+    def _accept(self, occurred_at: int) -> None:
         if self.newest is None or occurred_at > self.newest:
             self.newest = occurred_at
             if self._ahead_ms is not None:
                 self._limit = max(self._limit or 0, occurred_at + self._ahead_ms)
-        return True
 
 
 class StreamTime(Protocol):

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections import deque
+from itertools import islice
 from typing import Any
 
 import pytest
 
-from schemas.codec import SplitError
 from schemas.reasons import Reason, Rejection
 from services.ingest.pipeline.admission import (
     MAX_EVENT_BYTES,
+    MAX_EVENT_COMMAS,
     SLICE_BYTES,
     SLICE_EVENTS,
     Admitted,
+    Raws,
     TooManyEventsError,
-    admit,
+    admit_at_once,
     admit_in_slices,
     members,
+    split,
 )
 from services.ingest.pipeline.stream_time import EventStreamTime, FutureTimestampCheck, WallStreamTime
 
@@ -35,14 +39,28 @@ def check() -> FutureTimestampCheck:
     return WallStreamTime(lambda: NOW, ahead_ms=1000).check()
 
 
+def split_all(body: bytes, *, lines: bool = False, most: int = 100) -> Raws | Rejection:
+    """The events as they were sent, once all slices of splitting are done."""
+    slices = split(body, lines=lines, most=most)
+    while True:
+        try:
+            next(slices)
+        except StopIteration as done:
+            found: Raws | Rejection = done.value
+            return found
+
+
 def admit_all(
     body: bytes, *, lines: bool = False, most: int = 100, check: FutureTimestampCheck
 ) -> Admitted | Rejection:
     """At once, or slice by slice to the end."""
-    found = admit(body, lines=lines, most=most, check=check)
-    if isinstance(found, Admitted | Rejection):
-        return found
-    slices = list(admit_in_slices(found, most=most, check=check))
+    at_once = admit_at_once(body, lines=lines, most=most, check=check)
+    if at_once is not None:
+        return at_once
+    raws = split_all(body, lines=lines, most=most)
+    if isinstance(raws, Rejection):
+        return raws
+    slices = list(admit_in_slices(raws, check))
     return Admitted(
         [event for each in slices for event in each.events],
         [index for each in slices for index in each.indexes],
@@ -159,9 +177,9 @@ def test_a_body_with_a_bad_event_is_validated_in_slices(bad: bytes, lines: bool)
     """No slice has more events, or many more bytes, than stated; together they are the whole body."""
     count = 500
     body = b"\n".join([bad] * count) if lines else b"[" + b",".join([bad] * count) + b"]"
-    raws = admit(body, lines=lines, most=count, check=check())
+    raws = split_all(body, lines=lines, most=count)
     assert not isinstance(raws, Admitted | Rejection)
-    slices = list(admit_in_slices(raws, most=count, check=check()))
+    slices = list(admit_in_slices(raws, check()))
     assert max(len(each.rejected) for each in slices) <= SLICE_EVENTS
     assert max(sum(len(one.raw) for one in each.rejected) for each in slices) < SLICE_BYTES + MAX_EVENT_BYTES
     assert [one.index for each in slices for one in each.rejected] == list(range(count))
@@ -173,9 +191,9 @@ def test_a_large_body_is_validated_in_slices_though_it_is_good(lines: bool) -> N
     count = 2000
     encoded = [json.dumps(event(0, event_id=f"e{number}")).encode() for number in range(count)]
     body = b"\n".join(encoded) if lines else b"[" + b",".join(encoded) + b"]"
-    raws = admit(body, lines=lines, most=count, check=check())
+    raws = split_all(body, lines=lines, most=count)
     assert not isinstance(raws, Admitted | Rejection)
-    assert len(list(admit_in_slices(raws, most=count, check=check()))) == count / SLICE_EVENTS
+    assert len(list(admit_in_slices(raws, check()))) == count / SLICE_EVENTS
     assert ids(admitted(body, lines=lines, most=count)) == [f"e{number}" for number in range(count)]
 
 
@@ -247,11 +265,34 @@ def test_a_large_array_with_a_lone_surrogate_is_split_bit_by_bit() -> None:
     assert ids(found) == [f"e{number}" for number in range(count) if number != 7]
     assert [each.index for each in found.rejected] == [7]
     for broken in (body[:-1], body + b"]", body.replace(b'},{"kind"', b'} {"kind"', 500)):
-        raws = admit(broken, lines=False, most=count, check=check())
-        assert not isinstance(raws, Admitted | Rejection)
-        with pytest.raises(SplitError):
-            list(admit_in_slices(raws, most=count, check=check()))
-    raws = admit(body, lines=False, most=count - 1, check=check())
-    assert not isinstance(raws, Admitted | Rejection)
+        assert isinstance(split_all(broken, most=count), Rejection)
     with pytest.raises(TooManyEventsError):
-        list(admit_in_slices(raws, most=count - 1, check=check()))
+        split_all(body, most=count - 1)
+
+
+def test_a_body_with_millions_of_members_is_split_no_further_than_to_the_limit() -> None:
+    """It is rejected in its first slices: each of them holds few members."""
+    slices = split(b"[" + b",".join([b'"aa"'] * 1_500_000) + b"]", lines=False, most=20_000)
+    with pytest.raises(TooManyEventsError):
+        deque(islice(slices, 20), maxlen=0)
+
+
+def test_an_event_with_more_commas_than_any_is_not_looked_into() -> None:
+    """Each of its members would take long; it is within the bytes that an event may have."""
+    many = json.dumps(event(1, x=[{}] * 60_000)).encode().replace(b" ", b"")
+    assert many.count(b",") > MAX_EVENT_COMMAS
+    assert len(many) < MAX_EVENT_BYTES
+    for body in (many, b"[" + many + b"]"):
+        assert [each.rejection.reason for each in admitted(body).rejected] == [Reason.TOO_LARGE]
+
+
+def test_slices_know_of_the_slices_before() -> None:
+    """The newest event of a request is that of all slices, and moves the bound for those after it."""
+    stream_time = EventStreamTime(ahead_ms=1000)
+    stream_time.saw(NOW)
+    times = [900] * SLICE_EVENTS + [1800] * SLICE_EVENTS + [0] * SLICE_EVENTS
+    raws = [json.dumps(event(time)).encode() for time in times]
+    check = stream_time.check()
+    slices = list(admit_in_slices(raws, check))
+    assert [len(each.events) for each in slices] == [SLICE_EVENTS] * 3
+    assert check.newest == NOW + 1800

@@ -285,3 +285,25 @@ async def test_without_a_setting_no_page_may(server: Server) -> None:
     question = b"OPTIONS /v1/events HTTP/1.1\r\norigin: https://a.example\r\n"
     status, headers, _ = await server.ask(question + b"access-control-request-method: POST\r\n\r\n")
     assert (status, "access-control-allow-origin" in headers) == (405, False)
+
+
+async def test_a_short_bad_request_does_not_wait_for_long_ones(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight clients send many bad events each; one who sends a single bad one is answered first."""
+    monkeypatch.setattr(server.ingest.app._pipeline, "_max_events", 20_000)
+    bad = b"[" + b",".join([b"{}"] * 1300) + b"]"
+    begun = asyncio.Semaphore(0)
+    add = server.ingest.app._pipeline._add
+
+    def counted(*arguments: object) -> None:
+        begun.release()
+        add(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(server.ingest.app._pipeline, "_add", counted)
+    long = [asyncio.create_task(server.ask(post(bad))) for _ in range(8)]
+    await begun.acquire()
+    status, _, answered = await server.ask(post(b"{}"))
+    assert (status, len(json.loads(answered)["rejected"])) == (422, 1)
+    assert not any(each.done() for each in long)
+    assert {each[0] for each in await asyncio.gather(*long)} == {422}

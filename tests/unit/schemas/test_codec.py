@@ -230,16 +230,38 @@ def test_details_are_short_and_can_be_shown() -> None:
 def test_an_array_is_split_into_the_bytes_as_sent() -> None:
     """Each member keeps its own spelling, so that a dead letter shows what the client wrote."""
     members = [b'{"a" : 1}', b"2e1", b'"\\ud800"', b'"\xff"', b"[ ]"]
-    assert codec.split_array(b" [ " + b" ,\n".join(members) + b" ] ") == members
-    assert codec.split_array(b"[]") == []
+    (found,) = codec.split_array(b" [ " + b" ,\n".join(members) + b" ] ")
+    assert found == members
+    assert list(codec.split_array(b"[]")) == [[]]
+
+
+@pytest.mark.parametrize("comma", [b",", b" ,\r\n"])
+@pytest.mark.parametrize(
+    "member",
+    [b'{"a":{"b":[1,{}]},"c":"},{"}', b'"},{,"', b"[{},{},[{}],{}]", b'{"a":"\\ud800"}', b'"\xff"', b"0"],
+)
+def test_a_large_array_is_split_part_by_part(member: bytes, comma: bytes) -> None:
+    """Wherever a part ends: commas inside of members are no ends of them."""
+    members = [b'"first"'] + [member] * (1_000_000 // len(member)) + [b'"last"']
+    parts = list(codec.split_array(b"[" + comma.join(members) + b"]"))
+    assert max(map(len, parts)) < len(members)
+    assert [each for part in parts for each in part] == members
+
+
+@pytest.mark.parametrize("end", [b"", b",]", b"]]", b",", b",,1]", b" 1]", b"}", b",NaN]", b'"]'])
+def test_a_large_array_that_does_not_end_is_no_array(end: bytes) -> None:
+    """Also where all of its first parts are in order."""
+    with pytest.raises(codec.SplitError) as error:
+        list(codec.split_array(b"[" + b",".join([b'{"a":1}'] * 50_000) + end))
+    assert error.value.rejection.reason is Reason.NOT_JSON
 
 
 @pytest.mark.parametrize("body", [b"[1", b"[1,]", b"[1 2]", b"[1]]", b"[NaN]", b'["\\ud800"', b"[,1]"])
 def test_what_is_no_array_is_rejected_as_a_whole(body: bytes) -> None:
     """If the members cannot be told apart, the body as a whole is not JSON."""
-    result = codec.split_array(body)
-    assert isinstance(result, Rejection)
-    assert result.reason is Reason.NOT_JSON
+    with pytest.raises(codec.SplitError) as error:
+        list(codec.split_array(body))
+    assert error.value.rejection.reason is Reason.NOT_JSON
 
 
 def test_a_line_holds_one_event() -> None:
