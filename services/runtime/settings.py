@@ -54,7 +54,13 @@ class KafkaSettings(Section):
     ssl_cafile: Path | None = Field(None, description="PEM file of the authorities to trust")
     ssl_certfile: Path | None = Field(None, description="PEM file of the client certificate")
     ssl_keyfile: Path | None = Field(None, description="PEM file of the client key")
-    partitions: int = Field(4, ge=1, le=1024, description="partitions of the topics that fanpulse creates")
+    partitions: int = Field(
+        4,
+        ge=1,
+        le=1024,
+        description="partitions of the log and the totals when a stream begins; it keeps them, and "
+        "`fanpulse repartition` copies it into others",
+    )
     replication_factor: int = Field(
         1, ge=1, le=10, description="replicas of the topics that fanpulse creates"
     )

@@ -14,6 +14,8 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Protocol
 
 import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
 from prometheus_client import CollectorRegistry
 
 import services.aggregate.kafka.source as faust_source
@@ -53,6 +55,9 @@ class Backend(Protocol):
     async def append_before_a_gap(self, partition: int, value: bytes) -> None:
         """Write a record; the offset after it has none."""
 
+    async def remove_before(self, partition: int, offset: int) -> None:
+        """Retention removes the records of the log before an offset."""
+
     async def dead_letters(self) -> list[bytes]:
         """Those committed."""
 
@@ -84,6 +89,9 @@ class InMemory:
     async def append_before_a_gap(self, partition: int, value: bytes) -> None:
         self.kafka.append(partition, value)
         self.kafka.leave_gap(partition)
+
+    async def remove_before(self, partition: int, offset: int) -> None:
+        self.kafka.remove_before(partition, offset)
 
     async def dead_letters(self) -> list[bytes]:
         return self.kafka.dead_letters
@@ -135,6 +143,11 @@ class RealKafka:
         async with producer.transaction():
             await producer.send_and_wait(self._events, value, partition=partition)
         await producer.stop()
+
+    async def remove_before(self, partition: int, offset: int) -> None:
+        admin = AdminClient({"bootstrap.servers": self._settings.kafka.bootstrap})
+        for future in admin.delete_records([TopicPartition(self._events, partition, offset)]).values():
+            await asyncio.wrap_future(future)
 
     async def dead_letters(self) -> list[bytes]:
         topic = qualified(self._settings.namespace, REJECTED.name)
@@ -350,6 +363,20 @@ async def test_the_tail_is_what_lies_between_two_offsets(backend: Backend) -> No
     found = [record async for batch in backend.storage.tail({0: 1}, {0: 5}) for record in batch]
     assert [(record.offset, record.value) for record in found] == [(1, b"1"), (2, b"2"), (4, b"4")]
     assert (await backend.storage.log_spans())[0].begin == 0
+
+
+async def test_what_retention_removes_is_no_longer_spanned(backend: Backend) -> None:
+    """The first offset moves on, in the storage and in the source; the end stays."""
+    await backend.append(0, b"[0]", b"[1]", b"[2]")
+    source = await join(backend, Recorder())
+    await backend.until(lambda: source.highwater(0) == 3)
+    await backend.remove_before(0, 2)
+    span = (await backend.storage.log_spans())[0]
+    assert (span.begin, span.end) == (2, 3)
+    assert await source.log_begin(0) == 2
+    assert await source.log_begin(1) == 0
+    assert await source.first_offset(0, 0) == 2
+    assert backend.storage.stream_begin(0) == 0
 
 
 # -- sources ------------------------------------------------------------------------------------------------
