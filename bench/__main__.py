@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from bench import aggregate, freshness, hashtags, ingest, ingest_detours, report, restart, workers
+from bench import aggregate, freshness, hashtags, ingest, ingest_detours, report, restart, unfair, workers
 
 Figures = dict[str, Any]
 Section = Callable[[Path], Awaitable[Figures]]
@@ -31,6 +31,7 @@ def sections(arguments: argparse.Namespace) -> dict[str, Section]:
         "restart": lambda folder: restart.run(folder, 10 * events, sorted({20_000, events}), min(runs, 3)),
         "workers": lambda folder: workers.run(folder, 5 * events, min(runs, 3)),
         "ingest": lambda folder: ingest.run(arguments.seconds, runs),
+        "unfair": lambda _: unfair.run(arguments.seconds),
         "ingest_detours": lambda folder: ingest_detours.run(folder, 1.0, 2 * runs + 1),
     }
 

@@ -205,6 +205,26 @@ def _ingest(figures: Figures) -> Table:
     return Table("Ingest", columns, rows, note)
 
 
+def _unfair(figures: Figures) -> Table:
+    goal = figures["goal_p99_ms"]
+    rows = [
+        (
+            name,
+            f"{row['p50_ms']:.1f} / {row['p99_ms']:.1f}",
+            f"{row['p99_ms'] / goal:.2f}",
+            f"{row['rss_mb']:.0f}",
+        )
+        for name, row in figures["beside"].items()
+    ]
+    note = (
+        f"A client posts {figures['rate']:.0f} single events a second, {figures['seconds']:.0f} s each, "
+        f"beside {figures['connections']} connections of a hostile one. Goal: p99 below {goal:.0f} ms."
+    )
+    return Table(
+        "One client beside a hostile one", ("beside", "p50 / p99, ms", "of the goal", "MB"), rows, note
+    )
+
+
 def _ingest_detours(figures: Figures) -> Table:
     loads = ("500s", "singles")
     rows = [
@@ -232,6 +252,7 @@ _TABLES: dict[str, Callable[[Figures], Table]] = {
     "restart": _restart,
     "workers": _workers,
     "ingest": _ingest,
+    "unfair": _unfair,
     "ingest_detours": _ingest_detours,
 }
 

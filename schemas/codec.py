@@ -40,6 +40,8 @@ _BLANK = b" \t\r\n"
 _GAP = re.compile(rb"[ \t\r\n,]*")
 #: Puts an x in place of each byte that is not ASCII.
 _ASCII = bytes(each if each < 128 else ord("x") for each in range(256))
+#: An array with a larger member is not looked into: to find its end takes long, and no event is near that.
+_MAX_MEMBER_BYTES = 2 * 2**20
 #: The bytes of an array that are split at a time.
 _WINDOW = 64 * 1024
 _BOM = b"\xef\xbb\xbf"
@@ -123,6 +125,14 @@ def split_array(body: bytes) -> Iterator[list[bytes]]:
             yield []
         else:
             window *= 2
+            if window > _MAX_MEMBER_BYTES:
+                raise SplitError(
+                    rejection(
+                        "",
+                        Reason.TOO_LARGE,
+                        f"what begins at byte {at} is larger than any event; send it in parts",
+                    )
+                )
     if end - start <= _SLOWLY_BYTES:
         yield _split_last(body)
         return

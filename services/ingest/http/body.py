@@ -31,6 +31,8 @@ _LINES = frozenset(
     }
 )
 _RETRY_AFTER_SECONDS = 1
+#: A body that has more bytes than this takes room only while so much of the limit is free.
+LARGE_BYTES, _LARGE_SHARE = 256 * 1024, 0.5
 
 
 class BadEncodingError(ValueError):
@@ -84,9 +86,9 @@ class Reservation:
         self._byte_limiter = byte_limiter
         self.size = 0
 
-    def take(self, size: int) -> None:
-        """Reserve more; raises Problem (503) if there is no room."""
-        if not self._byte_limiter.take(size):
+    def take(self, size: int, *, share: float = 1.0) -> None:
+        """Reserve more; raises Problem (503) if there is no room within this share of the limit."""
+        if not self._byte_limiter.take(size, own=self.size, share=share):
             raise overloaded()
         self.size += size
 
@@ -140,7 +142,8 @@ async def _collect(receive: Receive, limit: int, reserved: Reservation) -> bytes
         size += len(chunk)
         if size > limit:
             raise too_large(limit)
-        reserved.take(len(chunk))
+        # The rest of the room is kept for small bodies: a few that are large and slow leave others theirs.
+        reserved.take(len(chunk), share=_LARGE_SHARE if size > LARGE_BYTES else 1.0)
         if not message.get("more_body", False):
             return b"".join([*chunks, chunk]) if chunks else chunk
         chunks.append(chunk)

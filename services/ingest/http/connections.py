@@ -52,6 +52,8 @@ class _Transport:
 #: Bytes of a request's line and headers. nginx allows 8 KB a line, Apache 8 KB a line and 100 lines.
 MAX_HEAD_BYTES = 32 * 1024
 MAX_HEADERS = 128
+#: Requests that wait for the answers before them, on one connection.
+MAX_PIPELINED = 64
 #: What a chunked body may have besides its content: this, and so many bytes for each of its content.
 _CHUNKING_BYTES, _CHUNKING_FACTOR = 16 * 1024, 8
 #: How long a connection is read, and what comes thrown away, before it is closed.
@@ -148,6 +150,8 @@ class Protocol(HttpToolsProtocol):
         """The head is complete: serve the request, unless it has to be parsed again."""
         self._in_head = False
         self._head_bytes = 0
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise _LimitError(400, f"at most {MAX_PIPELINED} requests may wait for their answers")
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
                 raise _LimitError(405, "this server is no proxy")

@@ -10,9 +10,12 @@ class ByteLimiter:
         self._limit = limit
         self.reserved = 0
 
-    def take(self, size: int) -> bool:
-        """Hold `size` more bytes, if there is room."""
-        if self.reserved and self.reserved + size > self._limit:
+    def take(self, size: int, *, own: int = 0, share: float = 1.0) -> bool:
+        """Hold `size` more bytes, if there is room.
+
+        `own`: what the same request holds already. `share`: how much of the limit may be held afterwards.
+        """
+        if self.reserved > own and self.reserved + size > self._limit * share:
             return False
         self.reserved += size
         return True

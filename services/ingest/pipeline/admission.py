@@ -21,6 +21,8 @@ from services.ingest.pipeline.stream_time import FutureTimestampCheck
 AT_ONCE_BYTES = 256 * 1024
 #: Events of a slice. To reject one takes up to 0.1 ms, to accept one a fiftieth of that.
 SLICE_EVENTS, SLICE_BYTES = 50, 128 * 1024
+#: Events of a slice once one of them is bad.
+BAD_SLICE_EVENTS = 10
 #: No event is larger: 50 hashtags of 300 characters, each escaped, are 90,000 bytes.
 MAX_EVENT_BYTES = 256 * 1024
 #: No event has more commas, those in its texts included: 50 hashtags of 140, and ten texts of 300.
@@ -143,10 +145,10 @@ def admit_in_slices(raws: Raws, check: FutureTimestampCheck) -> Iterator[Admitte
         part.append(bytes(raw))
         size += len(part[-1])
         if len(part) == SLICE_EVENTS or size >= SLICE_BYTES:
-            yield _validate(part, start, check)
+            yield from _validate(part, start, check)
             start, size, part = start + len(part), 0, []
     if part:
-        yield _validate(part, start, check)
+        yield from _validate(part, start, check)
 
 
 def _split_object(body: bytes) -> Raws | Rejection:
@@ -173,11 +175,17 @@ def _split_lines(body: bytes, most: int) -> Raws | Rejection:
     return [*lines]
 
 
-def _validate(raws: list[bytes], start: int, check: FutureTimestampCheck) -> Admitted:
+def _validate(raws: list[bytes], start: int, check: FutureTimestampCheck) -> Iterator[Admitted]:
     """Validate some of the events of a body, of which the first has the index `start`."""
-    events = codec.decode_lines(raws)
+    events = codec.decode_lines(raws) if max(map(len, raws)) <= MAX_EVENT_BYTES else None
     if events is not None and check.admits_all(events):
-        return Admitted(events, range(start, start + len(events)), [])
+        yield Admitted(events, range(start, start + len(events)), [])
+        return
+    for at in range(0, len(raws), BAD_SLICE_EVENTS):
+        yield _validate_each(raws[at : at + BAD_SLICE_EVENTS], start + at, check)
+
+
+def _validate_each(raws: list[bytes], start: int, check: FutureTimestampCheck) -> Admitted:
     admitted = Admitted([], [], [])
     assert isinstance(admitted.indexes, list)
     for index, raw in enumerate(raws, start):

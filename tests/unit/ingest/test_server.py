@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from services.ingest.http.connections import MAX_HEAD_BYTES, MAX_HEADERS
+from services.ingest.http import body as bodies
+from services.ingest.http.connections import MAX_HEAD_BYTES, MAX_HEADERS, MAX_PIPELINED
 from services.ingest.http.server import listen, make_server, with_origins
 from tests.unit.ingest.test_http import EVENT, LIMIT, Ingest
 
@@ -217,6 +218,37 @@ async def test_clients_that_announce_much_and_send_nothing_take_no_room(server: 
         assert (await server.ask(post(BODY)))[0] == 202
     for _, writer in idle:
         writer.close()
+
+
+async def test_large_bodies_that_do_not_end_leave_room_for_small_ones(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They fill half of what may be reserved, and the others of them are told to come again."""
+    monkeypatch.setattr(bodies, "LARGE_BYTES", LIMIT // 4)
+    head = b"POST /v1/events HTTP/1.1\r\nhost: x\r\n" + JSON + b"content-length: %d\r\n\r\n" % LIMIT
+    idle = [await server.connect() for _ in range(20)]  # twice what may be reserved
+    for _, writer in idle:
+        writer.write(head + b" " * (LIMIT - 1))
+        await writer.drain()
+    for _ in range(20):
+        assert (await server.ask(post(BODY)))[0] == 202
+    assert server.ingest.byte_limiter.reserved <= 5 * LIMIT
+    for _, writer in idle:
+        writer.close()
+
+
+async def test_requests_sent_without_waiting_for_answers_are_few(server: Server) -> None:
+    """A hundred thousand requests in one packet are not all taken up; some are."""
+    request = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
+    reader, writer = await server.connect()
+    writer.write(request * (MAX_PIPELINED // 2))
+    for _ in range(MAX_PIPELINED // 2):
+        assert (await answer(reader))[0] == 200
+    writer.write(request * 100_000)
+    async with asyncio.timeout(60):
+        got = await reader.read()
+    assert got.count(b"HTTP/1.1 200") <= MAX_PIPELINED + 1
+    writer.close()
 
 
 @pytest.mark.parametrize(
