@@ -71,6 +71,22 @@ class Milestone(Alert):
         description="id of the highest milestone of the series crossed at the same time; null if this is it. "
         "Only that one is delivered; the others are kept for the record",
     )
+    retractions: int = Field(0, description="how often the milestone was retracted before; part of the id")
+
+
+class Retraction(Alert):
+    """A milestone no longer holds: events that it rested on have been voided. Both stay on record."""
+
+    kind: Literal["retraction"] = "retraction"
+    retracts: str = Field(description="id of the milestone")
+    threshold: int
+    total: int = Field(
+        description="the figure at `as_of`; it is at least the threshold only if the milestone names a "
+        "retracted one in `superseded_by`: then it is decided again"
+    )
+    superseded_by: str | None = Field(
+        None, description="that of the milestone; if it names one, neither of the two was delivered"
+    )
 
 
 class Spike(Alert):
@@ -84,8 +100,21 @@ class Spike(Alert):
     factor: float | None = Field(description="observed / baseline; null if the baseline is 0")
 
 
-AlertRecord = Annotated[Milestone | Spike, Field(discriminator="kind")]
-ALERT: TypeAdapter[Milestone | Spike] = TypeAdapter(AlertRecord)
+AlertRecord = Annotated[Milestone | Retraction | Spike, Field(discriminator="kind")]
+ALERT: TypeAdapter[Milestone | Retraction | Spike] = TypeAdapter(AlertRecord)
+
+
+def milestone_id(
+    scope: str, subject: tuple[str, ...], metric: str, threshold: int, retractions: int = 0
+) -> str:
+    """The id of a milestone. One that was retracted is another one when it is reached again."""
+    again = (retractions,) if retractions else ()
+    return alert_id("milestone", scope, *subject, metric, threshold, *again)
+
+
+def retraction_id(milestone: str) -> str:
+    """The id of the retraction of a milestone, of which there is one."""
+    return alert_id("retraction", milestone)
 
 
 def alert_id(*parts: str | int) -> str:

@@ -97,7 +97,7 @@ _MESSAGES_OF: dict[str, list[str]] = {
     REJECTED.name: ["dead-letter", "redriven"],
     POSTS.name: ["known-post"],
     TOTALS.name: [f"total-{scope}" for scope in SCOPES],
-    ALERTS.name: ["milestone", "spike"],
+    ALERTS.name: ["milestone", "retraction", "spike"],
     SELECTION.name: ["candidates", "selected"],
     STREAM.name: ["identity"],
 }
@@ -116,7 +116,7 @@ def _messages() -> Document:
         messages[f"total-{scope}"] = _message(f"total of scope {scope}", "totals", scope, key)
     messages |= _selection_messages()
     messages["identity"] = _message("identity of a topic", "stream", "identity", text)
-    for kind in ("milestone", "spike"):
+    for kind in ("milestone", "retraction", "spike"):
         messages[kind] = _message(kind, "alert", kind, text)
     return messages
 

@@ -50,7 +50,7 @@ def json_schemas() -> dict[str, dict[str, Any]]:
     return {
         **{schema_file("submission", kind): event_schema(kind, "submission") for kind in MODELS},
         **{schema_file("log", kind): event_schema(kind, "log") for kind in LOG_KINDS},
-        **{schema_file("alert", kind): alert_schema(kind) for kind in ("milestone", "spike")},
+        **{schema_file("alert", kind): alert_schema(kind) for kind in ("milestone", "retraction", "spike")},
         **{schema_file("totals", scope): totals_schema(scope) for scope in SCOPES},
         schema_file("rejected", "dead_letter"): dead_letter_schema(),
         schema_file("rejected", "redriven"): redriven_schema(),

@@ -18,7 +18,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from schemas import fields
-from schemas.alerts import Milestone, Spike
+from schemas.alerts import Milestone, Retraction, Spike
 from schemas.events import MODELS, VERSION, Clock, Void
 from schemas.hashtags import MAX_LENGTH
 
@@ -107,8 +107,8 @@ def event_schema(kind: str, view: View) -> Document:
 
 
 def alert_schema(kind: str) -> Document:
-    """The schema of ``milestone`` or ``spike`` as kept in engagement.alerts.v1."""
-    models: dict[str, type[BaseModel]] = {"milestone": Milestone, "spike": Spike}
+    """The schema of ``milestone``, ``retraction`` or ``spike`` as kept in engagement.alerts.v1."""
+    models: dict[str, type[BaseModel]] = {"milestone": Milestone, "retraction": Retraction, "spike": Spike}
     document = _document(models[kind], _LogGenerator)
     document["required"] = sorted({"v", "kind", *document["required"]})
     return _titled(document, f"{kind}, version {VERSION}, as kept in engagement.alerts.v1")

@@ -38,6 +38,7 @@ from schemas.totals import Key
 from services.aggregate.counting.dedup import DedupWindow
 from services.aggregate.counting.entries import take_changes
 from services.aggregate.counting.partition_state import PartitionState
+from services.alerts.deciding.decided import Decided
 from services.alerts.deciding.figures import Figures
 from services.alerts.deciding.milestones import Milestones
 from services.alerts.deciding.rules import parse_rules
@@ -110,7 +111,7 @@ class DryRun:
         self._states = [PartitionState(number, DedupWindow(250_000, 2)) for number in range(_PARTITIONS)]
         self._offsets = [0] * _PARTITIONS
         rules = parse_rules(RULES.read_text("utf-8"), RULES.name)
-        self._alerts: set[str] = set()
+        self._alerts = Decided()
         self._figures = Figures(_PARTITIONS)
         self._milestones = Milestones(rules.milestone, self._alerts, aliases)
         self._spikes = Spikes(rules.spike, {})
@@ -141,7 +142,7 @@ class DryRun:
         alerts: list[Milestone | Spike] = [*self._spikes.decide(self._figures, now_ms)]
         alerts += self._milestones.decide(self._figures, changed, now_ms)
         for alert in alerts:
-            self._alerts.add(alert.id)
+            self._alerts.note(alert)
             self.board.apply_alert(alert.id.encode(), alert.model_dump_json().encode())
 
 

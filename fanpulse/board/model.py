@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from fanpulse.board import wording
 from fanpulse.board.leaders import Leaders
 from fanpulse.board.rolling import ALL_ACCOUNTS, MINUTE_MS, Rolling
-from schemas.alerts import ALERT, Milestone, Spike
+from schemas.alerts import ALERT, Milestone, Retraction, Spike
 from schemas.events import POST_ACTION
 from schemas.hashtags import AliasTable
 from schemas.totals import COUNTED_SCOPES, Key, TotalsView, decode_key, decode_value, interactions
@@ -131,6 +131,9 @@ class Board:
         try:
             alert = ALERT.validate_json(value)
         except ValidationError:
+            return None
+        if isinstance(alert, Retraction):
+            self._alerts.pop(alert.retracts, None)
             return None
         known = alert_id in self._alerts
         self._alerts[alert_id] = alert

@@ -70,9 +70,11 @@ class AlertsMetrics:
             buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
             registry=registry,
         )
-        for kind, several in (("milestone", rules.milestone), ("spike", rules.spike)):
-            for rule in several:
-                self.decided.labels(kind, rule.name)
+        for rule in rules.milestone:
+            self.decided.labels("milestone", rule.name)
+            self.decided.labels("retraction", rule.name)
+        for spike_rule in rules.spike:
+            self.decided.labels("spike", spike_rule.name)
         for topic in ("totals", "alerts"):
             self.unreadable.labels(topic)
 

@@ -16,7 +16,7 @@ from typing import Any, Never
 
 import structlog
 
-from schemas.alerts import Milestone, Spike
+from schemas.alerts import Milestone, Retraction, Spike
 from schemas.hashtags import AliasTable
 from schemas.topics import ALERTS, TOTALS
 from services.alerts.deciding.figures import Figures
@@ -96,7 +96,7 @@ class AlertsService:
     async def _decide(self, reader: TotalsReader, alert_log: AlertLog) -> Never:
         figures = Figures(reader.partitions)
         milestones = Milestones(
-            self._rules.milestone, alert_log.ids, AliasTable(self._settings.hashtag_aliases)
+            self._rules.milestone, alert_log.decided, AliasTable(self._settings.hashtag_aliases)
         )
         spikes = Spikes(self._rules.spike, alert_log.last_spikes)
         while True:
@@ -133,12 +133,13 @@ class AlertsService:
         await self._record(alert_log, spikes.decide(figures, now_ms))
         for start in range(0, len(changed), SUBJECTS_PER_STEP):
             step = changed[start : start + SUBJECTS_PER_STEP]
+            await self._record(alert_log, milestones.retract(figures, step, now_ms))
             await self._record(alert_log, milestones.decide(figures, step, now_ms))
             await asyncio.sleep(0)  # after a long pause all subjects have changed; /healthz must still answer
         if changed:
             self.metrics.evaluation_seconds.observe(time.perf_counter() - began)
 
-    async def _record(self, alert_log: AlertLog, alerts: Sequence[Milestone | Spike]) -> None:
+    async def _record(self, alert_log: AlertLog, alerts: Sequence[Milestone | Retraction | Spike]) -> None:
         if alerts:
             await alert_log.record(alerts)
             for alert in alerts:

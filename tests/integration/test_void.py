@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from schemas.alerts import ALERT, Spike
+from schemas.topics import ALERTS, qualified
 from services.runtime.settings import Settings
-from services.runtime.topic_scan import Record
+from services.runtime.topic_scan import Record, read_topic
 from tests.support import stream
 from tests.support.audit_stream import START_MS
 from tests.support.ports import free_port
@@ -24,6 +26,13 @@ LIKE = {
     "kind": "interaction", "v": 1, "occurred_at": START_MS, "platform": "twitter", "account": "GansuTravel",
     "action": "like", "hashtags": ["gansuheritage"],
 }  # fmt: skip
+RULES = """
+[[milestone]]
+name = "likes"
+scope = "account"
+metric = "like"
+thresholds = [2, 1_000]
+"""
 SLIP = LIKE | {"event_id": "slip", "quantity": 1_000_000_000}
 
 
@@ -35,7 +44,7 @@ def worker(settings: Settings, tmp_path: Path) -> Service:
     )
 
 
-def fanpulse(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
+def fanpulse(settings: Settings, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
     """Run a command."""
     environment = {
         **os.environ,
@@ -43,9 +52,17 @@ def fanpulse(settings: Settings, *arguments: str) -> subprocess.CompletedProcess
         "FANPULSE_NAMESPACE": settings.namespace,
         "FANPULSE_STATE_DIR": str(settings.state_dir),
         "COLUMNS": "200",
+        **more,
     }
     command = [sys.executable, "-m", "fanpulse", *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+def told(settings: Settings) -> list[tuple[str, int]]:
+    """Kind and threshold of what the alert log has, in order."""
+    records = asyncio.run(read_topic(settings, qualified(settings.namespace, ALERTS.name)))
+    alerts = [ALERT.validate_json(record.value) for record in records if record.value]
+    return [(alert.kind, alert.threshold) for alert in alerts if not isinstance(alert, Spike)]
 
 
 def likes(settings: Settings) -> dict[str, Any]:
@@ -55,7 +72,9 @@ def likes(settings: Settings) -> dict[str, Any]:
     return {"total": row["total"], "net": row["net"]}
 
 
-def test_a_slip_is_voided_once_and_the_audit_agrees(settings: Settings, worker: Service) -> None:
+def test_a_slip_is_voided_once_and_the_audit_agrees(
+    settings: Settings, worker: Service, tmp_path: Path
+) -> None:
     """Dry run, void, void again, an id that is not there; then the figures, and the recount."""
     records = [[LIKE | {"event_id": "a"}, SLIP], [LIKE | {"event_id": "b", "action": "unlike"}, SLIP]]
     asyncio.run(
@@ -64,10 +83,20 @@ def test_a_slip_is_voided_once_and_the_audit_agrees(settings: Settings, worker: 
             (Record(1, n, START_MS, None, json.dumps(each).encode()) for n, each in enumerate(records)),
         )
     )
-    with worker:
+    rules = tmp_path / "rules.toml"
+    rules.write_text(RULES)
+    alerts = Service(
+        "alerts", settings, tmp_path / "a.log", free_port(),
+        FANPULSE_ALERTS_RULES=str(rules), FANPULSE_ALERTS_TERMINAL="false",
+    )  # fmt: skip
+    with worker, alerts:
         worker.wait_ready()
+        alerts.wait_ready()
         eventually(lambda: asyncio.run(stream.counted_all(settings)), 60, "everything counted")
         assert likes(settings) == {"total": 1_000_000_001, "net": 1_000_000_000}
+
+        slip = [("milestone", 2), ("milestone", 1_000)]
+        eventually(lambda: told(settings) == slip, 60, "milestones of the slip")
 
         dry = fanpulse(settings, "void", "slip", "--dry-run")
         assert (dry.returncode, "1,000,000,000 like of twitter GansuTravel" in dry.stdout) == (0, True), dry
@@ -85,7 +114,12 @@ def test_a_slip_is_voided_once_and_the_audit_agrees(settings: Settings, worker: 
         assert "already voided: slip, by Li at" in again.stdout
         assert "nobody is not in the log" in again.stderr
         assert likes(settings) == {"total": 1, "net": 0}
-    audit = fanpulse(settings, "audit")
+        eventually(lambda: len(told(settings)) == 4, 60, "retractions")
+        true = Record(1, 9, START_MS, None, json.dumps(LIKE | {"event_id": "c"}).encode())
+        asyncio.run(write_events(settings, [true]))
+        again = [*slip, ("retraction", 2), ("retraction", 1_000), ("milestone", 2)]
+        eventually(lambda: told(settings) == again, 60, "the true milestone")
+    audit = fanpulse(settings, "audit", FANPULSE_ALERTS_RULES=str(rules))
     assert audit.returncode == 0, audit.stdout
     assert "VERDICT: AGREES\n" in audit.stdout
     assert "by Li at" in audit.stdout

@@ -105,6 +105,7 @@ def audit(log, changes):
 
 #: Decides milestones of ``changes`` by the rules of a text.
 DECIDE = """
+from services.alerts.deciding.decided import Decided
 from services.alerts.deciding.figures import Figures
 from services.alerts.deciding.milestones import Milestones
 from services.alerts.deciding.rules import parse_rules
@@ -113,5 +114,6 @@ def decide(rules, changes):
     figures = Figures(1)
     for key, value in changes:
         assert figures.feed(0, key, value) == 0
-    return Milestones(parse_rules(rules, "test").milestone, set()).decide(figures, figures.take_changed(), 0)
+    milestones = Milestones(parse_rules(rules, "test").milestone, Decided())
+    return milestones.decide(figures, figures.take_changed(), 0)
 """

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.alerts import Spike, alert_id
+from services.alerts.deciding.decided import Decided
 from services.alerts.deciding.figures import ALL_ACCOUNTS, Figures, metric_value
 from services.alerts.deciding.milestones import Milestones
 from services.alerts.deciding.rules import MilestoneRule, parse_rules
@@ -113,7 +114,7 @@ def test_milestones_follow_from_the_final_totals(
     restarted in between: the same milestones, each once, at a figure that is the recount at its offsets."""
     partitions = [Partition(number) for number in range(PARTITIONS)]
     written: list[tuple[int, Change]] = []
-    decided: set[str] = set()
+    decided = Decided()
 
     def fresh() -> tuple[Figures, Milestones]:
         figures = Figures(PARTITIONS)
@@ -125,9 +126,9 @@ def test_milestones_follow_from_the_final_totals(
 
     def poll() -> None:
         for each in milestones.decide(figures, figures.take_changed(), 0):
-            assert each.id not in decided
+            assert each.id not in decided.ids
             assert each.threshold <= each.total == recount(steps, partitions_of(each.as_of), each)
-            decided.add(each.id)
+            decided.note(each)
 
     for (number, account, action, quantity), flush, evaluate, restart in [*steps]:
         partitions[number].count(account, action, quantity)
@@ -143,7 +144,7 @@ def test_milestones_follow_from_the_final_totals(
         for change in partition.flush():
             figures.feed(partition.number, *change)
     poll()
-    assert decided == expected_ids(event for event, *_ in steps)
+    assert decided.ids == expected_ids(event for event, *_ in steps)
 
 
 def partitions_of(as_of: Iterable[Any]) -> dict[int, int]:

@@ -45,7 +45,7 @@ def minute(broadcast_id: str, start_ms: int, likes: int, *, closed: bool = True)
     return entry(("minute", broadcast_id, start_ms), actions={"like": likes}, closed=closed)
 
 
-def checkpoint(partition: int, offset: int, stream_time_ms: int = START_MS) -> Change:
+def checkpoint(partition: int, offset: int, stream_time_ms: int = START_MS, voided: int = 0) -> Change:
     """The entry that ends a transaction."""
     return entry(
         ("checkpoint",),
@@ -57,6 +57,7 @@ def checkpoint(partition: int, offset: int, stream_time_ms: int = START_MS) -> C
         duplicates=0,
         late=0,
         rejected=0,
+        voided=voided,
         ordinal=0,
         segment_events=250_000,
         segments=2,
@@ -64,7 +65,7 @@ def checkpoint(partition: int, offset: int, stream_time_ms: int = START_MS) -> C
 
 
 def transaction(
-    partition: int, offset: int, entries: Iterable[Change], stream_time_ms: int = START_MS
+    partition: int, offset: int, entries: Iterable[Change], stream_time_ms: int = START_MS, voided: int = 0
 ) -> list[Change]:
     """Entries and the checkpoint that they belong to."""
-    return [*entries, checkpoint(partition, offset, stream_time_ms)]
+    return [*entries, checkpoint(partition, offset, stream_time_ms, voided)]

@@ -216,6 +216,10 @@ class Figures:
             return (self.about(str(subject[1]))[2],)
         return tuple(map(str, subject[1:]))
 
+    def voided(self) -> int:
+        """How many events have been voided; before the first, no gross total falls."""
+        return sum(checkpoint.voided for checkpoint in self._view.checkpoints.values())
+
     def as_of(self) -> tuple[AsOf, ...]:
         """The offset of each source partition that all figures stand at."""
         return tuple(AsOf(**each) for each in self._view.as_of())

@@ -1,35 +1,38 @@
 """Milestones: thresholds that a total has crossed upward for the first time.
 
-Gross totals only rise, so which milestones exist follows from the totals alone: not from how often they are
-evaluated, and not from when the service was restarted. (Readings can fall. A reading is compared as it stands
-at each evaluation, and what was decided stays decided.) Pure: figures in, milestones out.
+Gross totals only rise, but for voids (docs/adr/0016). So which milestones exist follows from the totals
+alone: not from how often they are evaluated, and not from when the service was restarted. One that no longer
+holds since events were voided is retracted, and decided again if it is reached again. (Readings can fall. A
+reading is compared as it stands at each evaluation, and what was decided stays decided.) Pure: figures in,
+milestones out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
-from schemas.alerts import Contributor, Milestone, alert_id
+from schemas.alerts import Contributor, Milestone, Retraction, milestone_id, retraction_id
 from schemas.dimensions import Rollup, scope_named
 from schemas.events import INTERACTIONS
 from schemas.hashtags import AliasTable
 from schemas.totals import Key
+from services.alerts.deciding.decided import Decided, Standing
 from services.alerts.deciding.figures import Figures, metric_value
-from services.alerts.deciding.rules import INTERACTIONS_METRIC, MilestoneRule
-from services.alerts.deciding.wording import milestone_text, subject_name
+from services.alerts.deciding.rules import INTERACTIONS_METRIC, READING_PREFIX, MilestoneRule
+from services.alerts.deciding.wording import milestone_text, retraction_text, subject_name
 
 TOP_CONTRIBUTORS = 3
 
 
 class Milestones:
-    """Decides the milestones of subjects that changed. ``decided``: ids on record; it is only read.
+    """Decides the milestones of subjects that changed. ``decided``: what is on record; it is only read.
 
     The next threshold of each subject is kept, so a change costs a few comparisons. The caller records what
     ``decide`` returns; it is not returned again.
     """
 
     def __init__(
-        self, rules: Sequence[MilestoneRule], decided: Container[str], aliases: AliasTable | None = None
+        self, rules: Sequence[MilestoneRule], decided: Decided, aliases: AliasTable | None = None
     ) -> None:
         self._rules: dict[str, list[tuple[int, MilestoneRule]]] = {}
         for index, rule in enumerate(rules):
@@ -50,6 +53,65 @@ class Milestones:
             for metric, crossed in self._crossed(figures, subject).items():
                 found += self._milestones(figures, subject, metric, crossed, decided_at)
         return sorted(found, key=lambda each: (each.occurred_at, each.scope, each.subject, each.threshold))
+
+    def retract(self, figures: Figures, changed: Iterable[Key], decided_at: int) -> list[Retraction]:
+        """The milestones on record that the changed subjects have fallen below, since events were voided.
+
+        Those that name one of these in ``superseded_by`` go with it: ``decide`` decides what holds of them
+        again, so that somebody hears of it. Readings fall by themselves; theirs stay. Record what this
+        returns before you call ``decide``.
+        """
+        if not figures.voided():
+            return []
+        found: list[Retraction] = []
+        for subject in changed:
+            scope, names = str(subject[0]), _names(subject)
+            for metric in {rule.metric for _, rule in self._rules.get(scope, ())}:
+                standing = self._decided.standing.get((scope, names, metric))
+                if not standing or metric.startswith(READING_PREFIX):
+                    continue
+                total = metric_value(figures.counts(subject), metric)
+                gone = {each.id for threshold, each in standing.items() if threshold > total}
+                if not gone:
+                    continue
+                for index, rule in self._rules[scope]:
+                    if rule.metric == metric:
+                        self._next.pop((index, subject), None)
+                found += [
+                    self._retraction(figures, subject, metric, threshold, each, total, decided_at)
+                    for threshold, each in sorted(standing.items())
+                    if each.id in gone or each.superseded_by in gone
+                ]
+        return found
+
+    def _retraction(
+        self,
+        figures: Figures,
+        subject: Key,
+        metric: str,
+        threshold: int,
+        standing: Standing,
+        total: int,
+        decided_at: int,
+    ) -> Retraction:
+        scope = str(subject[0])
+        account = figures.owner(subject) if scope_named(scope).owned else None
+        name = subject_name(scope, figures.display_names(subject), account, self._aliases)
+        return Retraction(
+            id=retraction_id(standing.id),
+            rule=standing.rule,
+            scope=scope,
+            subject=_names(subject),
+            metric=metric,
+            occurred_at=standing.occurred_at,
+            decided_at=decided_at,
+            as_of=figures.as_of(),
+            text=retraction_text(name, metric, threshold, total, standing.occurred_at),
+            retracts=standing.id,
+            threshold=threshold,
+            total=total,
+            superseded_by=standing.superseded_by,
+        )
 
     def _crossed(self, figures: Figures, subject: Key) -> dict[str, dict[int, MilestoneRule]]:
         """Thresholds crossed since the last evaluation, by metric; the first rule with a threshold has it."""
@@ -86,8 +148,9 @@ class Milestones:
         decided_at: int,
     ) -> list[Milestone]:
         scope, names = str(subject[0]), _names(subject)
-        ids = {threshold: alert_id("milestone", scope, *names, metric, threshold) for threshold in crossed}
-        new = sorted(threshold for threshold, name in ids.items() if name not in self._decided)
+        retraction_counts = {each: self._decided.retractions(scope, names, metric, each) for each in crossed}
+        ids = {each: milestone_id(scope, names, metric, each, retraction_counts[each]) for each in crossed}
+        new = sorted(threshold for threshold, name in ids.items() if name not in self._decided.ids)
         if not new:
             return []
         highest = max(crossed)
@@ -112,6 +175,7 @@ class Milestones:
                 threshold=threshold,
                 total=total,
                 superseded_by=ids[highest] if threshold != highest else None,
+                retractions=retraction_counts[threshold],
             )
             for threshold in new
         ]

@@ -94,6 +94,14 @@ def milestone_text(
     return f"{text}; {_top_contributors(top_contributors, metric)}" if top_contributors else text
 
 
+def retraction_text(name: str, metric: str, threshold: int, total: int, at_ms: int) -> str:
+    """E.g. Correction: Twitter @GansuTravel had not reached 10,000 likes at 22 Jun 2026 09:41 UTC: ..."""
+    return (
+        f"Correction: {name} had not reached {quantity(threshold, metric)} at {moment(at_ms)}: events that "
+        f"were sent by mistake have been taken back, and the figure is {total:,}"
+    )
+
+
 def _top_contributors(top_contributors: tuple[Contributor, ...], metric: str) -> str:
     """Actions by count, or accounts by their share of the metric."""
     if all(":" not in contributor.name for contributor in top_contributors):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from schemas.alerts import Milestone, Spike
+from schemas.alerts import Milestone, Retraction, Spike
 
 
 class DeliveryError(RuntimeError):
@@ -22,7 +22,7 @@ class Channel(Protocol):
     def name(self) -> str:
         """Never to be changed: a new name is a new channel, which gets no earlier alerts."""
 
-    async def deliver(self, alert: Milestone | Spike) -> None:
+    async def deliver(self, alert: Milestone | Retraction | Spike) -> None:
         """Return when the receiver has taken the alert. May try again for some minutes, not for ever.
 
         Raises DeliveryError when it gives the alert up.

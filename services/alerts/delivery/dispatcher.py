@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
-from schemas.alerts import ALERT, Milestone, Spike
+from schemas.alerts import ALERT, Milestone, Retraction, Spike
 from schemas.topics import ALERTS, qualified
 from services.alerts.delivery import Channel, DeliveryError
 from services.alerts.metrics import AlertsMetrics
@@ -84,9 +84,9 @@ class Dispatcher:
             return
         await self._deliver(alert)
 
-    async def _deliver(self, alert: Milestone | Spike) -> None:
+    async def _deliver(self, alert: Milestone | Retraction | Spike) -> None:
         name = self._channel.name
-        if isinstance(alert, Milestone) and alert.superseded_by is not None:
+        if not isinstance(alert, Spike) and alert.superseded_by is not None:
             self._metrics.suppressed.labels(name).inc()
             return
         try:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import TextIO
 
-from schemas.alerts import Milestone, Spike
+from schemas.alerts import Milestone, Retraction, Spike
 from services.alerts.delivery import DeliveryError
 from services.runtime.settings import AlertsSettings
 
@@ -20,7 +20,7 @@ class TerminalChannel:
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stdout
 
-    async def deliver(self, alert: Milestone | Spike) -> None:
+    async def deliver(self, alert: Milestone | Retraction | Spike) -> None:
         """Write the sentence of the alert."""
         try:
             await asyncio.to_thread(self._write, line(alert))
@@ -40,6 +40,6 @@ def make_terminal(alerts: AlertsSettings, on_retry: Callable[[], None]) -> Termi
     return TerminalChannel() if alerts.terminal else None
 
 
-def line(alert: Milestone | Spike) -> str:
+def line(alert: Milestone | Retraction | Spike) -> str:
     """The line of an alert. A character that would steer a terminal or break the line becomes U+FFFD."""
     return "".join(char if char.isprintable() else "\ufffd" for char in alert.text) + "\n"

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import httpx
 from standardwebhooks import Webhook
 
-from schemas.alerts import Milestone, Spike
+from schemas.alerts import Milestone, Retraction, Spike
 from services.alerts.delivery.posting import ATTEMPTS, Poster
 from services.runtime.settings import AlertsSettings, SettingsError
 
@@ -34,7 +34,7 @@ class WebhookChannel:
         self._signer = Webhook(_checked_secret(secret))
         self._poster = Poster(self.name, on_retry=on_retry, sign=self._sign, attempts=attempts)
 
-    async def deliver(self, alert: Milestone | Spike) -> None:
+    async def deliver(self, alert: Milestone | Retraction | Spike) -> None:
         """Post the alert. Raises DeliveryError when it is given up."""
         await self._poster.post(self._url, alert.model_dump_json(), {"webhook-id": alert.id})
 

@@ -15,8 +15,9 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, ProducerFenced
 from pydantic import ValidationError
 
-from schemas.alerts import ALERT, Alert, Milestone, Spike
+from schemas.alerts import ALERT, Alert, Milestone, Retraction, Spike
 from schemas.topics import ALERTS, qualified
+from services.alerts.deciding.decided import Decided
 from services.runtime.kafka import BrokerUnavailableError, broker_unavailable, make_producer
 from services.runtime.settings import Settings
 from services.runtime.topic_scan import read_topic
@@ -35,6 +36,7 @@ class FencedError(BrokerUnavailableError):
 class AlertLog:
     """What has been decided, and the only way to decide more. ``ids``: every alert on record.
 
+    ``decided``: the milestones on record, and which were retracted.
     ``last_spikes``: number and minute of the last spike on record, per (broadcast, rule name).
     ``unreadable``: records of which only the id is known.
     """
@@ -47,7 +49,8 @@ class AlertLog:
             transactional_id=qualified(settings.namespace, TRANSACTIONAL_ID),
             request_timeout_ms=20_000,
         )
-        self.ids: set[str] = set()
+        self.decided = Decided()
+        self.ids: set[str] = self.decided.ids
         self.last_spikes: dict[tuple[str, str], tuple[int, int]] = {}
         self.unreadable = 0
 
@@ -71,13 +74,13 @@ class AlertLog:
             log.warning("alert_unreadable", offset=offset, error=error.errors(include_url=False)[0]["msg"])
 
     def _note(self, alert: Alert) -> None:
-        self.ids.add(alert.id)
+        self.decided.note(alert)
         if isinstance(alert, Spike):
             last_of = (alert.subject[0], alert.rule)
             last = self.last_spikes.get(last_of, (0, -1))
             self.last_spikes[last_of] = max(last, (alert.number, alert.occurred_at))
 
-    async def record(self, alerts: Sequence[Milestone | Spike]) -> None:
+    async def record(self, alerts: Sequence[Milestone | Retraction | Spike]) -> None:
         """Write alerts that are not on record yet; they are in ``ids`` afterwards.
 
         Raises FencedError if another service has taken over, and KafkaError if the outcome is unknown. The

@@ -54,16 +54,43 @@ class PublishedMilestone(_Alert, tag="milestone", frozen=True, kw_only=True):
 
     threshold: _Int
     total: _Int
+    superseded_by: str | None = None
+    retractions: _Int = 0
+
+    @property
+    def first_id(self) -> str:
+        """The id that it would have if it had never been retracted."""
+        return alert_id("milestone", self.scope, *self.subject, self.metric, self.threshold)
 
     @property
     def own_id(self) -> str:
         """The id that follows from its content."""
-        return alert_id("milestone", self.scope, *self.subject, self.metric, self.threshold)
+        if not self.retractions:
+            return self.first_id
+        return alert_id("milestone", self.scope, *self.subject, self.metric, self.threshold, self.retractions)
 
     @property
     def name(self) -> str:
         """Its name in a line."""
         return f"milestone {named(self.scope, self.subject, self.metric)} {self.threshold:,}"
+
+
+class PublishedRetraction(_Alert, tag="retraction", frozen=True, kw_only=True):
+    """The retraction of a milestone as published."""
+
+    retracts: str
+    threshold: _Int
+    total: _Int
+
+    @property
+    def own_id(self) -> str:
+        """The id that follows from its content."""
+        return alert_id("retraction", self.retracts)
+
+    @property
+    def name(self) -> str:
+        """Its name in a line."""
+        return f"retraction of milestone {named(self.scope, self.subject, self.metric)} {self.threshold:,}"
 
 
 class PublishedSpike(_Alert, tag="spike", frozen=True, kw_only=True):
@@ -86,7 +113,7 @@ class PublishedSpike(_Alert, tag="spike", frozen=True, kw_only=True):
         return f"spike {' '.join(self.subject)} {self.rule} number {self.number}"
 
 
-Published = PublishedMilestone | PublishedSpike
+Published = PublishedMilestone | PublishedRetraction | PublishedSpike
 _decode = msgspec.json.Decoder(Published).decode
 
 
@@ -96,6 +123,7 @@ class PublishedAlerts:
     def __init__(self) -> None:
         self.milestones: list[PublishedMilestone] = []
         self.spikes: list[PublishedSpike] = []
+        self.retractions: list[PublishedRetraction] = []
         self.differences: list[Difference] = []
 
 
@@ -114,7 +142,13 @@ def read_alerts(engine: Engine, file: Path) -> PublishedAlerts:
         offsets_of[alert.id].append(offset)
         if first.setdefault(alert.id, alert) is alert:
             alerts.differences += _check_id(alert, key, offset)
-            (alerts.milestones if isinstance(alert, PublishedMilestone) else alerts.spikes).append(alert)  # type: ignore[arg-type]
+            match alert:
+                case PublishedMilestone():
+                    alerts.milestones.append(alert)
+                case PublishedRetraction():
+                    alerts.retractions.append(alert)
+                case PublishedSpike():
+                    alerts.spikes.append(alert)
     for name, offsets in offsets_of.items():
         if len(offsets) > 1:
             alerts.differences.append(_twice(first[name], offsets))
@@ -135,4 +169,4 @@ def _twice(alert: Published, offsets: list[int]) -> Difference:
 
 
 def _kind(alert: Published) -> Literal["milestone", "spike"]:
-    return "milestone" if isinstance(alert, PublishedMilestone) else "spike"
+    return "spike" if isinstance(alert, PublishedSpike) else "milestone"

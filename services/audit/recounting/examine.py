@@ -41,6 +41,7 @@ from services.audit.recounting.milestones import (
 )
 from services.audit.recounting.recount import recount
 from services.audit.recounting.result import AuditResult, Counts, Total, VoidedEvent, Window
+from services.audit.recounting.retractions import RetractionCheck
 from services.audit.recounting.rules import read_rules
 from services.audit.recounting.spikes import Spike, SpikeCheck, missing_spike
 
@@ -101,6 +102,7 @@ class _Audit:
         self._differences = [_damaged(each) for each in damage]
         self._notes: list[str] = []
         self._awaited = 0
+        self._voids: list[VoidedEvent] = []
 
     def run(self, blank: AuditResult) -> AuditResult:
         """Recount, compare figures, then alerts."""
@@ -114,7 +116,7 @@ class _Audit:
         self._differences += compare_figures(self._engine)
         self._differences += compare_rolling(self._engine)
         counts = self._counts()
-        voids = self._voids()
+        self._voids = self._read_voids()
         self._step("comparing alerts")
         milestones, spikes = self._alerts()
         return replace(
@@ -128,7 +130,7 @@ class _Audit:
             notes=(*blank.notes, *self._notes),
             milestones=tuple(milestones),
             spikes=tuple(spikes),
-            voids=tuple(voids),
+            voids=tuple(self._voids),
             awaited=self._awaited,
             window_totals=self._window_totals() if blank.window else (),
             dedup_window=tuple(self._engine.dicts("compare.dedup_windows")),
@@ -163,7 +165,7 @@ class _Audit:
             self._notes.append("partitions were counted under different rules of duplicates")
         return Counts(events, counted, duplicates, rejected, late, uncounted, figures, rolling)
 
-    def _voids(self) -> list[VoidedEvent]:
+    def _read_voids(self) -> list[VoidedEvent]:
         voids = [VoidedEvent(**row) for row in self._engine.dicts("recount.voids")]
         for each in voids:
             if each.problem:
@@ -213,11 +215,17 @@ class _Audit:
             for each in published.milestones
             if each.carried_from is None and self._window.holds(each.occurred_at)
         ]
-        known = {each.id for each in published.milestones}
+        checkpoints = dict(self._engine.rows("compare.checkpoints"))
+        retractions = RetractionCheck(published, checkpoints, len(self._voids))
+        known = retractions.holding()
         ends = {part.partition: part.end for part in self._manifest.events.partitions}
         check = MilestoneCheck(self._engine, ends)
-        found = check.run(shown, [each for name, each in expected.items() if name not in known])
+        missing = [each for name, each in expected.items() if name not in known]
+        found = check.run(shown, missing, retractions.asked)
         self._differences += check.differences
+        self._differences += retractions.check(check.standing_figures)
+        for difference in retractions.unretracted(check.standing_figures):
+            self._missing(difference, max((each.voided_at_ms for each in self._voids), default=0))
         for each in found[len(shown) :]:
             crossing = each.crossing
             if crossing is None or self._window.holds(crossing.occurred_at_ms):

@@ -7,7 +7,7 @@ accounts. A reading counts as the change that it makes to the account's last one
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from schemas.alerts import alert_id
 from schemas.hashtags import AliasTable
-from services.audit.recounting.alerts import PublishedMilestone
+from services.audit.recounting.alerts import PublishedMilestone, PublishedRetraction
 from services.audit.recounting.differences import Difference, in_partitions, moment, named, subject_of
 from services.audit.recounting.engine import Engine
 from services.audit.recounting.rules import MilestoneRule
@@ -57,12 +57,14 @@ class Milestone:
         return ((*self.subject, "", "")[0], (*self.subject, "", "")[1])
 
 
+#: A metric that begins like this is a reading, which may fall by itself.
+READING_PREFIX = "reading:"
 #: Scopes whose subjects belong to an account, and the statement that says to which.
 _OWNED = {"post": "alerts.accounts_of_posts", "broadcast": "alerts.accounts_of_broadcasts"}
 _TABLES = ("accepted", "account_hit", "subject_hit", "metric_hit", "series_hit", "crossed")
 _WANTED = pa.schema(
     [("n", pa.int64()), *((name, pa.string()) for name in ("scope", "s1", "s2", "metric")),
-     ("threshold", pa.int64())]
+     ("threshold", pa.int64()), ("latest", pa.bool_())]
 )  # fmt: skip
 _WANTED_AS_OF = pa.schema([("n", pa.int64()), ("partition", pa.int32()), ("last_offset", pa.int64())])
 
@@ -103,17 +105,31 @@ class MilestoneCheck:
         self._engine = engine
         self._ends = ends
         self.differences: list[Difference] = []
+        self.standing_figures: list[int] = []
 
-    def run(self, published: list[PublishedMilestone], missing: list[Milestone]) -> list[Milestone]:
-        """Every milestone with its recounted figure and its crossing; ``differences`` says what is wrong."""
-        wanted = [_plain(each) for each in published] + missing
-        self._load(wanted, published)
+    def run(
+        self,
+        published: list[PublishedMilestone],
+        missing: list[Milestone],
+        standing: Sequence[tuple[PublishedMilestone | PublishedRetraction, dict[int, int]]] = (),
+    ) -> list[Milestone]:
+        """Every milestone with its recounted figure and its crossing; ``differences`` says what is wrong.
+
+        ``standing``: more figures that are asked for, each at some offsets; afterwards ``standing_figures``
+        has them, in the same order.
+        """
+        wanted = [_plain(each) for each in published] + missing + [_plain(each) for each, _ in standing]
+        offsets = [each.offsets for each in published] + [{}] * len(missing) + [at for _, at in standing]
+        self._load(wanted, offsets, {n for n, each in enumerate(published) if not each.retractions})
         figures = {
             n: (int(figure), newest) for n, figure, newest in self._engine.rows("alerts.at_its_offsets")
         }
         parts: dict[int, dict[str, int]] = defaultdict(dict)
         for n, part, figure in self._engine.rows("alerts.parts"):
             parts[n][part] = int(figure)
+        first = len(published) + len(missing)
+        self.standing_figures = [figures.get(n, (0, 0))[0] for n in range(first, len(wanted))]
+        del wanted[first:]
         crossings = {n: Crossing(*rest) for n, *rest in self._engine.rows("alerts.crossings")}
         found = [replace(each, crossing=crossings.get(n)) for n, each in enumerate(wanted)]
         for n, each in enumerate(published):
@@ -122,18 +138,19 @@ class MilestoneCheck:
             self.differences += self._check(each, found[n], newest_ms, parts[n])
         return found
 
-    def _load(self, wanted: list[Milestone], published: list[PublishedMilestone]) -> None:
+    def _load(self, wanted: list[Milestone], offsets_of: list[dict[int, int]], first: set[int]) -> None:
+        """``first``: those of which the first crossing is asked for, and not the latest one."""
         rows: list[dict[str, Any]] = []
         for n, each in enumerate(wanted):
             s1, s2 = each._names
             rows.append(
                 {"n": n, "scope": each.scope, "s1": s1, "s2": s2, "metric": each.metric,
-                 "threshold": each.threshold}
+                 "threshold": each.threshold, "latest": n not in first}
             )  # fmt: skip
         offsets = [
             {"n": n, "partition": partition, "last_offset": offset}
-            for n, each in enumerate(published)
-            for partition, offset in each.offsets.items()
+            for n, each in enumerate(offsets_of)
+            for partition, offset in each.items()
         ]
         self._engine.load("wanted", rows, _WANTED)
         self._engine.load("wanted_as_of", offsets, _WANTED_AS_OF)
@@ -176,7 +193,7 @@ def missing_milestone(found: Milestone) -> Difference:
     return _differs(found, "MISSING", text)
 
 
-def _plain(published: PublishedMilestone) -> Milestone:
+def _plain(published: PublishedMilestone | PublishedRetraction) -> Milestone:
     return Milestone(
         published.id,
         published.scope,

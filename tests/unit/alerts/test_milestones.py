@@ -8,6 +8,7 @@ from fanpulse.board import wording
 from schemas.alerts import ALERT, Milestone, alert_id
 from schemas.dimensions import UnknownScopeError
 from schemas.hashtags import AliasTable
+from services.alerts.deciding.decided import Decided
 from services.alerts.deciding.figures import Figures
 from services.alerts.deciding.milestones import Milestones
 from services.alerts.deciding.rules import parse_rules
@@ -15,14 +16,13 @@ from services.alerts.deciding.wording import subject_name
 from tests.support.totals import START_MS, Change, counted, entry, post, reading, transaction
 
 NOW_MS = START_MS + 11 * 60_000
-NO_IDS: frozenset[str] = frozenset()
 
 
 class Stream:
     """Totals of one partition that grow, and the milestones that come of it."""
 
-    def __init__(self, rules: str, decided: set[str] | frozenset[str] = NO_IDS) -> None:
-        self.decided = set(decided)
+    def __init__(self, rules: str, decided: Decided | None = None) -> None:
+        self.decided = decided or Decided()
         self.figures = Figures(1)
         aliases = AliasTable({"FuxiCeremony": ["伏羲大典"]})
         self.milestones = Milestones(parse_rules(rules, "test").milestone, self.decided, aliases)
@@ -33,7 +33,8 @@ class Stream:
         for key, value in transaction(0, self.offset, changes):
             self.figures.feed(0, key, value)
         found = self.milestones.decide(self.figures, self.figures.take_changed(), NOW_MS)
-        self.decided.update(each.id for each in found)
+        for each in found:
+            self.decided.note(each)
         return found
 
 

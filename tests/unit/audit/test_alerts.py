@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from schemas.alerts import Milestone, Spike, alert_id
+from schemas.alerts import alert_id
 from services.aggregate.counting.dedup import DedupWindow
 from services.aggregate.counting.entries import take_changes
 from services.aggregate.counting.partition_state import PartitionState
+from services.alerts.deciding.decided import Decided
 from services.alerts.deciding.figures import Figures
 from services.alerts.deciding.milestones import Milestones
 from services.alerts.deciding.rules import parse_rules
@@ -542,7 +543,7 @@ quiet_minutes = 1
 def decide(stream: Stream, *, every: int) -> None:
     """Publish what the alerts service decides from what the aggregator's states publish, flush by flush."""
     rules = parse_rules(ALL_RULES, "rules")
-    decided: set[str] = set()
+    decided = Decided()
     figures = Figures(stream.partitions)
     milestones, spikes = Milestones(rules.milestone, decided), Spikes(rules.spike, {})
     states = {p: PartitionState(p, DedupWindow(*stream.dedup_window)) for p in stream.log}
@@ -554,10 +555,15 @@ def decide(stream: Stream, *, every: int) -> None:
             continue
         for key, value in take_changes(state):
             figures.feed(record.partition, key, value)
-        new: list[Milestone | Spike] = list(milestones.decide(figures, figures.take_changed(), START_MS))
-        new += spikes.decide(figures, START_MS)
-        decided.update(alert.id for alert in new)
-        stream.alerts += [json.loads(alert.model_dump_json()) for alert in new]
+        changed = figures.take_changed()
+        for decide_these in (
+            lambda: milestones.retract(figures, changed, START_MS),  # noqa: B023
+            lambda: milestones.decide(figures, changed, START_MS),  # noqa: B023
+            lambda: spikes.decide(figures, START_MS),
+        ):
+            for alert in decide_these():
+                decided.note(alert)
+                stream.alerts.append(json.loads(alert.model_dump_json()))
 
 
 @pytest.mark.parametrize("seed", range(4))

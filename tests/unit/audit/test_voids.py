@@ -13,6 +13,10 @@ from schemas.events import void_id
 from services.aggregate.counting.dedup import DedupWindow
 from services.aggregate.counting.entries import take_changes
 from services.aggregate.counting.partition_state import PartitionState
+from services.alerts.deciding.decided import Decided
+from services.alerts.deciding.figures import Figures
+from services.alerts.deciding.milestones import Milestones
+from services.alerts.deciding.rules import parse_rules
 from services.audit.recounting.summary import summary
 from services.runtime.topic_scan import Record
 from tests.support.audit_stream import START_MS, Stream, random_stream
@@ -139,3 +143,94 @@ async def test_a_void_that_cannot_hold_is_rejected_by_both(void: dict[str, Any],
     result = await audited(stream, tmp_path)
     assert lines(result) == []
     assert (result.counts.rejected, len(result.voids), len(result.notes)) == (1, 0, 1)
+
+
+# -- milestones ---------------------------------------------------------------------------------------------
+
+RULES = """
+[[milestone]]
+name = "likes"
+scope = "account"
+metric = "like"
+thresholds = [2, 5, 1_000]
+"""
+
+
+async def decided(stream: Stream, tmp_path: Path, *, at_each_record: bool = True) -> list[str]:
+    """The kinds of alerts that the alerts service decides of a stream, and what the audit finds wrong."""
+    rules, on_record = parse_rules(RULES, "rules"), Decided()
+    figures, milestones = Figures(1), Milestones(rules.milestone, on_record)
+    state = PartitionState(0, DedupWindow(*stream.dedup_window))
+    stream.rules = RULES
+    for record in stream.log[0]:
+        state.apply(record.offset, record.value)
+        for key, value in take_changes(state):
+            figures.feed(0, key, value)
+        if not at_each_record and record is not stream.log[0][-1]:
+            continue
+        changed = figures.take_changed()
+        for decide in (milestones.retract, milestones.decide):
+            for alert in decide(figures, changed, START_MS):
+                on_record.note(alert)
+                stream.alerts.append(json.loads(alert.model_dump_json()))
+    counted_by_the_aggregator(stream)
+    result = await audited(stream, tmp_path)
+    return lines(result)
+
+
+def slipped() -> Stream:
+    """A slip, its void, and a true crossing of 5 later."""
+    stream = Stream(partitions=1)
+    stream.append(0, [*likes(3), SLIP])
+    stream.append(0, [void_of(SLIP, 0, 0, 3)])
+    stream.append(0, likes(3, start=10))
+    return stream
+
+
+async def test_retracted_and_told_again_agrees(tmp_path: Path) -> None:
+    """Milestones of the slip, their retractions, and those that are true: the audit agrees with all."""
+    stream = slipped()
+    assert await decided(stream, tmp_path) == []
+    found = [(each["kind"], each["threshold"], each.get("retractions")) for each in stream.alerts]
+    assert found == [
+        ("milestone", 2, 0), ("milestone", 5, 0), ("milestone", 1_000, 0),
+        ("retraction", 2, None), ("retraction", 5, None), ("retraction", 1_000, None),
+        ("milestone", 2, 1), ("milestone", 5, 1),
+    ]  # fmt: skip
+
+
+async def test_what_was_void_before_it_was_seen_is_never_told(tmp_path: Path) -> None:
+    """If the service looks only after the void, there is nothing to retract; the audit agrees too."""
+    stream = slipped()
+    assert await decided(stream, tmp_path, at_each_record=False) == []
+    assert [each["threshold"] for each in stream.alerts] == [2, 5]
+
+
+@pytest.mark.parametrize(
+    ("left_out", "found"),
+    [
+        ([5], "milestone account twitter GansuTravel like 1,000: no longer reached since events were voided"),
+        ([7], "milestone account twitter GansuTravel like 5: reached by event e11"),
+        ([4], "milestone account twitter GansuTravel like 5: decided again, though it was not retracted"),
+    ],
+)
+async def test_a_retraction_or_a_milestone_that_is_missing_is_found(
+    left_out: list[int], found: str, tmp_path: Path
+) -> None:
+    """The retraction of what no longer holds, and the milestone that was reached again."""
+    stream = slipped()
+    (tmp_path / "whole").mkdir()
+    await decided(stream, tmp_path / "whole")
+    stream.alerts = [each for number, each in enumerate(stream.alerts) if number not in left_out]
+    result = await audited(stream, tmp_path)
+    assert any(found in line for line in lines(result)), lines(result)
+
+
+async def test_a_retraction_of_what_holds_is_false(tmp_path: Path) -> None:
+    """A retraction whose figure is still at the threshold is named."""
+    stream = slipped()
+    (tmp_path / "whole").mkdir()
+    await decided(stream, tmp_path / "whole")
+    stream.alerts[5] |= {"as_of": [{"partition": 0, "offset": 0}]}
+    result = await audited(stream, tmp_path)
+    assert any(line.startswith("FALSE    retraction of milestone") for line in lines(result)), lines(result)

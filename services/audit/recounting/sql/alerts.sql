@@ -96,7 +96,7 @@ where h.record_offset <= a.last_offset and counts
 group by all;
 
 -- name: crossed
--- The record in which a series first reached a threshold, and the figure before that record. Records are taken
+-- The record in which a series first reached a threshold (or reached it last: since voids it may do so again), and the figure before that record. Records are taken
 -- in order of record time, then of partition and offset.
 create or replace table crossed as
 with summed_up as (
@@ -115,20 +115,24 @@ running as (
 ),
 first as (
     select n,
-        arg_min(
+        arg_min(address, came) as first_address, arg_max(address, came) as latest_address
+    from wanted join (
+        select *, (record_timestamp_ms, partition, record_offset, entry_index) as came,
             {
                 'partition': partition, 'record_offset': record_offset, 'entry_index': entry_index,
                 'before': reached - quantity
-            },
-            (record_timestamp_ms, partition, record_offset, entry_index)
-        ) as address
-    from wanted join running using (scope, s1, s2, metric)
+            } as address
+        from running
+    ) as running using (scope, s1, s2, metric)
     where reached >= threshold and reached - quantity < threshold
     group by n
 )
 select wanted.*, address.partition as partition, address.record_offset as record_offset,
     address.entry_index as only_index, address.before as before
-from first join wanted using (n);
+from (
+    select n, case when latest then latest_address else first_address end as address
+    from first join wanted using (n)
+) join wanted using (n);
 
 -- name: crossings
 -- The event within that record with which the threshold was reached.
