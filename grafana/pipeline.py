@@ -146,6 +146,12 @@ def _ingest() -> list[Row]:
                 "short",
                 Query(of_stream("fanpulse_ingest_known_posts"), "{{instance}}"),
             ),
+            lines(
+                "Events by API key",
+                "Accepted and rejected events per second, by the name of the key (docs/access.md).",
+                "ops",
+                Query(_rate("fanpulse_ingest_key_events_total", "key, result"), "{{key}} {{result}}"),
+            ),
         ),
     ]
 

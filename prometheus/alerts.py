@@ -89,6 +89,15 @@ INGEST = (
         "max by (namespace, instance) (fanpulse_ingest_clock_ahead_seconds) > 60",
     ),
     Alert(
+        "FanpulseKeysFileUnusable",
+        TICKET,
+        "1m",
+        "The keys file cannot be used",
+        "Ingest at {{ $labels.instance }} goes on with the keys that it read before; keys that were added or "
+        "withdrawn since are not in force.",
+        "max by (namespace, instance) (fanpulse_ingest_keys_file_unusable) > 0",
+    ),
+    Alert(
         "FanpulseEventsRejected",
         TICKET,
         "5m",

@@ -96,6 +96,17 @@ def clean_platform(value: str) -> str:
     return value
 
 
+def account_name(text: str) -> tuple[str, str]:
+    """Platform and account, in normal form, of platform:account. Raises ValueError, one line."""
+    platform, colon, account = text.partition(":")
+    if not (platform and colon and account):
+        raise ValueError(f"{text!r} is not platform:account, such as twitter:GansuTravel")
+    try:
+        return clean_platform(platform), clean_account(account)
+    except PydanticCustomError as error:
+        raise ValueError(f"{text!r}: {error.message()}") from None
+
+
 def clean_country(value: str) -> str:
     """An ISO 3166-1 alpha-2 code in upper case. Only its form is checked."""
     ascii_only, value = value.isascii(), value.upper()

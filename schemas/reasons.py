@@ -27,6 +27,7 @@ class Reason(StrEnum):
     BAD_CHARACTERS = "bad_characters"  # control characters in a name or id
     BAD_HASHTAG = "bad_hashtag"  # not a hashtag: empty, too long, or with white space
     UNSUPPORTED_VERSION = "unsupported_version"  # written for another version of the contract
+    NOT_ALLOWED = "not_allowed"  # outside of what the key may write, or not one of the own accounts
     TOO_LARGE = "too_large"  # one event over the size that a record may have
 
 

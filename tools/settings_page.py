@@ -98,14 +98,17 @@ def _type(annotation: Any) -> str:
     if origin is tuple:
         return "list of texts"
     if origin is dict:
-        return "table of lists"
+        return "table of lists" if get_origin(get_args(annotation)[1]) is tuple else "table of whole numbers"
     names = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path"}
     return "secret text" if annotation is SecretStr else names[annotation]
 
 
 def _default(field: FieldInfo) -> str:
     if field.default_factory is not None:
-        return "the user's state folder" if field.annotation is Path else "none"
+        if field.annotation is Path:
+            return "the user's state folder"
+        made = field.get_default(call_default_factory=True)
+        return f"`{made}`" if made else "none"
     value = field.default
     if value is None or value == ():
         return "none"

@@ -29,6 +29,7 @@ def demo_settings(loaded: Settings) -> Settings:
         update={
             "namespace": NAMESPACE,
             "log_format": "json",
+            "own_accounts": (),
             "hashtag_aliases": dict(ALIASES),
             "ingest": IngestSettings(
                 clock="event",

@@ -13,8 +13,10 @@ import faust
 import structlog
 from aiokafka.errors import KafkaError
 
+from schemas.fields import account_name
 from schemas.hashtags import canonical
 from schemas.topics import EVENTS, REJECTED, SELECTION, TOTALS
+from schemas.totals import Key
 from services.aggregate.counting.dedup import DedupWindow
 from services.aggregate.kafka.gaps import GapPolicy
 from services.aggregate.kafka.health import HealthChecks
@@ -31,7 +33,7 @@ from services.aggregate.series.shared_top_k import SharedTopK
 from services.aggregate.series.subject_collector import SubjectCollector
 from services.runtime.kafka import broker_unavailable, client_options, create_topics
 from services.runtime.metrics import NamespacedRegistry
-from services.runtime.settings import AggregateSettings, Settings, SettingsError
+from services.runtime.settings import AggregateSettings, Settings, SettingsError, own_accounts
 from services.runtime.stream import Stream, StreamCheck, open_stream
 from services.runtime.web import Endpoint
 
@@ -60,7 +62,7 @@ def build(settings: Settings) -> Aggregator:
     self_metrics = SelfMetrics(registry)
     partition_manager = PartitionManager(source, storage.open, loader, self_metrics, gap_policy)
     source.subscribe(partition_manager)
-    accounts, hashtags = _selections(settings.aggregate)
+    accounts, hashtags = _selections(settings.aggregate, own_accounts(settings))
     registry.register(SubjectCollector(partition_manager, accounts))
     registry.register(SubjectCollector(partition_manager, hashtags))
     registry.register(ProgressCollector(partition_manager, accounts, settings.aggregate.top_broadcasts))
@@ -139,15 +141,13 @@ def _watch(settings: Settings, app: faust.App, checks: HealthChecks) -> Callable
     return watch
 
 
-def _selections(aggregate: AggregateSettings) -> tuple[Selection, Selection]:
-    accounts = []
+def _selections(aggregate: AggregateSettings, own: list[tuple[str, str]]) -> tuple[Selection, Selection]:
+    accounts: list[Key] = [("account", *name) for name in own]
     for name in aggregate.tracked_accounts:
-        platform, colon, account = name.partition(":")
-        if not (platform and colon and account):
-            raise SettingsError(
-                f"aggregate.tracked_accounts has {name!r}; write platform:account, e.g. twitter:GansuTravel"
-            )
-        accounts.append(("account", platform.lower(), account.removeprefix("@")))
+        try:
+            accounts.append(("account", *account_name(name)))
+        except ValueError as error:
+            raise SettingsError(f"aggregate.tracked_accounts: {error}") from None
     hashtags = [("hashtag", canonical(tag)) for tag in aggregate.tracked_hashtags]
     return (
         Selection("account", accounts, aggregate.top_accounts),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
@@ -15,7 +15,7 @@ from schemas.events import MODELS
 from schemas.reasons import Reason
 
 #: Every status that POST /v1/events answers.
-STATUSES = (202, 400, 401, 408, 413, 415, 422, 503)
+STATUSES = (202, 400, 401, 408, 413, 415, 422, 429, 503)
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
@@ -73,6 +73,18 @@ class IngestMetrics:
             ["reason"],
             registry=registry,
         )
+        self.key_events = Counter(
+            "fanpulse_ingest_key_events",
+            "Events taken in under an API key, by its name and whether they were accepted or rejected.",
+            ["key", "result"],
+            registry=registry,
+        )
+        self.keys_file_unusable = Gauge(
+            "fanpulse_ingest_keys_file_unusable",
+            "1 while the keys file cannot be used, and the keys read before are in force.",
+            registry=registry,
+        )
+        self._of_key: dict[str, tuple[Counter, Counter]] = {}
         self.pending = Gauge(
             "fanpulse_ingest_pending_bytes",
             "Bytes of requests and events held until the broker acknowledges; bounded by max_pending_bytes.",
@@ -106,6 +118,27 @@ class IngestMetrics:
         self.accepted_of = {kind: self.accepted.labels(kind) for kind in MODELS}
         self.rejected_of = {reason: self.rejected.labels(reason.value) for reason in Reason}
         self.requests_of = {status: self.requests.labels(str(status)) for status in STATUSES}
+
+    def know_keys(self, names: Iterable[str]) -> None:
+        """The names of the API keys from now on; those that are gone have no series any more."""
+        now = set(names)
+        for gone in self._of_key.keys() - now:
+            del self._of_key[gone]
+            for result in ("accepted", "rejected"):
+                self.key_events.remove(gone, result)
+        for name in now - self._of_key.keys():
+            self._of_key[name] = (
+                self.key_events.labels(name, "accepted"),
+                self.key_events.labels(name, "rejected"),
+            )
+
+    def of_key(self, name: str, accepted: int, rejected: int) -> None:
+        """Events of a key were taken in; the key may be gone by now."""
+        if counters := self._of_key.get(name):
+            if accepted:
+                counters[0].inc(accepted)
+            if rejected:
+                counters[1].inc(rejected)
 
     def answered(self, status: int, seconds: float) -> None:
         """A request was answered."""

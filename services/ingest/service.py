@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
+import signal
 import time
 from functools import partial
 from typing import Any, Never
@@ -19,6 +21,7 @@ from services.ingest.http.asgi import IngestApp
 from services.ingest.http.auth import ApiKeys, check_access
 from services.ingest.http.connections import SilentConnections
 from services.ingest.http.deadlines import Deadlines
+from services.ingest.http.keys_file import KeysFile
 from services.ingest.http.server import STOP_SECONDS, listen, make_server, with_origins
 from services.ingest.http.submitter import Submitter
 from services.ingest.kafka.byte_limiter import ByteLimiter
@@ -27,7 +30,9 @@ from services.ingest.kafka.producer import RecordProducer
 from services.ingest.kafka.publisher import ProducerFailedError, Publisher, Topics
 from services.ingest.kafka.stream_clock import ClockWriter, newest_logged
 from services.ingest.metrics import IngestMetrics
+from services.ingest.pipeline.access import Bounds
 from services.ingest.pipeline.enrichment import Enrichment
+from services.ingest.pipeline.keys import Key, KeysError
 from services.ingest.pipeline.known_posts import KnownPosts
 from services.ingest.pipeline.packing import RecordLimits
 from services.ingest.pipeline.pipeline import Pipeline
@@ -37,7 +42,7 @@ from services.runtime.kafka import broker_unavailable
 from services.runtime.lifecycle import stop_event
 from services.runtime.metrics import NamespacedRegistry
 from services.runtime.pseudonym_key import actor_key
-from services.runtime.settings import Settings
+from services.runtime.settings import Settings, SettingsError, own_accounts
 from services.runtime.stream import StreamCheck, open_stream
 
 _log = structlog.get_logger(__name__)
@@ -60,6 +65,13 @@ class Service:
         self._check: StreamCheck | None = None
         registry = NamespacedRegistry(settings.namespace)
         metrics = IngestMetrics(registry)
+        self._keys = ApiKeys(
+            ingest.api_key_hashes,
+            bounds=Bounds(ingest.max_quantity, ingest.max_quantities, ingest.max_reading),
+            own_accounts=own_accounts(settings) if ingest.foreign_accounts == "reject" else (),
+        )
+        self._keys_file = _keys_file(settings, self._keys, metrics)
+        metrics.know_keys(self._keys.names)
         byte_limiter = ByteLimiter(ingest.max_pending_bytes)
         record_limits = RecordLimits(ingest.record_max_events, ingest.record_max_bytes)
         topics = Topics(*(qualified(settings.namespace, topic.name) for topic in (EVENTS, POSTS, REJECTED)))
@@ -90,7 +102,7 @@ class Service:
             build_api(registry, self.not_ready_reason),
             pipeline,
             Submitter(self.publisher, stream_time, metrics),
-            ApiKeys(ingest.api_key_hashes),
+            self._keys,
             byte_limiter,
             metrics,
             not_ready_reason=self.not_ready_reason,
@@ -128,6 +140,10 @@ class Service:
         stop_requested = loop.create_task(stop.wait())
         ends: set[asyncio.Future[Any]] = {serving, stop_requested, self.publisher.failed}
         helpers = [loop.create_task(each.run()) for each in (self._deadlines, silent)]
+        if self._keys_file is not None:
+            helpers.append(loop.create_task(self._keys_file.watch()))
+            with contextlib.suppress(ValueError, RuntimeError):  # signals belong to the main thread
+                loop.add_signal_handler(signal.SIGHUP, self._keys_file.reload)
         starting = loop.create_task(self._connect())
         checking: asyncio.Task[Never] | None = None
         try:
@@ -179,6 +195,23 @@ class Service:
         await self._follower.stop()
         if not await self.publisher.stop(STOP_SECONDS / 2):
             _log.error("stopped_with_unacknowledged_events")
+
+
+def _keys_file(settings: Settings, keys: ApiKeys, metrics: IngestMetrics) -> KeysFile | None:
+    path = settings.ingest.keys_file
+    if path is None:
+        return None
+
+    def use(named: list[Key]) -> None:
+        keys.use(named)
+        metrics.know_keys(keys.names)
+
+    file = KeysFile(path, use, metrics.keys_file_unusable.set)
+    try:
+        file.load()
+    except KeysError as error:
+        raise SettingsError(f"ingest.keys_file {path}: {error}") from error
+    return file
 
 
 def build(settings: Settings) -> Service:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
@@ -21,6 +21,9 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+
+from schemas.events import ACTIONS
+from schemas.fields import MAX_QUANTITY, MAX_VALUE, account_name
 
 CONFIG_VARIABLE = "FANPULSE_CONFIG"
 CONFIG_DEFAULT = "fanpulse.toml"
@@ -88,6 +91,26 @@ class IngestSettings(Section):
     api_key_hashes: tuple[str, ...] = Field(
         (), description="SHA-256 (hex) of each accepted API key; required unless host is a loopback address"
     )
+    keys_file: Path | None = Field(
+        None,
+        description="TOML file of keys with names, scopes, rates and bounds (docs/access.md); it is read "
+        "again when it changes",
+    )
+    foreign_accounts: Literal["reject", "count"] = Field(
+        "reject",
+        description="what becomes of an event for an account that is not in `own_accounts`, if there are any "
+        "there: rejected, or counted like all others",
+    )
+    max_quantity: int = Field(
+        100_000, ge=1, le=MAX_QUANTITY, description="largest quantity of one interaction; a key may differ"
+    )
+    max_quantities: dict[str, Annotated[int, Field(ge=1, le=MAX_QUANTITY)]] = Field(
+        default_factory=lambda: {"read": 10_000_000},
+        description="the same by action, where it differs: reads are often loaded by the day",
+    )
+    max_reading: int = Field(
+        100_000_000_000, ge=0, le=MAX_VALUE, description="largest value of one reading; a key may differ"
+    )
     cors_origins: tuple[str, ...] = Field(
         (),
         description="origins, such as https://studio.example, whose pages may send events from a browser; "
@@ -135,6 +158,14 @@ class IngestSettings(Section):
     vip_actors: tuple[str, ...] = Field(
         (), description="VIPs as platform:id; they are marked and keep their names"
     )
+
+    @field_validator("max_quantities")
+    @classmethod
+    def _known_actions(cls, value: dict[str, int]) -> dict[str, int]:
+        for action in value:
+            if action not in ACTIONS:
+                raise ValueError(f"{action!r} is not an action; there are {', '.join(ACTIONS)}")
+        return value
 
     @field_validator("cors_origins")
     @classmethod
@@ -260,10 +291,20 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = Field(
         None, description="API key that `fanpulse load` and `fanpulse dead-letters redrive` send to ingest"
     )
+    own_accounts: tuple[str, ...] = Field(
+        (),
+        description="the organisation's accounts as platform:account; each always has its own Prometheus "
+        "series, and ingest rejects events for others (`ingest.foreign_accounts`); unset: any account",
+    )
     hashtag_aliases: dict[str, tuple[str, ...]] = Field(
         default_factory=dict,
         description="display name -> hashtags that count as that one, such as its translation",
     )
+
+    @field_validator("own_accounts")
+    @classmethod
+    def _accounts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(":".join(account_name(each)) for each in value)
 
     @classmethod
     def settings_customise_sources(
@@ -296,6 +337,11 @@ def load_settings(**overrides: Any) -> Settings:
         raise SettingsError(_one_line(error)) from error
     except ValueError as error:  # a file that is not TOML, a variable that is not JSON where JSON is needed
         raise SettingsError(f"settings cannot be read: {' '.join(str(error).split())}") from error
+
+
+def own_accounts(settings: Settings) -> list[tuple[str, str]]:
+    """The organisation's accounts as (platform, account), in the normal form of events."""
+    return [account_name(each) for each in settings.own_accounts]
 
 
 def variable_name(section: str | None, key: str) -> str:

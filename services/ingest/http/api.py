@@ -123,6 +123,7 @@ def _operation(event: dict[str, Any]) -> dict[str, Any]:
         "408": "The body took too long.",
         "413": "The body, packed or unpacked, is over the limit, or has too many events.",
         "415": "The media type, charset or encoding is not understood.",
+        "429": "The API key sends more events a second than it may. Send again after `Retry-After` seconds.",
         "503": "The broker does not keep up, or the service starts. Send again after `Retry-After` seconds.",
     }
     return {

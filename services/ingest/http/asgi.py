@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from services.ingest.http import body as bodies
-from services.ingest.http.auth import ApiKeys
+from services.ingest.http.auth import ApiKeys, Client
 from services.ingest.http.deadlines import Deadlines
 from services.ingest.http.micro_batcher import MAX_BYTES, MicroBatcher
 from services.ingest.http.problems import MEDIA_TYPE, Problem
@@ -111,7 +111,8 @@ class IngestApp:
         not_ready_reason = self._not_ready_reason()
         if not_ready_reason is not None:
             raise Problem(503, not_ready_reason, retry_after=_RETRY_AFTER_SECONDS)
-        self._keys.check(headers)
+        owner = self._keys.client_of(headers)
+        owner.check_rate()
         body_format = bodies.body_format_of(headers)
         body = await bodies.read(
             receive, headers, limit=self._max_body, deadlines=self._deadlines, reserved=reserved
@@ -120,13 +121,18 @@ class IngestApp:
             return None
         try:
             if body_format == bodies.PLAIN and body[:1] == b"{" and len(body) <= MAX_BYTES:
-                batch, index = self._micro_batcher.join(body, reserved)
+                owner.check_rate()  # others of its requests may have come in meanwhile
+                owner.spend(1)
+                batch, index = self._micro_batcher.join(body, reserved, owner)
                 del body  # the batch has it
                 if await batch.taken:
+                    self._metrics.of_key(owner.name, 1, 0)
                     return _ONE
+                owner.spend(-1)
                 body = batch.bodies[index]
-            slices = self._processed(body, body_format, _source(headers), reserved)
+            slices = self._processed(body, body_format, headers, owner, reserved)
             processed = await self._turns.run(slices, client, lambda: reserved.size)
+            owner.spend(sum(_sizes(processed.outcome)))
             reserved.release()  # from here on the publisher holds what there is of the request
             submission = self._submitter.submit(processed)
             del slices, processed
@@ -138,20 +144,28 @@ class IngestApp:
             raise Problem(413, f"a request has at most {self._max_events} events; send it in parts") from None
         outcome = submission.outcome
         self._submitter.count(outcome)
+        self._metrics.of_key(owner.name, *_sizes(outcome))
         if outcome.unreadable is not None:
             raise Problem(400, outcome.unreadable.detail, reason=outcome.unreadable.reason.value)
         return outcome
 
     def _processed(
-        self, body: bytes, body_format: bodies.BodyFormat, source: str, reserved: bodies.Reservation
+        self,
+        body: bytes,
+        body_format: bodies.BodyFormat,
+        headers: Mapping[bytes, bytes],
+        owner: Client,
+        reserved: bodies.Reservation,
     ) -> Generator[None, None, Processed]:
         """Everything between reading and submitting. A body that is small and good is done in one slice."""
+        source = _source(headers, owner.label)
         try:
             if body_format.gzip:
                 body = yield from bodies.unpack(body, limit=self._max_body, reserved=reserved)
         except bodies.BadEncodingError as error:
             return self._pipeline.unreadable(body, str(error), source=source)
-        return (yield from self._pipeline.process(body, lines=body_format.lines, source=source))
+        steps = self._pipeline.process(body, lines=body_format.lines, source=source, rules=owner.rules)
+        return (yield from steps)
 
 
 def _problem_of(error: PublishError) -> Problem:
@@ -168,10 +182,19 @@ def _problem_of(error: PublishError) -> Problem:
     )
 
 
-def _source(headers: Mapping[bytes, bytes]) -> str:
-    """Where the events come from, for dead letters: the header X-Fanpulse-Source if it is a fit name."""
+def _sizes(outcome: Outcome) -> tuple[int, int]:
+    """Accepted and rejected events; an unreadable body is one."""
+    return sum(outcome.accepted.values()), len(outcome.rejected) + (outcome.unreadable is not None)
+
+
+def _source(headers: Mapping[bytes, bytes], label: str) -> str:
+    """Where the events come from, for dead letters: the header X-Fanpulse-Source if it is a fit name.
+
+    The name of the client's key comes first, if it has one.
+    """
     named = headers.get(b"x-fanpulse-source")
-    return named.decode() if named and _SOURCE.fullmatch(named) else "http"
+    source = named.decode() if named and _SOURCE.fullmatch(named) else "http"
+    return f"{label}/{source}" if label else source
 
 
 def _render(outcome: Outcome) -> Generator[None, None, bytes]:

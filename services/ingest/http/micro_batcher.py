@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
+from services.ingest.http.auth import Client
 from services.ingest.http.body import Reservation
 from services.ingest.http.submitter import Submission, Submitter
 from services.ingest.kafka.publisher import PublishError
@@ -40,26 +41,26 @@ class MicroBatcher:
     def __init__(self, pipeline: Pipeline, submitter: Submitter) -> None:
         self._pipeline = pipeline
         self._submitter = submitter
-        self._batch: BatchResult | None = None
+        self._batches: dict[Client, BatchResult] = {}
 
-    def join(self, body: bytes, reserved: Reservation) -> tuple[BatchResult, int]:
-        """Submit the body of one event in the next iteration of the loop, with the others of this one.
+    def join(self, body: bytes, reserved: Reservation, client: Client) -> tuple[BatchResult, int]:
+        """Submit the body of one event in the next iteration of the loop, with those of the same client.
 
         Returns the batch and the index of the body in it. `reserved` is released once the publisher holds it.
         """
-        batch = self._batch
+        batch = self._batches.get(client)
         if batch is None:
             loop = asyncio.get_running_loop()
-            batch = self._batch = BatchResult(loop.create_future())
-            loop.call_soon(self._submit, batch)
+            batch = self._batches[client] = BatchResult(loop.create_future())
+            loop.call_soon(self._submit, batch, client)
         batch.bodies.append(body)
         batch.reserved.append(reserved)
         return batch, len(batch.bodies) - 1
 
-    def _submit(self, batch: BatchResult) -> None:
-        self._batch = None
+    def _submit(self, batch: BatchResult, client: Client) -> None:
+        del self._batches[client]
         try:
-            processed = self._pipeline.process_singles(batch.bodies)
+            processed = self._pipeline.process_singles(batch.bodies, client.rules)
             submission = self._submitter.submit(processed) if processed else None
         except PublishError:
             submission = None  # each tries by itself: there may be room for some

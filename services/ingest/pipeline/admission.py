@@ -15,7 +15,10 @@ from msgspec import Raw
 from schemas import codec
 from schemas.reasons import Reason, Rejection
 from schemas.structs import Event
+from services.ingest.pipeline.access import EventCheck
 from services.ingest.pipeline.stream_time import FutureTimestampCheck
+
+Check = EventCheck | FutureTimestampCheck
 
 #: A larger body is split first, even if all is well with it.
 AT_ONCE_BYTES = 256 * 1024
@@ -91,13 +94,13 @@ def members(body: bytes, *, lines: bool) -> list[bytes | Raw]:
     return [*codec.split_lines(body)] if lines or _is_really_lines(body) else [body.strip()]
 
 
-def admit_singles(bodies: list[bytes], check: FutureTimestampCheck) -> list[Event] | None:
+def admit_singles(bodies: list[bytes], check: Check) -> list[Event] | None:
     """The events of bodies that are one JSON object each; None if one of them is not one good event."""
     events = codec.decode_lines(bodies)
     return events if events is not None and check.admits_all(events) else None
 
 
-def admit_at_once(body: bytes, *, lines: bool, most: int, check: FutureTimestampCheck) -> Admitted | None:
+def admit_at_once(body: bytes, *, lines: bool, most: int, check: Check) -> Admitted | None:
     """The events of a body of usual size in which all is well, or None. Takes no more than a millisecond."""
     if len(body) > AT_ONCE_BYTES:
         return None
@@ -137,7 +140,7 @@ def split(body: bytes, *, lines: bool, most: int) -> Generator[None, None, Raws 
     return raws
 
 
-def admit_in_slices(raws: Raws, check: FutureTimestampCheck) -> Iterator[Admitted]:
+def admit_in_slices(raws: Raws, check: Check) -> Iterator[Admitted]:
     """Validate the parts of a body, some at a time; the indexes are those in the body."""
     part: list[bytes] = []
     start = size = 0
@@ -175,7 +178,7 @@ def _split_lines(body: bytes, most: int) -> Raws | Rejection:
     return [*lines]
 
 
-def _validate(raws: list[bytes], start: int, check: FutureTimestampCheck) -> Iterator[Admitted]:
+def _validate(raws: list[bytes], start: int, check: Check) -> Iterator[Admitted]:
     """Validate some of the events of a body, of which the first has the index `start`."""
     events = codec.decode_lines(raws) if max(map(len, raws)) <= MAX_EVENT_BYTES else None
     if events is not None and check.admits_all(events):
@@ -185,7 +188,7 @@ def _validate(raws: list[bytes], start: int, check: FutureTimestampCheck) -> Ite
         yield _validate_each(raws[at : at + BAD_SLICE_EVENTS], start + at, check)
 
 
-def _validate_each(raws: list[bytes], start: int, check: FutureTimestampCheck) -> Admitted:
+def _validate_each(raws: list[bytes], start: int, check: Check) -> Admitted:
     admitted = Admitted([], [], [])
     assert isinstance(admitted.indexes, list)
     for index, raw in enumerate(raws, start):
@@ -198,15 +201,15 @@ def _validate_each(raws: list[bytes], start: int, check: FutureTimestampCheck) -
     return admitted
 
 
-def _validate_one(raw: bytes, check: FutureTimestampCheck) -> Event | Rejection:
+def _validate_one(raw: bytes, check: Check) -> Event | Rejection:
     if len(raw) > MAX_EVENT_BYTES:
         return Rejection("", Reason.TOO_LARGE, f"an event has at most {MAX_EVENT_BYTES} bytes")
     if _is_no_event(raw):
         return Rejection("", Reason.TOO_LARGE, f"an event has at most {MAX_EVENT_COMMAS} commas")
     found = codec.decode_one(raw)
-    if not isinstance(found, Rejection) and not check.admits(found.occurred_at):
-        return Rejection("occurred_at", Reason.AHEAD_OF_CLOCK, "further ahead of stream time than allowed")
-    return found
+    if isinstance(found, Rejection):
+        return found
+    return check.rejection(found) or found
 
 
 def _is_no_event(raw: bytes) -> bool:

@@ -16,8 +16,10 @@ from schemas import codec
 from schemas.dead_letter import WHOLE_BODY, encode_dead_letter
 from schemas.reasons import Reason, Rejection
 from schemas.structs import KINDS, Event
+from services.ingest.pipeline.access import AccessRules, EventCheck
 from services.ingest.pipeline.admission import (
     Admitted,
+    Check,
     RejectedEvent,
     admit_at_once,
     admit_in_slices,
@@ -98,7 +100,9 @@ class Pipeline:
         self._partitions = partitions
         self._wall_ms = wall_ms
 
-    def process(self, body: bytes, *, lines: bool, source: str) -> Generator[None, None, Processed]:
+    def process(
+        self, body: bytes, *, lines: bool, source: str, rules: AccessRules | None = None
+    ) -> Generator[None, None, Processed]:
         """Validate and complete the events of a body (`lines`: NDJSON), and return what to write.
 
         Yields after each few milliseconds of work, so that other requests can go on. Rejected events become
@@ -109,7 +113,7 @@ class Pipeline:
             return self.unreadable(body, "the body is empty", source=source)
         if foreign := foreign_format(body):
             return self.unreadable(body, foreign, source=source)
-        check = self._stream_time.check()
+        check = self._check(rules)
         parts = _Parts()
         at_once = admit_at_once(body, lines=lines, most=self._max_events, check=check)
         if at_once is not None:
@@ -138,17 +142,21 @@ class Pipeline:
         parts.dead_letters += self._dead_letters(rejected, source)
         parts.rejected += [Rejected(each.index, each.rejection) for each in rejected]
 
-    def process_singles(self, bodies: list[bytes]) -> Processed | None:
+    def process_singles(self, bodies: list[bytes], rules: AccessRules | None = None) -> Processed | None:
         """Validate and complete bodies of one event each, as if they were one request.
 
         None if one of them is not one good event.
         """
-        check = self._stream_time.check()
+        check = self._check(rules)
         events = admit_singles(bodies, check)
         if events is None:
             return None
         request, packed = self._complete(events)
         return None if packed.oversize else Processed(request, Outcome(_count(events), []), check.newest)
+
+    def _check(self, rules: AccessRules | None) -> Check:
+        times = self._stream_time.check()
+        return times if rules is None else EventCheck(rules, times)
 
     def unreadable(self, body: bytes, detail: str, *, source: str) -> Processed:
         """A body that cannot be read as JSON becomes one dead letter."""

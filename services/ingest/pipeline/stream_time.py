@@ -7,6 +7,7 @@ from operator import attrgetter
 from typing import Literal, Protocol
 
 from schemas.log import MAX_CLOCK_AHEAD_MS
+from schemas.reasons import Reason, Rejection
 from schemas.structs import Event
 
 _occurred_at = attrgetter("occurred_at")
@@ -44,6 +45,12 @@ class FutureTimestampCheck:
             self.newest = occurred_at
             if self._ahead_ms is not None:
                 self._limit = max(self._limit or 0, occurred_at + self._ahead_ms)
+
+    def rejection(self, event: Event) -> Rejection | None:
+        """Why the next event is rejected; None if it is not too far ahead."""
+        if self.admits(event.occurred_at):
+            return None
+        return Rejection("occurred_at", Reason.AHEAD_OF_CLOCK, "further ahead of stream time than allowed")
 
 
 class StreamTime(Protocol):

@@ -30,6 +30,7 @@ from services.ingest.kafka.publisher import (
 )
 from services.ingest.metrics import IngestMetrics
 from services.ingest.pipeline.enrichment import Enrichment
+from services.ingest.pipeline.keys import Key
 from services.ingest.pipeline.known_posts import KnownPosts
 from services.ingest.pipeline.packing import RecordLimits
 from services.ingest.pipeline.pipeline import Pipeline
@@ -99,12 +100,15 @@ class Ingest:
             wall_ms=lambda: NOW,
         )
         hashes = [hashlib.sha256(key.encode()).hexdigest() for key in keys]
+        self.keys = ApiKeys(hashes, clock=lambda: 0.0)
+        metrics.know_keys(self.keys.names)
+        self.know_keys = metrics.know_keys
         self.deadlines = Deadlines(read_seconds)
         self.app = IngestApp(
             build_api(self.registry, lambda: self.not_ready_reason),
             pipeline,
             Submitter(self.publisher, stream_time, metrics),  # type: ignore[arg-type]
-            ApiKeys(hashes),
+            self.keys,
             self.byte_limiter,
             metrics,
             not_ready_reason=lambda: self.not_ready_reason,
@@ -467,7 +471,7 @@ async def test_the_openapi_document_has_the_contract(ingest: Ingest) -> None:
     """The operation, the four kinds with their discriminator, and the answers."""
     document = (await ingest.client.get("/openapi.json")).json()
     operation = document["paths"]["/v1/events"]["post"]
-    assert set(operation["responses"]) == {"202", "400", "401", "408", "413", "415", "422", "503"}
+    assert set(operation["responses"]) == {"202", "400", "401", "408", "413", "415", "422", "429", "503"}
     one, many = operation["requestBody"]["content"]["application/json"]["schema"]["oneOf"]
     assert many["items"] == one
     assert set(one["discriminator"]["mapping"]) == {"interaction", "post", "reading", "broadcast"}
@@ -526,3 +530,37 @@ async def test_no_key_opens_nothing_whatever_the_hashes_are() -> None:
     ingest = Ingest("")
     for headers in ({}, {"x_api_key": ""}, {"authorization": "Bearer "}, {"authorization": "Bearer"}):
         assert (await ingest.post(EVENT, **headers)).status_code == 401
+
+
+async def test_a_key_writes_within_its_scope_and_rate() -> None:
+    """What is outside is rejected event by event; the dead letter names the key, and so do the metrics."""
+    ingest = Ingest()
+    digests = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("studio", "poller")}
+    ingest.keys.use(
+        [
+            Key(name="studio", sha256=digests["studio"], accounts=("twitter:Gansu*",), events_per_second=2),
+            Key(name="poller", sha256=digests["poller"], max_quantity=3),
+        ]
+    )
+    ingest.know_keys(ingest.keys.names)
+    foreign = {**EVENT, "account": "Other"}
+    assert (await ingest.post(EVENT)).status_code == 401
+    answer = await ingest.post([EVENT, foreign], authorization="Bearer studio", x_fanpulse_source="cms")
+    assert answer.json()["accepted"] == 1
+    assert [(each["index"], each["reason"]) for each in answer.json()["rejected"]] == [(1, "not_allowed")]
+    assert (await ingest.post(foreign, authorization="Bearer studio")).status_code == 422
+    one = await ingest.post(EVENT, authorization="Bearer studio")
+    assert one.status_code == 202
+    late = await ingest.post(EVENT, authorization="Bearer studio")
+    assert (late.status_code, late.headers["retry-after"]) == (429, "1")
+    assert "'studio'" in late.json()["detail"]
+    for quantity, status in ((3, 202), (4, 422)):
+        answer = await ingest.post({**EVENT, "quantity": quantity}, x_api_key="poller")
+        assert answer.status_code == status
+    letters = ingest.publisher.dead_letters()
+    assert [letter["source"] for letter in letters] == ["studio/cms", "studio/http", "poller/http"]
+    assert all(letter["source"].partition("/")[0] in letter["detail"] for letter in letters)
+    for name, counts in {"studio": (2, 2), "poller": (1, 1)}.items():
+        for result, count in zip(("accepted", "rejected"), counts, strict=True):
+            metric = f'fanpulse_ingest_key_events_total{{key="{name}",namespace="",result="{result}"}}'
+            assert ingest.metric(metric) == count
