@@ -21,8 +21,8 @@ EXAMPLES = Path(schemas.__file__).parent / "examples"
 VALID = sorted((EXAMPLES / "valid").glob("*.json"))
 INVALID = sorted((EXAMPLES / "invalid").glob("*.json"))
 SCHEMAS = json_schemas()
-#: Decided by ingest with what it knows besides the event: stream time, and the size of a record.
-DECIDED_ELSEWHERE = {Reason.AHEAD_OF_CLOCK, Reason.TOO_LARGE}
+#: Decided by ingest with what it knows besides the event: stream time, the size of a record, and who may write what.
+DECIDED_ELSEWHERE = {Reason.AHEAD_OF_CLOCK, Reason.TOO_LARGE, Reason.NOT_ALLOWED}
 
 
 def load(path: Path) -> Any:

@@ -81,11 +81,11 @@ class ApiKeys:
 
     def use(self, keys: Iterable[Key]) -> None:
         """Take these keys instead of the named ones so far. A key that has not changed keeps its rate."""
-        kept = {client.key: client for client in self._clients.values() if client.key is not None}
         named = {}
         for key in keys:
-            old = next((client for each, client in kept.items() if each == key), None)
-            named[bytes.fromhex(key.sha256)] = old or self._named(key)
+            digest = bytes.fromhex(key.sha256)
+            old = self._clients.get(digest)
+            named[digest] = old if old is not None and old.key == key else self._named(key)
         self._clients = {**self._plain, **named}
 
     def client_of(self, headers: Mapping[bytes, bytes]) -> Client:

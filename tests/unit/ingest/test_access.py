@@ -36,7 +36,7 @@ def event(kind: str = "interaction", **fields: Any) -> Any:
     return found
 
 
-def flaw(rules: AccessRules, what: Any) -> tuple[str, Reason] | None:
+def problem(rules: AccessRules, what: Any) -> tuple[str, Reason] | None:
     found = rules.rejection(what)
     return found and (found.field, found.reason)
 
@@ -45,12 +45,12 @@ def test_a_quantity_beyond_its_bound_is_rejected() -> None:
     """The bound of the action stands before that of all; the bound itself is allowed."""
     rules = AccessRules(Bounds(10, {"read": 1000}, reading=50))
     beyond = ("quantity", Reason.OUT_OF_RANGE)
-    assert flaw(rules, event()) is None
+    assert problem(rules, event()) is None
     for action, most in (("like", 10), ("unlike", 10), ("read", 1000)):
-        assert flaw(rules, event(action=action, quantity=most)) is None
-        assert flaw(rules, event(action=action, quantity=most + 1)) == beyond
-    assert flaw(rules, event("reading", value=50)) is None
-    assert flaw(rules, event("reading", value=51)) == ("value", Reason.OUT_OF_RANGE)
+        assert problem(rules, event(action=action, quantity=most)) is None
+        assert problem(rules, event(action=action, quantity=most + 1)) == beyond
+    assert problem(rules, event("reading", value=50)) is None
+    assert problem(rules, event("reading", value=51)) == ("value", Reason.OUT_OF_RANGE)
 
 
 def test_a_slip_is_out_of_bounds_unless_you_set_other_ones() -> None:
@@ -58,30 +58,30 @@ def test_a_slip_is_out_of_bounds_unless_you_set_other_ones() -> None:
     ingest = IngestSettings()
     rules = AccessRules(Bounds(ingest.max_quantity, ingest.max_quantities, ingest.max_reading))
     for action in ("like", "follow", "read", "comment"):
-        assert flaw(rules, event(action=action, quantity=50_000_000)) is not None
-    assert flaw(rules, event("reading", value=10**15)) is not None
-    assert flaw(rules, event(action="read", quantity=3_000_000)) is None
+        assert problem(rules, event(action=action, quantity=50_000_000)) is not None
+    assert problem(rules, event("reading", value=10**15)) is not None
+    assert problem(rules, event(action="read", quantity=3_000_000)) is None
 
 
 def test_only_own_accounts_are_written_if_they_are_listed() -> None:
     """Every kind is checked, by platform and account together."""
     rules = AccessRules(Bounds(10), own_accounts=[("twitter", "Gansu")])
     for kind in ("interaction", "reading", "post", "broadcast"):
-        assert flaw(rules, event(kind)) is None
+        assert problem(rules, event(kind)) is None
         for other in ({"account": "gansu"}, {"account": "Invented"}, {"platform": "facebook"}):
-            assert flaw(rules, event(kind, **other)) == ("account", Reason.NOT_ALLOWED)
+            assert problem(rules, event(kind, **other)) == ("account", Reason.NOT_ALLOWED)
 
 
 def test_a_scope_limits_accounts_kinds_and_actions() -> None:
     """The message names the key. Only * is special in a pattern."""
     scope = KeyScope(("twitter:Gansu*", "facebook:a.b"), ("interaction", "post"), ("like",))
     rules = AccessRules(Bounds(10), scope=scope, key_name="studio")
-    assert flaw(rules, event(account="GansuTravel")) is None
-    assert flaw(rules, event(platform="facebook", account="a.b")) is None
-    assert flaw(rules, event(platform="facebook", account="axb")) == ("account", Reason.NOT_ALLOWED)
-    assert flaw(rules, event(account="XGansu")) == ("account", Reason.NOT_ALLOWED)
-    assert flaw(rules, event("reading")) == ("kind", Reason.NOT_ALLOWED)
-    assert flaw(rules, event(action="read")) == ("action", Reason.NOT_ALLOWED)
+    assert problem(rules, event(account="GansuTravel")) is None
+    assert problem(rules, event(platform="facebook", account="a.b")) is None
+    assert problem(rules, event(platform="facebook", account="axb")) == ("account", Reason.NOT_ALLOWED)
+    assert problem(rules, event(account="XGansu")) == ("account", Reason.NOT_ALLOWED)
+    assert problem(rules, event("reading")) == ("kind", Reason.NOT_ALLOWED)
+    assert problem(rules, event(action="read")) == ("action", Reason.NOT_ALLOWED)
     for wrong in (event("reading"), event(action="read"), event(account="X"), event(quantity=11)):
         found = rules.rejection(wrong)
         assert found is not None
@@ -91,8 +91,8 @@ def test_a_scope_limits_accounts_kinds_and_actions() -> None:
 def test_own_accounts_hold_for_every_key() -> None:
     """A key's scope only narrows what the organisation allows."""
     rules = AccessRules(Bounds(10), own_accounts=[("twitter", "A")], scope=KeyScope(("twitter:*",)))
-    assert flaw(rules, event(account="A")) is None
-    assert flaw(rules, event(account="B")) == ("account", Reason.NOT_ALLOWED)
+    assert problem(rules, event(account="A")) is None
+    assert problem(rules, event(account="B")) == ("account", Reason.NOT_ALLOWED)
 
 
 def test_own_accounts_are_read_in_the_form_of_events(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,7 +237,7 @@ def test_a_good_file_that_comes_back_ends_the_alarm(tmp_path: Path) -> None:
 
 
 def test_what_a_key_owes_stays_when_others_change() -> None:
-    """A rotation of one key gives no other a new budget; keys that change start anew."""
+    """A rotation of one key gives no other a new budget; keys that change begin with a new budget."""
     first, second = read_keys((key("a", HASHES[0], "events_per_second = 1") + key("b", HASHES[1])).encode())
     keys = ApiKeys(clock=itertools.repeat(0.0).__next__)
     keys.use([first, second])

@@ -557,10 +557,10 @@ async def test_a_key_writes_within_its_scope_and_rate() -> None:
     for quantity, status in ((3, 202), (4, 422)):
         answer = await ingest.post({**EVENT, "quantity": quantity}, x_api_key="poller")
         assert answer.status_code == status
-    letters = ingest.publisher.dead_letters()
-    assert [letter["source"] for letter in letters] == ["studio/cms", "studio/http", "poller/http"]
-    assert all(letter["source"].partition("/")[0] in letter["detail"] for letter in letters)
+    rejected = ingest.publisher.dead_letters()
+    assert [each["source"] for each in rejected] == ["studio/cms", "studio/http", "poller/http"]
+    assert all(each["source"].partition("/")[0] in each["detail"] for each in rejected)
     for name, counts in {"studio": (2, 2), "poller": (1, 1)}.items():
         for result, count in zip(("accepted", "rejected"), counts, strict=True):
-            metric = f'fanpulse_ingest_key_events_total{{key="{name}",namespace="",result="{result}"}}'
+            metric = f'fanpulse_ingest_key_events_total{{key="{name}",result="{result}"}}'
             assert ingest.metric(metric) == count
