@@ -21,7 +21,7 @@ EXAMPLES = Path(schemas.__file__).parent / "examples"
 VALID = sorted((EXAMPLES / "valid").glob("*.json"))
 INVALID = sorted((EXAMPLES / "invalid").glob("*.json"))
 SCHEMAS = json_schemas()
-#: Decided by ingest with what it knows besides the event: stream time, the size of a record, and who may write what.
+#: Decided by ingest with what it knows besides the event: stream time, record size, and who may write what.
 DECIDED_ELSEWHERE = {Reason.AHEAD_OF_CLOCK, Reason.TOO_LARGE, Reason.NOT_ALLOWED}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import os
 import signal
@@ -145,6 +146,42 @@ def test_the_event_clock_follows_the_newest_accepted_event(settings: Settings, t
     assert {entry["source"] for entry in clocks} == {"event"}
     assert {entry["stream_time"] for entry in clocks} <= {base, base + 60_000}
     assert Counter(entry["stream_time"] for entry in clocks)[base + 60_000] >= 4
+
+
+def keys_of(path: Path, **scopes: str) -> None:
+    """Write a keys file beside the old one and rename it; each key is the name of its client."""
+    new = path.with_suffix(".new")
+    digests = {name: hashlib.sha256(name.encode()).hexdigest() for name in scopes}
+    new.write_text(
+        "".join(f'[[key]]\nname = "{name}"\nsha256 = "{digests[name]}"\n{scopes[name]}\n' for name in scopes)
+    )
+    new.replace(path)
+
+
+def test_keys_are_rotated_while_ingest_runs(settings: Settings, tmp_path: Path) -> None:
+    """Each key writes within its scope; a removed one is refused, and a wrong file changes nothing."""
+    path = tmp_path / "keys.toml"
+    keys_of(path, poller="", studio='accounts = ["twitter:Gansu*"]\nmax_quantity = 1')
+    variables = {"FANPULSE_INGEST_KEYS_FILE": str(path), "FANPULSE_OWN_ACCOUNTS": '["twitter:GansuTravel"]'}
+    with ingest(settings, tmp_path, **variables) as (service, port):
+        assert post(port, interaction("none"))[0] == 401
+        assert post(port, interaction("a"), x_api_key="studio")[0] == 202
+        assert post(port, interaction("b", quantity=2), x_api_key="studio")[0] == 422
+        assert post(port, interaction("c", quantity=2), x_api_key="poller")[0] == 202
+        assert post(port, interaction("d", account="GansuInvented"), x_api_key="poller")[0] == 422
+        keys_of(path, poller="", desk="")
+        eventually(lambda: post(port, interaction("e"), x_api_key="desk")[0] == 202, 30, "the new key")
+        assert post(port, interaction("f"), x_api_key="studio")[0] == 401
+        path.write_text("[[key]]")
+        service.process.send_signal(signal.SIGHUP)
+        eventually(lambda: figure(service, "keys_file_unusable") == 1, 30, "the wrong file noticed")
+        assert post(port, interaction("g"), x_api_key="desk")[0] == 202
+        assert service.stop() == 0
+    assert set(ids(log(settings))) == {"a", "c", "e", "g"}
+    rejected = [each for each in log(settings, REJECTED) if "raw" in each]
+    assert [each["source"] for each in rejected] == ["studio/http", "poller/http"]
+    lines = service.log.read_text().splitlines()
+    assert sum("keys_file_unusable" in line for line in lines) == 1
 
 
 def halt(broker: EmbeddedKafka, how: str) -> None:
