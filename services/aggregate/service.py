@@ -62,7 +62,7 @@ def build(settings: Settings) -> Aggregator:
     self_metrics = SelfMetrics(registry)
     partition_manager = PartitionManager(source, storage.open, loader, self_metrics, gap_policy)
     source.subscribe(partition_manager)
-    accounts, hashtags = _selections(settings.aggregate, own_accounts(settings))
+    accounts, hashtags = selections(settings.aggregate, own_accounts(settings))
     registry.register(SubjectCollector(partition_manager, accounts))
     registry.register(SubjectCollector(partition_manager, hashtags))
     registry.register(ProgressCollector(partition_manager, accounts, settings.aggregate.top_broadcasts))
@@ -141,7 +141,11 @@ def _watch(settings: Settings, app: faust.App, checks: HealthChecks) -> Callable
     return watch
 
 
-def _selections(aggregate: AggregateSettings, own: list[tuple[str, str]]) -> tuple[Selection, Selection]:
+def selections(aggregate: AggregateSettings, own: list[tuple[str, str]]) -> tuple[Selection, Selection]:
+    """Of accounts and hashtags. ``own`` accounts, as (platform, account), always have series.
+
+    Raises SettingsError.
+    """
     accounts: list[Key] = [("account", *name) for name in own]
     for name in aggregate.tracked_accounts:
         try:

@@ -21,6 +21,8 @@ from services.aggregate.counting.dedup import DedupWindow
 from services.aggregate.counting.partition_state import PartitionState
 from services.aggregate.series.selected_series import Selection, finish
 from services.aggregate.series.top_k_candidates import COUNTS_PER_CANDIDATE, candidates
+from services.aggregate.service import selections
+from services.runtime.settings import AggregateSettings
 
 START_MS = 1_782_120_600_000
 DAY_MS = 86_400_000
@@ -147,3 +149,11 @@ def test_a_record_of_the_topic_is_bounded() -> None:
     kept = decode_candidates(data)
     assert MAX_BYTES - 2_000 < len(data) < MAX_BYTES + 100
     assert min(score.recent for score in kept.values()) == 1_000 - len(kept)
+
+
+def test_own_accounts_have_series_without_any_top_k() -> None:
+    """However busy others are, they cannot take the place of an own account."""
+    own = [("twitter", "GansuTravel"), ("facebook", "Gansu")]
+    accounts, _ = selections(AggregateSettings(top_accounts=1), own)
+    accounts.follow([("twitter", "Invented")])
+    assert {key[1:] for key in accounts.keys} == {*own, ("twitter", "Invented")}
