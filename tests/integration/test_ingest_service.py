@@ -159,7 +159,7 @@ def keys_of(path: Path, **scopes: str) -> None:
 
 
 def test_keys_are_rotated_while_ingest_runs(settings: Settings, tmp_path: Path) -> None:
-    """Each key writes within its scope; a removed one is refused, and a wrong file changes nothing."""
+    """Each key writes within its scope; a removed one opens nothing, and a wrong file changes nothing."""
     path = tmp_path / "keys.toml"
     keys_of(path, poller="", studio='accounts = ["twitter:Gansu*"]\nmax_quantity = 1')
     variables = {"FANPULSE_INGEST_KEYS_FILE": str(path), "FANPULSE_OWN_ACCOUNTS": '["twitter:GansuTravel"]'}
