@@ -162,8 +162,8 @@ def install(name: str) -> None:
 
 
 def _on_new_ids(original: Function) -> Function:
-    def on_new_ids(self: PartitionState, offset: int, data: bytes | None) -> Any:
-        return original(self, offset, _with_new_ids(offset, data))
+    def on_new_ids(self: PartitionState, offset: int, data: bytes | None, *more: Any) -> Any:
+        return original(self, offset, _with_new_ids(offset, data), *more)
 
     return on_new_ids
 

@@ -48,8 +48,8 @@ select
     case when 'post' in (kind, void_kind) then 1 else coalesce(quantity, 1) end as quantity,
     nullif(post_id, '') as post_id, nullif(broadcast_id, '') as broadcast_id,
     list_distinct(hashtags) as hashtags, nullif(campaign, '') as campaign, post_format,
-    nullif(country, '') as country, coalesce(verified, false) as vip, metric, value, phase,
-    void_partition, void_offset, void_index, void_kind, void_event_id, reason, "by", voided_at_ms
+    void_partition, void_offset, void_index, void_kind, void_event_id, reason, "by", voided_at_ms,
+    nullif(country, '') as country, coalesce(verified, false) as vip, metric, value, phase
 from read_parquet($files) where kind is not null and kind <> 'clock';
 
 -- name: repeated
