@@ -42,7 +42,7 @@ def test_every_command_is_on_the_help_page() -> None:
     """`fanpulse --help` has a line for each command, and these are all commands there are."""
     assert sorted(COMMANDS) == [
         "aggregate", "alerts", "audit", "dead-letters", "demo", "doctor", "down", "export", "ingest", "load",
-        "repartition", "status", "stream", "totals", "up", "watch",
+        "repartition", "status", "stream", "totals", "up", "void", "watch",
     ]  # fmt: skip
     result = run("--help")
     assert result.returncode == 0
