@@ -42,4 +42,4 @@ import os, urllib.request as r; \
 port = {'ingest': 8080, 'aggregate': 9101, 'alerts': 9102}[os.environ['SERVICE']]; \
 r.urlopen(f'http://127.0.0.1:{port}/readyz', timeout=2)"]
 STOPSIGNAL SIGTERM
-CMD ["sh", "-c", "exec python -m fanpulse \"$SERVICE\""]
+CMD ["sh", "-c", "exec python -m fanpulse serve \"$SERVICE\""]

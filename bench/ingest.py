@@ -164,7 +164,9 @@ def service(settings: Settings, **variables: str) -> Iterator[tuple[int, psutil.
         **variables,
     }
     with (settings.state_dir / "ingest.log").open("ab") as log:
-        process = subprocess.Popen([sys.executable, "-m", "fanpulse", "ingest"], env=environment, stderr=log)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "fanpulse", "serve", "ingest"], env=environment, stderr=log
+        )
     try:
         await_ready(port, process)
         yield port, psutil.Process(process.pid)

@@ -69,7 +69,7 @@ VARIANTS: dict[str, Callable[[], None]] = {
 def main() -> None:
     """Leave something out and run the service."""
     VARIANTS[sys.argv[1]]()
-    sys.argv[1:] = ["ingest"]
+    sys.argv[1:] = ["serve", "ingest"]
     command_line()
 
 

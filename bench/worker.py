@@ -99,14 +99,14 @@ def families(page: str) -> dict[str, Metric]:
 
 
 def start(settings: Settings, folder: Path, name: str = "aggregate") -> Worker:
-    """Start `fanpulse aggregate` with these settings, on a free port."""
+    """Start `fanpulse serve aggregate` with these settings, on a free port."""
     port = Ports(folder / "ports.json").choose(name)[name]
     aggregate = settings.aggregate.model_copy(update={"metrics_port": port})
     own = settings.model_copy(update={"aggregate": aggregate, "state_dir": folder})
     log = folder / f"{name}.log"
     with log.open("ab") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "fanpulse", "aggregate"],
+            [sys.executable, "-m", "fanpulse", "serve", "aggregate"],
             env=os.environ | as_environment(own),
             stdout=file,
             stderr=file,

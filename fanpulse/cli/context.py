@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import Any
 
 from rich.console import Console
@@ -27,8 +27,19 @@ class Exit(IntEnum):
     ALREADY_UP = 4
 
 
+class Format(StrEnum):
+    """How a result is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
 class UnavailableError(RuntimeError):
     """The broker or stack that the command needs does not run. The message says how to start it."""
+
+
+class UsageError(ValueError):
+    """The command cannot be called like this. The message is one line: what is wrong, and what to do."""
 
 
 #: For everything that a command prints besides its result.
@@ -41,6 +52,17 @@ def settings(**overrides: Any) -> Settings:
     Raises SettingsError.
     """
     return with_broker(load_settings(**overrides))
+
+
+def settings_of_a_stream() -> Settings:
+    """The settings of a command that reads or writes a stream, with its broker.
+
+    Raises SettingsError, and UnavailableError if no broker is known.
+    """
+    loaded = settings()
+    if loaded.kafka.bootstrap is None:
+        raise UnavailableError("no stack runs; start one with `fanpulse up`, or set FANPULSE_KAFKA_BOOTSTRAP")
+    return loaded
 
 
 def with_broker(loaded: Settings) -> Settings:

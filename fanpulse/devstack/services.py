@@ -66,7 +66,7 @@ class ServiceProcesses:
         return HttpProcess(
             name,
             service,
-            [sys.executable, "-P", "-m", "fanpulse", service],
+            [sys.executable, "-P", "-m", "fanpulse", "serve", service],
             url=url,
             entry={"url": url} if service == "ingest" else {"metrics": f"{url}/metrics"},
             log=self._state_paths.log(name),

@@ -1,4 +1,4 @@
-"""Several aggregators on one machine that share the partitions: `fanpulse aggregate --workers N`.
+"""Several aggregators on one machine that share the partitions: `fanpulse serve aggregate --workers N`.
 
 A worker may end by itself because it can no longer count exactly, or somebody may kill it. It is restarted;
 until then the other workers own its partitions. All workers end with this process, however this process ends.
@@ -48,7 +48,7 @@ class Worker(HttpProcess):
         super().__init__(
             f"aggregate-{number}",
             "aggregate",
-            [sys.executable, "-P", "-m", "fanpulse", "aggregate"],
+            [sys.executable, "-P", "-m", "fanpulse", "serve", "aggregate"],
             url=f"http://{host}:{port}",
             entry={},
             log=None,

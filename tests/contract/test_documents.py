@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fanpulse.cli import build_app
+from fanpulse.cli.app import build_app
 from schemas.hashtags import AliasTable, canonical
 from services.alerts.deciding.rules import parse_rules
 from services.runtime.settings import Settings

@@ -1,4 +1,4 @@
-"""A worker under test: ``fanpulse aggregate`` as it is, with failpoints; broken if the build says so.
+"""A worker under test: ``fanpulse serve aggregate`` as it is, with failpoints; broken if the build says so.
 
 It is forked from a process that has imported everything, which saves a second and a half of CPU at each of
 the hundreds of starts. Nothing else is shared with that process.
@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import services.aggregate.service  # noqa: F401 # before the fork
-from fanpulse.cli import build_app, main
+from fanpulse.cli import main
+from fanpulse.cli.app import build_app
 from tests.faults import builds, failpoints
 
 build_app()  # imports the modules of all commands, before the fork
@@ -43,5 +44,5 @@ def run(process_run: ProcessRun) -> None:
     os.dup2(log, 2)
     builds.install(process_run.build)
     failpoints.install(failpoints.Failpoints(process_run.orders, process_run.marks))
-    sys.argv = ["fanpulse", "aggregate"]
+    sys.argv = ["fanpulse", "serve", "aggregate"]
     main()

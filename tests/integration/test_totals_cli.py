@@ -1,4 +1,4 @@
-"""`fanpulse totals` reads what is published, on a real broker."""
+"""`fanpulse totals` and `fanpulse alerts` read what is published, on a real broker."""
 
 from __future__ import annotations
 
@@ -43,6 +43,11 @@ def stream() -> Stream:
 
 def totals(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run `fanpulse totals`."""
+    return fanpulse(settings, "totals", *arguments)
+
+
+def fanpulse(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command."""
     environment = {
         **os.environ,
         "FANPULSE_KAFKA_BOOTSTRAP": str(settings.kafka.bootstrap),
@@ -51,7 +56,7 @@ def totals(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[s
         "FANPULSE_HASHTAG_ALIASES": json.dumps({"FuxiCeremony": ["伏羲大典"]}),
         "COLUMNS": "200",
     }
-    command = [sys.executable, "-m", "fanpulse", "totals", *arguments]
+    command = [sys.executable, "-m", "fanpulse", *arguments]
     answer = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert answer.returncode == 0, answer.stderr
     return answer
@@ -136,3 +141,21 @@ async def test_no_totals_yet(settings: Settings) -> None:
         "as_of": [],
     }
     assert "nothing is counted yet" in totals(settings).stdout
+
+
+async def test_alerts_on_record_are_listed(settings: Settings, stream: Stream) -> None:
+    """Newest last, with the id's first characters; what a higher milestone replaced only if you ask for it.
+    A record that cannot be read is reported, no more."""
+    account = ("account", ("twitter", "GansuTravel"), "like")
+    for place, (threshold, above) in enumerate(((10, "the higher one"), (20, None), (50, None))):
+        when = START_MS + 1000 * place
+        stream.milestone(*account, threshold, 50, occurred_at=when, superseded_by=above)
+    stream.alerts.append({"id": "nonsense"})
+    await publish(settings, stream)
+    answer = fanpulse(settings, "alerts", "--limit", "1")
+    lines = [" ".join(line.split()) for line in answer.stdout.splitlines()]
+    assert lines[1] == f"2026-06-21 23:20:02 milestone @GansuTravel a milestone {stream.alerts[2]['id'][:8]}"
+    assert lines[2] == "1 of 2 alerts; --limit 2 lists all"
+    assert "1 records of the alerts cannot be read" in answer.stderr
+    every = json.loads(fanpulse(settings, "alerts", "--all", "--format", "json").stdout)
+    assert [each["threshold"] for each in every] == [10, 20, 50]

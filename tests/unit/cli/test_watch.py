@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from fanpulse.board import watch as board_watch
 from fanpulse.board.model import AlertLine, Board
-from fanpulse.cli import build_app
+from fanpulse.cli.app import build_app
 from fanpulse.devstack import state
 from fanpulse.devstack.lock import FileLock
 from fanpulse.devstack.state_paths import StatePaths

@@ -1,4 +1,4 @@
-"""Commands that run one service in the foreground, as a container does."""
+"""`fanpulse serve`: one service in the foreground, as a container or systemd runs it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,25 @@ from services.runtime.settings import Settings
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
+    group = typer.Typer(no_args_is_help=True)
     for command in (ingest, aggregate, alerts):
-        app.command(rich_help_panel="Services")(command)
+        group.command()(command)
+    app.add_typer(group, name="serve", help=_HELP, epilog=_EPILOG, rich_help_panel="Services")
+
+
+_HELP = (
+    "Run one service in the foreground, as a container or systemd does.\n\n"
+    "It needs a broker: set FANPULSE_KAFKA_BOOTSTRAP, or start a stack. SIGTERM and Ctrl-C end it in order. "
+    "`fanpulse up` runs all services of this machine."
+)
+_EPILOG = "\n\n".join(
+    (
+        "[bold]Examples[/bold]",
+        "[cyan]FANPULSE_KAFKA_BOOTSTRAP=kafka-1:9092 fanpulse serve ingest[/cyan]",
+        "[cyan]FANPULSE_KAFKA_BOOTSTRAP=kafka-1:9092 fanpulse serve aggregate --workers 2[/cyan]",
+        "[cyan]FANPULSE_KAFKA_BOOTSTRAP=kafka-1:9092 fanpulse serve alerts[/cyan]",
+    )
+)
 
 
 def _settings() -> Settings:
@@ -28,7 +45,7 @@ def _settings() -> Settings:
 def ingest() -> None:
     """Accept events over HTTP and write them to Kafka, until SIGTERM or Ctrl-C.
 
-    Example: [bold]FANPULSE_KAFKA_BOOTSTRAP=127.0.0.1:9092 fanpulse ingest[/bold]
+    Example: [bold]FANPULSE_KAFKA_BOOTSTRAP=127.0.0.1:9092 fanpulse serve ingest[/bold]
     """
     from services.ingest import service
 
@@ -54,7 +71,7 @@ def aggregate(
     supervisor restarts a worker that ends; their metrics are on ports from aggregate.metrics_port on (0: free
     ones).
 
-    Example: [bold]FANPULSE_KAFKA_BOOTSTRAP=127.0.0.1:9092 fanpulse aggregate --workers 2[/bold]
+    Example: [bold]FANPULSE_KAFKA_BOOTSTRAP=127.0.0.1:9092 fanpulse serve aggregate --workers 2[/bold]
     """
     settings = _settings()
     if workers == 1 and targets is None:
@@ -70,7 +87,7 @@ def aggregate(
 def alerts() -> None:
     """Decide and deliver milestones and spikes, until SIGTERM or Ctrl-C.
 
-    Example: [bold]FANPULSE_KAFKA_BOOTSTRAP=127.0.0.1:9092 fanpulse alerts[/bold]
+    Example: [bold]FANPULSE_KAFKA_BOOTSTRAP=127.0.0.1:9092 fanpulse serve alerts[/bold]
     """
     from services.alerts import service
 
