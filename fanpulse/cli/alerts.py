@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from datetime import UTC, datetime
 from typing import Annotated
@@ -61,9 +60,7 @@ def alerts(
     listed = [alert for alert in found if everything or getattr(alert, "superseded_by", None) is None]
     shown = listed[-limit:]
     if output is context.Format.JSON:
-        typer.echo(
-            json.dumps([alert.model_dump(mode="json") for alert in shown], ensure_ascii=False, indent=2)
-        )
+        context.echo_json([alert.model_dump(mode="json") for alert in shown])
     else:
         _print_table(shown, len(listed), AliasTable(settings.hashtag_aliases))
     if unreadable:

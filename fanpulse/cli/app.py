@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from fanpulse.cli import context
 from fanpulse.cli.context import UsageError
 
 #: In the order of the help page.
@@ -77,7 +78,7 @@ def _moved(word: str, now: str) -> Callable[[], None]:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"fanpulse {importlib.metadata.version('fanpulse')}")
+        context.echo(f"fanpulse {importlib.metadata.version('fanpulse')}")
         raise typer.Exit
 
 

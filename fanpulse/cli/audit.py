@@ -115,7 +115,7 @@ def audit(
     except (AuditError, OSError) as error:
         raise _rejected(error) from error
     for line in summary(result):
-        typer.echo(line)
+        context.echo(line)
     raise typer.Exit(Exit.OK if result.exact else Exit.FAILED)
 
 
@@ -136,7 +136,9 @@ def export(
         raise _rejected(error) from error
     entries = sum(part.entries for part in manifest.events.partitions)
     size = sum(file.bytes for file in manifest.files)
-    typer.echo(f"{directory}: {entries:,} entries of the log in {len(manifest.files)} files, {size:,} bytes")
+    context.echo(
+        f"{directory}: {entries:,} entries of the log in {len(manifest.files)} files, {size:,} bytes"
+    )
 
 
 def _settings_of_a_stream() -> Settings:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from enum import IntEnum, StrEnum
 from typing import Any
 
 from rich.console import Console
 
+from fanpulse.cli.output import takes_unicode
 from fanpulse.devstack import state
 from fanpulse.devstack.state_paths import StatePaths
 from services.runtime.settings import Settings, load_settings
@@ -25,6 +28,8 @@ class Exit(IntEnum):
     UNAVAILABLE = 3
     #: `fanpulse up` found that the stack is already running.
     ALREADY_UP = 4
+    #: A defect of fanpulse; the traceback is in a file. Also a worker that can no longer count exactly.
+    DEFECT = 70
 
 
 class Format(StrEnum):
@@ -32,6 +37,16 @@ class Format(StrEnum):
 
     TABLE = "table"
     JSON = "json"
+
+
+def echo(text: str) -> None:
+    """Print a line on standard output, as it is."""
+    sys.stdout.write(f"{text}\n")
+
+
+def echo_json(value: object, indent: int | None = 2) -> None:
+    """Print a value as JSON. Where standard output does not take every character, they are JSON escapes."""
+    echo(json.dumps(value, ensure_ascii=not takes_unicode(), indent=indent))
 
 
 class UnavailableError(RuntimeError):

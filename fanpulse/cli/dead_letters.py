@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from enum import StrEnum
 from typing import Annotated, Any, TypeVar
@@ -255,4 +254,4 @@ def _failure(reason: object, code: Exit) -> typer.Exit:
 
 
 def _print_json(value: object) -> None:
-    typer.echo(json.dumps(value, ensure_ascii=False))
+    context.echo_json(value, indent=None)

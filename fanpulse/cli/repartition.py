@@ -53,7 +53,7 @@ def repartition(
     context.settings(namespace=into)  # says what is wrong with the name
     copied = asyncio.run(run(settings, partitions, into))
     before, now = copied.partitions
-    typer.echo(
+    context.echo(
         f"{copied.events:,} counted events of {before} partitions copied into {now}; {copied.alerts:,} "
         f"alerts and {copied.posts:,} posts carried over. Set FANPULSE_NAMESPACE={into} for all services, "
         "start them, and run `fanpulse audit`."

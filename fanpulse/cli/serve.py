@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from fanpulse.cli import context
+from fanpulse.cli.output import leave_broken_pipes
 from services.runtime import logging
 from services.runtime.settings import Settings
 
@@ -37,6 +38,7 @@ _EPILOG = "\n\n".join(
 
 
 def _settings() -> Settings:
+    leave_broken_pipes()
     settings = context.settings()
     logging.configure(settings.log_level, settings.log_format)
     return settings

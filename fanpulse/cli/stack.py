@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from enum import StrEnum
 from typing import Annotated, NoReturn
 
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fanpulse.cli import context
 from fanpulse.cli.context import Exit, stderr
 from fanpulse.devstack.kafka import require_modules
 from fanpulse.devstack.state import Status
@@ -115,7 +115,7 @@ def status(
 
     up, found = asyncio.run(overview(load_settings()))
     if format is StatusFormat.JSON:
-        typer.echo(json.dumps(found, indent=2))
+        context.echo_json(found)
     elif up:
         console.print(_table(found))
     if not up:

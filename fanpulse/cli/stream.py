@@ -79,7 +79,7 @@ def show() -> None:
     """
     lines, problems = asyncio.run(_show(_settings()))
     for line in lines + problems:
-        typer.echo(line)
+        context.echo(line)
     raise typer.Exit(Exit.FAILED if problems else Exit.OK)
 
 
@@ -118,7 +118,7 @@ def accept(
     Example: [bold]fanpulse stream accept totals[/bold]
     """
     asyncio.run(_accept(_settings(), _FULL_NAMES[topic.value]))
-    typer.echo(f"{topic.value}: accepted as it is now; {_ACCEPTED[topic.value]}")
+    context.echo(f"{topic.value}: accepted as it is now; {_ACCEPTED[topic.value]}")
 
 
 async def _accept(settings: Settings, name: str) -> None:
@@ -149,7 +149,7 @@ def mend() -> None:
     Example: [bold]fanpulse stream mend[/bold]
     """
     for line in asyncio.run(_mend(_settings())) or ["nothing to mend"]:
-        typer.echo(line)
+        context.echo(line)
 
 
 async def _mend(settings: Settings) -> list[str]:

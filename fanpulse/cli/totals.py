@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import csv
-import json
 import logging
 import sys
 from collections.abc import Iterator
@@ -75,7 +74,7 @@ def totals(
     view, unreadable = asyncio.run(_read(settings))
     found = as_json(view, AliasTable(settings.hashtag_aliases))
     if format_ is Format.JSON:
-        typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
+        context.echo_json(found)
     elif format_ is Format.CSV:
         csv.writer(sys.stdout, lineterminator="\n").writerows(_csv_rows(found))
     else:

@@ -32,7 +32,7 @@ _EXIT_MEANINGS = {
     2: "a setting is wrong, and its last line says which",
     3: "the broker cannot be reached",
     1: "its last line says why",
-    70: "it stopped because it could no longer count exactly, and its last line says why",
+    70: "it stopped because it could no longer count exactly, or met a defect; its last line says why",
     0: "somebody else asked it to stop",
     -9: "it was killed",
 }

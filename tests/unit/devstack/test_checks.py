@@ -42,7 +42,7 @@ def test_a_missing_extra_matters_if_it_runs_the_broker() -> None:
     """Without Faust the rest works; without the extra `stack` there is no broker, unless one is set."""
     without_faust = list(machine.extras(own_broker=True, find=lambda name: None if name == "faust" else name))
     assert levels(without_faust) == [Level.WARN]
-    assert without_faust[0].advice == "pip install 'fanpulse[aggregate]'"
+    assert "[aggregate]" in without_faust[0].advice
     for own_broker, level in ((True, Level.FAIL), (False, Level.WARN)):
         found = list(machine.extras(own_broker=own_broker, find=lambda name: None if name == "jgo" else name))
         assert levels(found) == [level]
