@@ -38,7 +38,7 @@ def test_the_source_is_that_of_the_installation(
 
 def test_pipx_installs_into_its_own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its environments are not for calling pip in by hand."""
-    monkeypatch.setattr(sys, "prefix", "/home/x/.local/share/pipx/venvs/fanpulse")
+    monkeypatch.setattr(sys, "prefix", "/opt/pipx/venvs/fanpulse")
     assert install_command("stack").startswith("pipx runpip fanpulse install ")
 
 
