@@ -114,6 +114,8 @@ class _IngestTraffic(Collector):
 def _ingest() -> CollectorRegistry:
     registry = _OneAtATime()
     metrics = IngestMetrics(registry)
+    metrics.know_keys(["studio"])
+    metrics.of_key("studio", 1, 1)
     metrics.watch(pending=lambda: 4096, known_posts=lambda: 120, clock_ahead_ms=lambda: 20)
     registry.register(_IngestTraffic(metrics))
     return registry
