@@ -9,12 +9,12 @@ from typing import Annotated
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from fanpulse.board.wording import subject
 from fanpulse.cli import context
+from fanpulse.cli.console import PrintableConsole
 from fanpulse.cli.context import stderr
 from schemas.alerts import ALERT, Milestone, Retraction, Spike
 from schemas.dimensions import UnknownScopeError
@@ -83,7 +83,7 @@ async def _read(settings: Settings) -> tuple[list[Milestone | Retraction | Spike
 
 
 def _print_table(shown: list[Milestone | Retraction | Spike], listed: int, aliases: AliasTable) -> None:
-    console = Console(highlight=False)
+    console = PrintableConsole(highlight=False)
     if not shown:
         console.print("no alerts yet")
         return

@@ -7,11 +7,11 @@ import sys
 from enum import IntEnum, StrEnum
 from typing import Any
 
-from rich.console import Console
-
+from fanpulse.cli.console import PrintableConsole
 from fanpulse.cli.output import takes_unicode
 from fanpulse.devstack import state
 from fanpulse.devstack.state_paths import StatePaths
+from schemas.printable import printable, printable_json
 from services.runtime.settings import Settings, load_settings
 from services.supervise.addresses import reachable
 
@@ -40,13 +40,13 @@ class Format(StrEnum):
 
 
 def echo(text: str) -> None:
-    """Print a line on standard output, as it is."""
-    sys.stdout.write(f"{text}\n")
+    """Print a line on standard output. What senders chose cannot steer the terminal."""
+    sys.stdout.write(f"{printable(text)}\n")
 
 
 def echo_json(value: object, indent: int | None = 2) -> None:
-    """Print a value as JSON. Where standard output does not take every character, they are JSON escapes."""
-    echo(json.dumps(value, ensure_ascii=not takes_unicode(), indent=indent))
+    """Print a value as JSON. What steers a terminal, or standard output does not take, are JSON escapes."""
+    echo(printable_json(json.dumps(value, ensure_ascii=not takes_unicode(), indent=indent)))
 
 
 class UnavailableError(RuntimeError):
@@ -58,7 +58,7 @@ class UsageError(ValueError):
 
 
 #: For everything that a command prints besides its result.
-stderr = Console(stderr=True, highlight=False)
+stderr = PrintableConsole(stderr=True, highlight=False)
 
 
 def settings(**overrides: Any) -> Settings:

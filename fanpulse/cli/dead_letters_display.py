@@ -7,17 +7,17 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fanpulse.cli.console import PrintableConsole
 from fanpulse.cli.context import stderr
 from fanpulse.deadletters.redrive import RedriveReport
 from fanpulse.deadletters.snapshot import Overview, short_id
 from schemas.dead_letter import DeadLetter, RedriveMarker
 from schemas.reasons import Reason
 
-out = Console(highlight=False)
+out = PrintableConsole(highlight=False)
 
 
 def as_json(dead_letter: DeadLetter, markers: dict[str, RedriveMarker]) -> dict[str, Any]:

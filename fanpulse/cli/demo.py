@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
+from fanpulse.cli.console import PrintableConsole
 from fanpulse.cli.context import Exit, stderr
 from services.runtime.settings import load_settings
 
@@ -73,7 +73,7 @@ def demo(
     log_to_file(settings)
     if report is not None and not report.absolute().parent.is_dir():
         raise typer.BadParameter(f"the folder of {report} does not exist", param_hint="--report")
-    demo = Demo(settings, Options(once, report, seed, speed, minutes), Console(highlight=False))
+    demo = Demo(settings, Options(once, report, seed, speed, minutes), PrintableConsole(highlight=False))
     try:
         good = asyncio.run(_until_signal(demo))
     except (BusyError, AlreadyUpError) as error:

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Iterator
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from fanpulse.cli import context
+from fanpulse.cli.console import PrintableConsole
 from fanpulse.cli.context import Exit
 from fanpulse.devstack.checks import Finding, Level
 from fanpulse.devstack.overview import overview
@@ -37,7 +37,7 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor() -> None:
-    console = Console(highlight=False)
+    console = PrintableConsole(highlight=False)
     levels: list[Level] = []
 
     def show(finding: Finding) -> None:

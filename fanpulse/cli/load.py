@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from fanpulse.cli import context
+from fanpulse.cli.console import PrintableConsole
 from fanpulse.cli.context import Exit, stderr
 from fanpulse.cli.ingest_client import connect
 from fanpulse.cli.interrupt import Interrupt
@@ -131,7 +131,7 @@ def load(
             rules, Limits(batch, in_flight=in_flight), parse_speed(speed), restart=restart, errors=errors
         )
         display = LoadDisplay(
-            Console(highlight=False), stderr, quiet=quiet, dedup_window=_dedup_window(settings)
+            PrintableConsole(highlight=False), stderr, quiet=quiet, dedup_window=_dedup_window(settings)
         )
         client = connect(settings, url, api_key, patience, display.waiting)
     except (RulesError, SpeedError, AddressError) as error:

@@ -8,11 +8,11 @@ from enum import StrEnum
 from typing import Annotated, NoReturn
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from fanpulse.cli import context
+from fanpulse.cli.console import PrintableConsole
 from fanpulse.cli.context import Exit, stderr
 from fanpulse.devstack.kafka import require_modules
 from fanpulse.devstack.state import Status
@@ -21,7 +21,7 @@ from services.runtime.kafka import BrokerUnavailableError
 from services.runtime.settings import Settings, SettingsError, load_settings
 
 _PANEL = "Local stack"
-console = Console(highlight=False)
+console = PrintableConsole(highlight=False)
 
 # Not the docstrings, since their line breaks would be kept.
 _UP_HELP = (

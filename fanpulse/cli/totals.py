@@ -17,10 +17,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from fanpulse.cli import context
+from fanpulse.cli.console import PrintableConsole
 from fanpulse.cli.context import stderr
 from schemas.dimensions import DIMENSIONS, Dimension
 from schemas.events import GAUGES, WITHDRAWALS
 from schemas.hashtags import AliasTable
+from schemas.printable import spreadsheet_cell
 from schemas.topics import TOTALS, qualified
 from schemas.totals import Key, TotalsView, net
 from services.runtime.settings import Settings
@@ -76,7 +78,8 @@ def totals(
     if format_ is Format.JSON:
         context.echo_json(found)
     elif format_ is Format.CSV:
-        csv.writer(sys.stdout, lineterminator="\n").writerows(_csv_rows(found))
+        rows = ([spreadsheet_cell(cell) for cell in row] for row in _csv_rows(found))
+        csv.writer(sys.stdout, lineterminator="\n").writerows(rows)
     else:
         _print_tables(found)
     if unreadable:
@@ -156,7 +159,7 @@ def _csv_rows(found: dict[str, list[dict[str, Any]]]) -> Iterator[list[Any]]:
 
 
 def _print_tables(found: dict[str, list[dict[str, Any]]]) -> None:
-    console = Console(highlight=False)
+    console = PrintableConsole(highlight=False)
     counts, history = ["total", "net"], ["value", "gained", "lost"]
     for dimension in _LISTED:
         names = [*dimension.names, "action"]

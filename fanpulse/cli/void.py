@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from fanpulse.cli import context
+from fanpulse.cli.console import PrintableConsole
 from fanpulse.cli.context import Exit, UnavailableError, stderr
 from fanpulse.voids.search import FoundEvent
 from fanpulse.voids.voiding import FollowedTotals, Plan, plan, until_counted, write
@@ -174,7 +174,7 @@ def _ids_of(file: Path | None) -> list[str]:
 
 
 def _line(text: str) -> None:
-    Console(highlight=False, markup=False, soft_wrap=True).print(text)
+    PrintableConsole(highlight=False, markup=False, soft_wrap=True).print(text)
 
 
 def _failure(reason: str, code: Exit) -> typer.Exit:

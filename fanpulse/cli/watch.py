@@ -8,9 +8,9 @@ import signal
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from fanpulse.cli import context
+from fanpulse.cli.console import PrintableConsole
 from services.runtime.topic_scan import TopicMissingError
 
 #: Not the docstring, since its line breaks would be kept.
@@ -53,7 +53,7 @@ def watch(
     _quiet_libraries()
     from fanpulse.board.watch import WatchSession
 
-    session = WatchSession(settings, context.hashtag_aliases(settings), Console(highlight=False))
+    session = WatchSession(settings, context.hashtag_aliases(settings), PrintableConsole(highlight=False))
     try:
         asyncio.run(session.print_once() if once else session.follow())
     except TopicMissingError as error:

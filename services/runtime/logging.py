@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
-from typing import Literal
+from typing import Any, Literal
 
 import structlog
+
+from schemas.printable import printable, printable_json
 
 #: Libraries that tell more at INFO than an operator wants to read.
 _QUIET = ("aiokafka", "asyncio", "faust", "httpcore", "httpx", "httpx_retries", "mode", "uvicorn")
@@ -62,10 +65,20 @@ def _renderers(fmt: Literal["json", "console"]) -> list[structlog.typing.Process
         tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
         return [
             structlog.processors.ExceptionRenderer(tracebacks),
-            structlog.processors.JSONRenderer(ensure_ascii=False),
+            structlog.processors.JSONRenderer(_json, ensure_ascii=False),
         ]
     return [
+        _fields_printable,
         structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-        )
+        ),
     ]
+
+
+def _json(value: Any, **options: Any) -> str:
+    return printable_json(json.dumps(value, **options))
+
+
+def _fields_printable(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """What senders chose may be in any field, and must not steer the terminal."""
+    return {name: printable(value) if isinstance(value, str) else value for name, value in event.items()}

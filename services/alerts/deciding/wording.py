@@ -9,6 +9,7 @@ from schemas.alerts import Contributor
 from schemas.dimensions import scope_named
 from schemas.events import WITHDRAWALS
 from schemas.hashtags import AliasTable
+from schemas.printable import printable_line
 from services.alerts.deciding.rules import READING_PREFIX
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -91,7 +92,9 @@ def milestone_text(
     """E.g. Twitter @GansuTravel passed 10,000 likes (10,003) at 22 Jun 2026 09:41 UTC."""
     verb, figure = ("reached", "") if total == threshold else ("passed", f" ({total:,})")
     text = f"{name} {verb} {quantity(threshold, metric)}{figure} at {moment(at_ms)}"
-    return f"{text}; {_top_contributors(top_contributors, metric)}" if top_contributors else text
+    return printable_line(
+        f"{text}; {_top_contributors(top_contributors, metric)}" if top_contributors else text
+    )
 
 
 def retraction_text(name: str, metric: str, threshold: int, total: int, at_ms: int) -> str:
@@ -135,4 +138,4 @@ def spike_text(
     )
     if top_contributors:
         text += f"; {listing(quantity(part.count, part.name) for part in top_contributors)}"
-    return f"{text} [{rule}]"
+    return printable_line(f"{text} [{rule}]")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TextIO
 
 from schemas.alerts import Milestone, Retraction, Spike
+from schemas.printable import printable_line
 from services.alerts.delivery import DeliveryError
 from services.runtime.settings import AlertsSettings
 
@@ -41,5 +42,5 @@ def make_terminal(alerts: AlertsSettings, on_retry: Callable[[], None]) -> Termi
 
 
 def line(alert: Milestone | Retraction | Spike) -> str:
-    """The line of an alert. A character that would steer a terminal or break the line becomes U+FFFD."""
-    return "".join(char if char.isprintable() else "\ufffd" for char in alert.text) + "\n"
+    """The line of an alert. A character that would steer a terminal or break the line is escaped."""
+    return printable_line(alert.text) + "\n"
