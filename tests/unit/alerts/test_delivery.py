@@ -235,7 +235,7 @@ async def test_the_terminal_gets_a_line() -> None:
     stream = io.StringIO()
     await TerminalChannel(stream).deliver(ALERT_SENT)
     await TerminalChannel(stream).deliver(ALERT_SENT.model_copy(update={"text": "a\x1b[2J\nb\u202e"}))
-    assert stream.getvalue() == f"{ALERT_SENT.text}\na\ufffd[2J\ufffdb\ufffd\n"
+    assert stream.getvalue() == f"{ALERT_SENT.text}\na\\u{{1b}}[2J\\u{{a}}b\\u{{202e}}\n"
 
 
 async def test_a_closed_terminal_is_a_failed_delivery() -> None:
