@@ -139,8 +139,11 @@ class Clock(msgspec.Struct, tag_field="kind", tag="clock", kw_only=True, gc=Fals
     source: str | None = None
 
     def is_ahead_of(self, appended_ms: int) -> bool:
-        """Whether a machine with a wrong clock wrote it, by the broker's time of its record."""
-        return self.source == "wall" and self.stream_time > appended_ms + MAX_CLOCK_AHEAD_MS
+        """Whether a machine with a wrong clock wrote it, by the broker's time of its record.
+
+        A clock that does not say that it follows events (as ingest's does in simulations) is a wall clock.
+        """
+        return self.source != "event" and self.stream_time > appended_ms + MAX_CLOCK_AHEAD_MS
 
 
 class Void(msgspec.Struct, tag_field="kind", tag="void", kw_only=True, gc=False):
@@ -169,10 +172,14 @@ _decode_times = msgspec.json.Decoder(list[_Times] | _Times).decode
 
 
 def newest_time_ms(record: bytes | None) -> int:
-    """The newest time in a record of the log, of an event or a clock record; 0 if it has none."""
+    """The newest time in a record of the log, of an event or a clock record; 0 if it has none.
+
+    Times that no entry may have are left out.
+    """
     try:
         entries = _decode_times(record or b"[]")
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return 0  # somebody else wrote it; the aggregator makes it a dead letter
     listed = entries if isinstance(entries, list) else [entries]
-    return max((max(entry.occurred_at, entry.stream_time) for entry in listed), default=0)
+    times = (time_ms for entry in listed for time_ms in (entry.occurred_at, entry.stream_time))
+    return max((time_ms for time_ms in times if time_ms < LATEST_MS), default=0)  # others are no times

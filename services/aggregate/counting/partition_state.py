@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from operator import attrgetter, itemgetter
 from typing import Any, cast
 
@@ -36,6 +37,10 @@ from services.aggregate.counting.windows import BucketId, Windows
 
 #: Kinds that are no events; events are counted in one go between them.
 _APART = frozenset({Clock, Void})
+
+
+#: An entry with its index in the record.
+Placed = tuple[int, Entry]
 
 
 @dataclass
@@ -120,9 +125,10 @@ class PartitionState:
         if kinds.isdisjoint(_APART):
             self._count(cast(list[Event], entries), kinds)
         else:
+            placed = _placed(entries, bad)
             if appended_ms is not None:
-                entries = _without_wrong_clocks(entries, appended_ms, bad)
-            bad = [*bad, *self._count_between(entries)]
+                placed = _without_wrong_clocks(placed, appended_ms, bad)
+            bad = [*bad, *self._count_between(placed)]
         self.rejected += len(bad)
         self.offset = offset
         return bad
@@ -133,10 +139,10 @@ class PartitionState:
         self.gaps.append(gap)
         self.offset = gap.end - 1
 
-    def _count_between(self, entries: list[Entry]) -> list[BadEntry]:
+    def _count_between(self, placed: list[Placed]) -> list[BadEntry]:
         """Count events between clock records and voids, and these; returns voids that do not hold."""
         events, bad = list[Event](), list[BadEntry]()
-        for index, entry in enumerate(entries):
+        for index, entry in placed:
             if not isinstance(entry, Clock | Void):
                 events.append(entry)
                 continue
@@ -231,14 +237,20 @@ class PartitionState:
         self._broadcasts.enter(event.broadcast_id, event.account, event.phase, event.occurred_at, event.title)
 
 
-def _without_wrong_clocks(entries: list[Entry], appended_ms: int, bad: list[BadEntry]) -> list[Entry]:
+def _placed(entries: list[Entry], bad: list[BadEntry]) -> list[Placed]:
+    """The entries with their index in the record, of which the bad ones are part."""
+    taken = {each.index for each in bad}
+    return list(zip((index for index in count() if index not in taken), entries, strict=False))
+
+
+def _without_wrong_clocks(placed: list[Placed], appended_ms: int, bad: list[BadEntry]) -> list[Placed]:
     """The entries, less the clock records from a machine whose clock is ahead; these go to ``bad``."""
-    good: list[Entry] = []
-    for index, entry in enumerate(entries):
+    good: list[Placed] = []
+    for index, entry in placed:
         if isinstance(entry, Clock) and entry.is_ahead_of(appended_ms):
             ahead_ms = entry.stream_time - appended_ms
             detail = f"the clock that wrote it is {ahead_ms // 1000} s ahead of the broker's"
             bad.append(BadEntry(index, Reason.AHEAD_OF_CLOCK, detail, msgspec.json.encode(entry)))
         else:
-            good.append(entry)
+            good.append((index, entry))
     return good

@@ -11,7 +11,7 @@ from schemas.events import Clock
 from schemas.log import MAX_CLOCK_AHEAD_MS, newest_time_ms
 from schemas.topics import EVENTS, qualified
 from services.ingest.kafka.publisher import ProducerFailedError, Publisher
-from services.ingest.pipeline.stream_time import StreamTime
+from services.ingest.pipeline.stream_time import StreamTime, WallStreamTime
 from services.runtime.settings import Settings
 from services.runtime.topic_scan import Span, open_reader
 
@@ -63,6 +63,8 @@ class ClockWriter:
     def _compare(self, ahead_ms: int) -> None:
         was, is_wrong = self.is_wrong, ahead_ms > MAX_CLOCK_AHEAD_MS
         self.ahead_ms = ahead_ms
+        if is_wrong and isinstance(self._stream_time, WallStreamTime):
+            self._stream_time.forget()
         if is_wrong != was:
             say = _log.error if is_wrong else _log.info
             say("clock_ahead_of_broker" if is_wrong else "clock_agrees_with_broker", seconds=ahead_ms // 1000)

@@ -89,6 +89,10 @@ class WallStreamTime:
             self._last = now
         return self._last
 
+    def forget(self) -> None:
+        """What was read so far was wrong, and no reader has obeyed it: follow the clock wherever it goes."""
+        self._last = 0
+
     def check(self) -> FutureTimestampCheck:
         """Accepts what is at most `ahead_ms` ahead of now."""
         return FutureTimestampCheck(self.now() + self._ahead_ms, None)

@@ -112,7 +112,7 @@ def test_a_selection_is_chosen_by_what_was_counted() -> None:
 
 def clock(stream_time: int, source: str | None = "wall") -> bytes:
     record = {"kind": "clock", "v": 1, "stream_time": stream_time}
-    return json.dumps([record | ({"source": source} if source else {})]).encode()
+    return json.dumps([record if source is None else record | {"source": source}]).encode()
 
 
 def test_a_clock_that_is_ahead_of_the_broker_moves_nothing() -> None:
@@ -129,12 +129,29 @@ def test_a_clock_that_is_ahead_of_the_broker_moves_nothing() -> None:
     assert state.stream_time_ms == later + MAX_CLOCK_AHEAD_MS
 
 
-@pytest.mark.parametrize("source", ["event", None])
-def test_the_clock_of_a_replay_is_not_compared_with_the_broker(source: str | None) -> None:
+def test_the_clock_of_a_replay_is_not_compared_with_the_broker() -> None:
     """An evening of next year may be played."""
     state = PartitionState(0, DedupWindow(1_000, 2))
-    assert state.apply(0, clock(START_MS + 10**10, source), START_MS) == []
+    assert state.apply(0, clock(START_MS + 10**10, "event"), START_MS) == []
     assert state.stream_time_ms == START_MS + 10**10
+
+
+@pytest.mark.parametrize("source", [None, "Wall", ""])
+def test_a_clock_of_unknown_kind_is_a_wall_clock(source: str | None) -> None:
+    """Whoever writes to the log without saying what the clock follows cannot end its windows."""
+    state = PartitionState(0, DedupWindow(1_000, 2))
+    assert len(state.apply(0, clock(START_MS + 10**10, source), START_MS)) == 1
+    assert state.stream_time_ms == 0
+
+
+def test_what_is_bad_of_a_record_is_named_by_its_own_index() -> None:
+    """Dead letters are named by it: two of a record never have the same name."""
+    state = PartitionState(0, DedupWindow(1_000, 2))
+    wrong = json.loads(clock(START_MS + 10**10))[0]
+    right = json.loads(clock(START_MS))[0]
+    bad = state.apply(7, json.dumps([{}, wrong, right, 5, wrong]).encode(), START_MS)
+    assert sorted(each.index for each in bad) == [0, 1, 3, 4]
+    assert state.stream_time_ms == START_MS
 
 
 @pytest.mark.parametrize("time_ms", [9_223_372_036_854_775_807, 4_102_444_800_000, 2**64, -1, 0])

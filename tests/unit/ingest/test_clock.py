@@ -60,3 +60,16 @@ async def test_the_event_clock_is_never_compared() -> None:
     writer = ClockWriter(publisher, stream_time, interval_ms=1000)
     await writer.write()
     assert (writer.is_wrong, writer.ahead_ms) == (False, 0)
+
+
+async def test_a_clock_that_was_wrong_is_followed_wherever_it_goes() -> None:
+    """Set back from 400 s ahead to 150 s: it is right enough again, and found to be so at once."""
+    publisher: Any = Appending()
+    wall = [NOW + 400_000]
+    publisher.appended_ms = NOW
+    writer = ClockWriter(publisher, WallStreamTime(lambda: wall[0], ahead_ms=1000), interval_ms=1000)
+    await writer.write()
+    assert writer.is_wrong
+    wall[0] = NOW + 150_000
+    await writer.write()
+    assert (writer.is_wrong, writer.ahead_ms) == (False, 150_000)
