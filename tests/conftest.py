@@ -26,6 +26,7 @@ _FOLDERS = {name: name for name in ("integration", "e2e", "observability", "faul
 _ONE_PROCESS = ("faults", "e2e")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests are marked by the folder they are in. With several processes a file goes to one of them."""
     tests = Path(__file__).parent
