@@ -217,7 +217,7 @@ def test_while_the_broker_is_away_memory_is_bounded_and_nothing_acknowledged_is_
     try:
         with ingest(settings, tmp_path, **limits) as (service, port):
             memory = psutil.Process(service.process.pid).memory_info
-            with Posters(port, clients=40, batch=1500, padding=190) as posters:
+            with Posters(port, clients=40, batch=600, padding=190) as posters:
                 eventually(lambda: len(posters.acknowledged) > 8000, 60, "8,000 acknowledged")
                 halt(broker, how)
                 eventually(
