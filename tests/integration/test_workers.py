@@ -259,4 +259,4 @@ def test_a_wrong_setting_ends_the_supervisor(settings: Settings, tmp_path: Path)
     )  # fmt: skip
     with service:
         assert service.process.wait(60) == 2
-    assert "write platform:account" in service.log.read_text()
+    assert "'GansuTravel' is not platform:account" in service.log.read_text()
