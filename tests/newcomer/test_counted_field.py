@@ -66,7 +66,7 @@ RECOUNT = "services/audit/recounting/sql/recount.sql"
 
 def recount_by(tree: Tree, field: str) -> None:
     """The audit counts the field of interactions by code of its own, in one file."""
-    tree.edit(RECOUNT, "vip, metric, value, phase,\n", f"vip, metric, value, phase, {field},\n")
+    tree.edit(RECOUNT, "vip, metric, value, phase\n", f"vip, metric, value, phase, {field}\n")
     tree.edit(RECOUNT, "    vip, post_id, sum(quantity)", f"    vip, post_id, {field}, sum(quantity)")
     last = "where kind = 'interaction' and post_id is not null;"
     row = f"select *, '{field}', {field}, '' from query_table(events) where {field} is not null"  # noqa: S608 - a test's own name
