@@ -21,7 +21,7 @@ down: run-env ## Stop the local stack
 	@$(BIN)/fanpulse down $(ARGS)
 
 test: dev-env ## Run all tests, on real brokers, in two processes
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 soak: dev-env ## Play 300 seeds of the fault suite, within an hour; ARGS="--seed 17" plays one
 	@$(BIN)/python -m pytest tests/faults --seeds 300 $(ARGS)

@@ -21,22 +21,16 @@ hypothesis.settings.register_profile("fanpulse", hypothesis.settings(), deadline
 hypothesis.settings.load_profile("fanpulse")
 
 _FOLDERS = {name: name for name in ("integration", "e2e", "observability", "faults")}
-#: Folders whose tests one process runs: the fault suite fills the machine by itself, and two stacks that
-#: start at the same time may choose the same free port.
-_ONE_PROCESS = ("faults", "e2e")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests are marked by the folder they are in. With several processes a file goes to one of them."""
+    """Tests are marked by the folder they are in."""
     tests = Path(__file__).parent
     for item in items:
         if item.path.is_relative_to(tests):
-            path = item.path.relative_to(tests)
-            folder = path.parts[0]
-            if folder in _FOLDERS:
-                item.add_marker(_FOLDERS[folder])
-            item.add_marker(pytest.mark.xdist_group(folder if folder in _ONE_PROCESS else str(path)))
+            mark = _FOLDERS.get(item.path.relative_to(tests).parts[0])
+            if mark:
+                item.add_marker(mark)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
