@@ -119,3 +119,22 @@ def test_too_many_events_are_an_error_and_nothing_is_made_of_them() -> None:
     """The sender is to send them in parts."""
     with pytest.raises(TooManyEventsError):
         process(*[EVENT] * 51)
+
+
+@pytest.mark.parametrize(
+    "body", [b'[{"actor":{"id":"8841-li"}}]', b'{"actor":{"id":"8841-li"}', b'{"actor":{"id":"8841-li"}}']
+)
+def test_dead_letters_do_not_say_who_acted(body: bytes) -> None:
+    """Of a member, of an event by itself, and of a body that is no JSON."""
+    actors = Pseudonymizer((), b"a key of the tests")
+    made = Pipeline(
+        Enrichment(KnownPosts(1000), AliasTable(), actors),
+        EventStreamTime(1000),
+        record_limits=RecordLimits(100, 2000),
+        max_events=50,
+        partitions=lambda: 4,
+        wall_ms=lambda: 7,
+    )
+    (dead_letter,) = dead_letters(finished(made.process(body, lines=False, source="s")))
+    assert b"actor" in dead_letter.raw
+    assert b"8841" not in dead_letter.raw + str(dead_letter.raw_text).encode()
