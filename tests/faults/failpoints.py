@@ -25,6 +25,7 @@ from services.aggregate.counting.partition_state import PartitionState
 from services.aggregate.kafka import warm_up
 from services.aggregate.kafka.checkpoint_store import KafkaCheckpointStore
 from services.aggregate.kafka.partition_manager import PartitionManager
+from services.aggregate.kafka.storage import KafkaStorage
 from services.aggregate.kafka.warm_up import WarmUp
 from tests.faults.plan import Order
 from tests.faults.wrapping import Function, wrap
@@ -210,8 +211,10 @@ def _install_in_loading(points: Failpoints) -> None:
         async def loaded(*args: Any) -> dict[int, PartitionState]:
             points.passing("load.begin")
             points.in_load = True
-            states: dict[int, PartitionState] = await original(*args)
-            points.in_load = False
+            try:
+                states: dict[int, PartitionState] = await original(*args)
+            finally:
+                points.in_load = False
             points.committed = {partition: state.offset + 1 for partition, state in states.items()}
             return states
 
@@ -240,6 +243,15 @@ def _install_in_loading(points: Failpoints) -> None:
 
         return taken
 
+    def read_entries(original: Function) -> Function:
+        async def read(*args: Any) -> None:
+            await original(*args)
+            if points.in_load:
+                points.passing("load.entries")
+
+        return read
+
+    wrap(KafkaStorage, "read_entries", read_entries)
     wrap(warm_up, "load_states", load)
     wrap(warm_up, "rebuild_dedup", rebuild_dedup)
     wrap(WarmUp, "start", start)

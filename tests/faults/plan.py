@@ -13,7 +13,7 @@ POINTS: dict[str, tuple[str, ...]] = {
     "kill in a rebalance": ("revoke.begin", "revoke.flushed", "assign.begin"),
     "kill in the dedup rebuild": ("rebuild.warm_up", "rebuild.load"),
     "kill at any moment": ("anywhere",),
-    "pause past the session": ("flush.begin", "flush.sent", "commit.offsets", "anywhere"),
+    "pause past the session": ("flush.begin", "flush.sent", "commit.offsets", "load.entries", "anywhere"),
     "broker stopped": (),
     "broker killed": (),
 }

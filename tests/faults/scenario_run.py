@@ -33,7 +33,7 @@ PARTITIONS = 3
 #: Before the first fault, so that there are ids and stored counts that a mistake could harm.
 WARM_UP_RECORDS = 25
 PATIENCE_SECONDS, SETTLE_SECONDS = 90.0, 30.0
-AT_A_START = ("fence.done", "load.begin", "rebuild.warm_up", "rebuild.load")
+AT_A_START = ("fence.done", "load.begin", "load.entries", "rebuild.warm_up", "rebuild.load")
 IN_A_REBALANCE = ("revoke.begin", "revoke.flushed", "assign.begin")
 _STALE = re.compile(r"^fanpulse_stale_records_total\S* (\S+)$", re.MULTILINE)
 _OFFSET = re.compile(r'^fanpulse_aggregate_offset\{.*partition="(\d+)".*\} (\S+)$', re.MULTILINE)
@@ -105,7 +105,7 @@ class ScenarioRun:
                 may_end_with = {FAILED, *([UNAVAILABLE] if plan.with_broker else [])}
                 assert self._pool.ended.keys() <= may_end_with, f"workers ended with {self._pool.ended}"
         except AssertionError as error:
-            error.add_note("\n".join(each.tail() for each in self._pool.workers))
+            error.add_note("\n".join([*self._pool.endings, *(each.tail() for each in self._pool.workers)]))
             raise
         finally:
             self._outcome.ended = self._pool.ended
@@ -121,18 +121,19 @@ class ScenarioRun:
         victim = self._pool.workers[fault.victim % len(self._pool.workers)]
         if fault.kind == PAUSE:
             await self._pause(victim, fault)
-        elif fault.order.point in AT_A_START:
-            first = ("kill at any moment", Order("anywhere"))
-            await self._struck(victim, [first, (fault.kind, fault.order)])
         elif fault.order.point in IN_A_REBALANCE:
             victim.order([fault.order])
             async with self._one_more():
                 await self._strikes(victim, [(fault.kind, fault.order)])
         else:
-            await self._struck(victim, [(fault.kind, fault.order)])
+            await self._struck(victim, fault)
 
-    async def _struck(self, victim: Worker, orders: list[tuple[str, Order]]) -> None:
-        """Order a worker to be struck; the supervisor starts it again in time for the next order."""
+    async def _struck(self, victim: Worker, fault: Fault) -> None:
+        """Have a worker struck. What strikes at a start needs a kill first; then it is started again."""
+        assert fault.order is not None
+        orders = [(fault.kind, fault.order)]
+        if fault.order.point in AT_A_START:
+            orders.insert(0, ("kill at any moment", Order("anywhere")))
         victim.order(order for _, order in orders)
         await self._strikes(victim, orders)
 
@@ -162,7 +163,7 @@ class ScenarioRun:
         assert fault.order is not None
         alone = len(self._pool.workers) == 1
         async with self._one_more() if alone else nullcontext():
-            await self._struck(victim, [(fault.kind, fault.order)])
+            await self._struck(victim, fault)
             await self._counted_to(self._writer.ends())
             if fault.at_end:
                 await self._writer.finish()

@@ -124,6 +124,7 @@ class WorkerPool:
         self._supervisor: asyncio.Task[None] | None = None
         self.workers: list[Worker] = []
         self.ended: Counter[int] = Counter()
+        self.endings: list[str] = []  # the ends of their logs at that time
 
     def add(self) -> Worker:
         """One more worker, started."""
@@ -158,6 +159,7 @@ class WorkerPool:
                 if each.exit_code is not None:
                     if each.exit_code != KILLED:
                         self.ended[each.exit_code] += 1
+                        self.endings.append(f"{each.tail()}\n... ended with {each.exit_code}")
                     each.start()
             await asyncio.sleep(0.2)
 

@@ -125,7 +125,14 @@ class StateLoader:
         Raises DedupWindowChangedError, InconsistentStoreError, GapError and ForgottenIdsError.
         """
         warmed_up = await self._warm_up.take()
-        return await load_states(self._storage, self._dedup_window, partitions, self._gap_policy, warmed_up)
+        try:
+            return await load_states(
+                self._storage, self._dedup_window, partitions, self._gap_policy, warmed_up
+            )
+        except StreamError as error:
+            # A process that was paused while it loaded has read before and after another owner's work.
+            log.info("loading again, since what was read does not agree", error=str(error))
+        return await load_states(self._storage, self._dedup_window, partitions, self._gap_policy)
 
     async def stop_warm_up(self) -> None:
         """No partitions will be assigned any more."""
@@ -146,6 +153,8 @@ async def load_states(
     warmed_up = warmed_up or WarmedUp()
     warmed_up.keep(partitions)
     with _without_collector():
+        # Before the entries: if another owner stores meanwhile, the entries are the newer of the two.
+        committed = await storage.committed_offsets()
         await storage.read_entries(warmed_up.stored, partitions)
         states = {partition: PartitionState(partition, dedup_window) for partition in partitions}
         starts: dict[int, list[SegmentStart]] = {}
@@ -154,7 +163,7 @@ async def load_states(
             if found:
                 starts[partition] = found
         warmed_up.stored.keep(())
-        await _require_offsets(storage, states)
+        _require_offsets(committed, states)
         spans = await storage.log_spans()
         _require_log_end(states, spans)
         await _rebuild_dedup(
@@ -183,10 +192,10 @@ def _require_log_end(states: dict[int, PartitionState], spans: dict[int, Span]) 
             )
 
 
-async def _require_offsets(storage: Storage, states: dict[int, PartitionState]) -> None:
+def _require_offsets(committed: dict[int, int], states: dict[int, PartitionState]) -> None:
     """The group's offsets and the totals are written in one transaction, so they agree; records before a
     group's offset are not delivered again."""
-    for partition, offset in (await storage.committed_offsets()).items():
+    for partition, offset in committed.items():
         following = states[partition].offset + 1 if partition in states else offset
         if offset > following:
             raise InconsistentStoreError(

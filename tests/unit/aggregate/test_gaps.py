@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Collection
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -13,6 +13,7 @@ from services.aggregate.counting.gaps import Gap, gap_before
 from services.aggregate.kafka.gaps import ForgottenIdsError, GapError, GapPolicy
 from services.aggregate.kafka.partition_manager import PartitionManager
 from services.aggregate.kafka.self_metrics import SelfMetrics
+from services.aggregate.kafka.stored_entries import StoredEntries
 from services.aggregate.kafka.warm_up import InconsistentStoreError, StateLoader
 from tests.support.in_memory import MemoryKafka, MemorySource, MemoryStorage
 
@@ -42,12 +43,14 @@ def kafka() -> MemoryKafka:
 def worker(kafka: MemoryKafka) -> Worker:
     """Makes a worker that owns nothing yet."""
 
-    def make(*, accept: bool = False) -> tuple[PartitionManager, MemorySource]:
+    def make(
+        *, accept: bool = False, dedup_window: DedupWindow = DEDUP_WINDOW
+    ) -> tuple[PartitionManager, MemorySource]:
         source, storage, policy = MemorySource(kafka), MemoryStorage(kafka), GapPolicy(accept=accept)
         manager = PartitionManager(
             source,
             storage.open,
-            StateLoader(storage, DEDUP_WINDOW, policy),
+            StateLoader(storage, dedup_window, policy),
             SelfMetrics(CollectorRegistry()),
             policy,
         )
@@ -182,4 +185,53 @@ async def test_a_log_that_ends_before_its_checkpoint_stops_a_restart(
     kafka.ends[0] = 5
     _, source = worker(accept=True)
     with pytest.raises(InconsistentStoreError, match=r"up to offset 9, but the log ends before 5"):
+        await source.assign(0)
+
+
+class PausedStorage(MemoryStorage):
+    """The storage of a worker that is paused once it has read the entries; ``meanwhile`` happens then."""
+
+    def __init__(self, kafka: MemoryKafka, meanwhile: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(kafka)
+        self._meanwhile: Callable[[], Awaitable[None]] | None = meanwhile
+
+    async def read_entries(
+        self, into: StoredEntries, partitions: Collection[int], most_bytes: int | None = None
+    ) -> None:
+        """As Storage.read_entries."""
+        await super().read_entries(into, partitions, most_bytes)
+        meanwhile, self._meanwhile = self._meanwhile, None
+        if meanwhile is not None:
+            await meanwhile()
+
+
+@pytest.mark.parametrize("removed", [0, 4])
+async def test_a_worker_paused_while_it_loads_finds_no_loss(
+    kafka: MemoryKafka, worker: Worker, removed: int
+) -> None:
+    """Another one has counted meanwhile, and retention may have removed some of that: nothing is missing."""
+    dedup_window = DedupWindow(4, 1)
+
+    async def meanwhile() -> None:
+        manager, source = worker(dedup_window=dedup_window)
+        await source.assign(0)
+        await count_all(manager, source)
+        kafka.remove_before(0, removed)
+
+    manager, source = worker(dedup_window=dedup_window)
+    await source.assign(0)
+    await source.poll(1)
+    await manager.flush()
+    states = await StateLoader(PausedStorage(kafka, meanwhile), dedup_window).load([0])
+    assert states[0].offset == (9 if removed else 0)  # the other one stands at 9, whatever this one thinks
+
+
+async def test_a_loss_is_believed_when_it_is_read_twice(kafka: MemoryKafka, worker: Worker) -> None:
+    """The group's offset is ahead of the totals, and stays so."""
+    manager, source = worker()
+    await source.assign(0)
+    await count_all(manager, source)
+    kafka.totals[0].clear()
+    _, source = worker()
+    with pytest.raises(InconsistentStoreError, match="records of the totals were lost"):
         await source.assign(0)
