@@ -15,7 +15,7 @@ from annotated_types import Ge, Le, MaxLen, MinLen
 from pydantic import AfterValidator, Strict
 from pydantic_core import PydanticCustomError
 
-from schemas.hashtags import HashtagError, canonical
+from schemas.hashtags import HashtagError, split
 from schemas.reasons import Reason
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -124,11 +124,14 @@ def clean_language(value: str) -> str:
 
 
 def clean_hashtags(values: Any) -> tuple[str, ...]:
-    """Each distinct hashtag once, in canonical form, in order of first appearance."""
+    """Each distinct hashtag once, in canonical form, in order of first appearance; joined ones are split."""
     try:
-        return tuple(dict.fromkeys([canonical(value) for value in values]))
+        found = tuple(dict.fromkeys([tag for value in values for tag in split(value)]))
     except HashtagError as error:
         raise reject(Reason.BAD_HASHTAG, str(error)) from None
+    if len(found) > MAX_HASHTAGS:
+        raise reject(Reason.BAD_HASHTAG, f"{len(found)} hashtags in all, where at most {MAX_HASHTAGS} may be")
+    return found
 
 
 Text = Annotated[str, Strict(), MinLen(1), MaxLen(200), AfterValidator(clean_text)]

@@ -61,7 +61,7 @@ _DEMANDS: dict[View, dict[Callable[..., Any], Document]] = {
         fields.clean_language: {"pattern": r"^[a-z0-9-]+$"},
         fields.clean_hashtags: {
             "uniqueItems": True,
-            "items": {"type": "string", "minLength": 1, "maxLength": MAX_LENGTH, "pattern": r"^[^#＃\s]\S*$"},
+            "items": {"type": "string", "minLength": 1, "maxLength": MAX_LENGTH, "pattern": r"^[^#＃﹟\s]+$"},
         },
     },
 }

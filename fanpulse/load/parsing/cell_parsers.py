@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 
 from fanpulse.load.parsing.fields import FieldType
 from schemas.fields import EPOCH
+from schemas.hashtags import is_blank, marked
 from schemas.reasons import Reason
 
 TimeUnit = Literal["auto", "s", "ms"]
@@ -27,6 +28,8 @@ SECONDS_BELOW = 10**11
 #: Whole numbers up to here are exact in a double, so an id that passed through one is still whole.
 _EXACT_DOUBLE = 2**53
 
+#: What the name of a column says that holds hashtags and nothing else, in English, German, Chinese, Japanese.
+_OF_TAGS = re.compile(r"tag|keyword|schlagw|stichw|标签|標籤|话题|話題|タグ", re.IGNORECASE)
 _SEPARATORS = re.compile(r"[\s,;，；、]+")
 _INTEGER = re.compile(r"[+-]?\d{1,400}", re.ASCII)  # longer than any: Python itself rejects 4,300 digits
 _DECIMAL = re.compile(r"\d{1,15}\.\d{1,9}", re.ASCII)
@@ -125,10 +128,15 @@ class Times:
         return int(number)
 
 
-def converter(field_type: FieldType, times: Times) -> Converter:
-    """The function that makes a value of that shape of a cell that is not empty."""
+def converter(field_type: FieldType, times: Times, column: str = "hashtags") -> Converter:
+    """The function that makes a value of that shape of a cell that is not empty.
+
+    Of hashtags, the name of the column says whether its words are hashtags, or a running text marks some.
+    """
     if field_type is FieldType.TIME:
         return times.read
+    if field_type is FieldType.HASHTAGS and not _OF_TAGS.search(column):
+        return read_caption
     return _CONVERTERS[field_type]
 
 
@@ -200,21 +208,38 @@ def read_hashtags(value: Any) -> Any:
     if isinstance(value, str):
         if value.startswith("[") and value.endswith("]"):
             return _written_list(value)
-        return [part for part in _SEPARATORS.split(value) if part]
+        return [part for part in _SEPARATORS.split(value) if not is_blank(part)]
     if isinstance(value, list | tuple):
-        return [tag for tag in value if tag is not None]
+        tags = [_named(tag) for tag in value if tag is not None]
+        return [tag for tag in tags if not isinstance(tag, str) or not is_blank(tag)]
     raise CellError(_rejectable(value), Reason.WRONG_TYPE, f"{_shown(value)} is no list of hashtags")
 
 
-def _written_list(text: str) -> list[str]:
+def read_caption(value: Any) -> Any:
+    """The hashtags that a running text marks by #, and no other word of it. A list is one of hashtags."""
+    if isinstance(value, str) and not (value.startswith("[") and value.endswith("]")):
+        return list(marked(value))
+    return read_hashtags(value)
+
+
+def _named(tag: Any) -> Any:
+    """The name in an object that stands for a hashtag, as in payloads of X and Mastodon."""
+    if isinstance(tag, dict):
+        return next((tag[key] for key in ("text", "tag", "name") if isinstance(tag.get(key), str)), tag)
+    return tag
+
+
+def _written_list(text: str) -> list[Any]:
     """A list as JSON or Python writes it: some exports put that into a cell."""
     for read in (json.loads, ast.literal_eval):
         try:
             tags = read(text)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
-        if isinstance(tags, list) and all(isinstance(tag, str) for tag in tags):
-            return tags
+        if isinstance(tags, list):
+            names = [_named(tag) for tag in tags if tag is not None]
+            if all(isinstance(name, str) for name in names):
+                return names
     raise CellError(text, Reason.WRONG_TYPE, f"{_shown(text)} is no list of hashtags")
 
 

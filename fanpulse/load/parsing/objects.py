@@ -35,7 +35,8 @@ class ObjectMapper:
         self._rules = rules
         self.times: Times = rules.times()
         self._readers = {
-            path: converter(known.field_type, self.times) for path, known in all_fields().items()
+            path: converter(known.field_type, self.times, rules.maps.get(path, path))
+            for path, known in all_fields().items()
         }
         self._ignored: dict[str, None] = {}
         #: Maps whose key no row has had so far: a misspelt one shows here.

@@ -125,7 +125,7 @@ class TableMapper:
             column = self._rules.maps.get(path)
             index = self._find_mapped(path, column) if column else self._find_named(path)
             if index is not None:
-                steps.append((path, index, converter(known.field_type, self.times)))
+                steps.append((path, index, converter(known.field_type, self.times, self._columns[index])))
         return _ColumnPlan(
             {path: value for path, value in sets.items() if "." not in path},
             {path: value for path, value in sets.items() if "." in path},

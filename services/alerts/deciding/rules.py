@@ -27,7 +27,7 @@ from pydantic import (
 from schemas.alerts import AlertScope
 from schemas.dimensions import MATCH_LISTS, Dimension, Scope, scope_named
 from schemas.events import ACTIONS, POST_ACTION, Metric
-from schemas.hashtags import AliasTable, HashtagError, canonical
+from schemas.hashtags import AliasTable, HashtagError, canonical_glob
 
 INTERACTIONS_METRIC = "interactions"
 READING_PREFIX = "reading:"
@@ -67,7 +67,7 @@ class _Match(_Table):
         if value is None or info.field_name != "hashtags":
             return value
         try:
-            return tuple(map(canonical, value))
+            return tuple(map(canonical_glob, value))
         except HashtagError as error:
             raise ValueError(str(error)) from None
 

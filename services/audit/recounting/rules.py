@@ -14,7 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from schemas.hashtags import AliasTable, HashtagError, canonical
+from schemas.hashtags import AliasTable, HashtagError, canonical_glob
 from services.audit.recounting.errors import AuditError
 
 _DEFAULT_PACKAGE, _DEFAULT_FILE = "services.alerts", "rules.toml"
@@ -56,7 +56,7 @@ class Match:
 
 def _canonical(glob: str) -> str:
     try:
-        return canonical(glob)
+        return canonical_glob(glob)
     except HashtagError:
         return glob
 

@@ -93,6 +93,9 @@ def test_the_unit_of_numbers_can_be_said() -> None:
         ('["a", "b c"]', ["a", "b c"]),
         ("['a', 'b']", ["a", "b"]),
         (["a", None, "b"], ["a", "b"]),
+        ('[{"text": "a"}, {"name": "b"}]', ["a", "b"]),
+        ([{"tag": "a"}, "b"], ["a", "b"]),
+        ("#a، #b؛ — ...", ["#a،", "#b؛"]),
         (",", []),
         ("[]", []),
     ],
@@ -100,6 +103,20 @@ def test_the_unit_of_numbers_can_be_said() -> None:
 def test_hashtags_are_split_at_blanks_commas_and_semicolons(cell: Any, tags: list[str]) -> None:
     """Full-width signs part them too; a list written out in JSON or Python is read as a list."""
     assert read(FieldType.HASHTAGS, cell) == tags
+
+
+@pytest.mark.parametrize(
+    ("column", "tags"),
+    [
+        *[(name, ["Restoring", "the", "#bell"]) for name in ("Hashtags", "post.tags", "Keywords", "标签")],
+        *[(name, ["bell"]) for name in ("Title", "Beschreibung", "caption", "帖子内容")],
+    ],
+)
+def test_of_a_caption_only_what_is_marked_is_a_hashtag(column: str, tags: list[str]) -> None:
+    """The name of the column says what its words are."""
+    read_cell = converter(FieldType.HASHTAGS, Times(), column)
+    assert read_cell("Restoring the #bell") == tags
+    assert read_cell('["bell"]') == ["bell"]
 
 
 @pytest.mark.parametrize(
