@@ -39,6 +39,7 @@ _JSON_HEADERS = (b"content-type", b"application/json")
 
 #: The answer to one good event; the micro-batcher has counted it by its kind.
 _ONE = Outcome({"": 1}, [])
+_ONE_ACCEPTED = b'{"accepted":1,"rejected":[]}'
 
 
 class IngestApp:
@@ -90,8 +91,11 @@ class IngestApp:
         else:
             if outcome is None:
                 return  # the client went away before its request was complete
-            status = 202 if outcome.accepted or not outcome.rejected else 422
-            answer = await self._turns.run(_render(outcome), client, None)
+            if outcome is _ONE:
+                status, answer = 202, _ONE_ACCEPTED
+            else:
+                status = 202 if outcome.accepted or not outcome.rejected else 422
+                answer = await self._turns.run(_render(outcome), client, None)
             await _send(send, status, [_JSON_HEADERS], answer)
         finally:
             reserved.release()
