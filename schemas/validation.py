@@ -12,6 +12,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from schemas.events import MODELS, VERSION
+from schemas.problems import meant, words
 from schemas.reasons import Reason, Rejection
 from schemas.structs import Event, from_model
 
@@ -151,13 +152,23 @@ def _validate(value: Any) -> Event | Rejection:
 
 def _translate(model: type[BaseModel], error: ValidationError) -> Rejection:
     """The first error of pydantic as a rejection."""
-    first = error.errors(include_url=False, include_context=False)[0]
+    first = error.errors(include_url=False)[0]
     reason = _REASONS.get(first["type"])
     if reason is None:
         reason = Reason(first["type"])  # one of ours, from schemas.fields
     elif reason is Reason.BAD_VALUE and not isinstance(first["input"], str):
         reason = Reason.WRONG_TYPE
-    return rejection(_dotted(_field_path(model, first["loc"])), reason, first["msg"])
+    return rejection(_dotted(_field_path(model, first["loc"])), reason, _detail(model, dict(first)))
+
+
+def _detail(model: type[BaseModel], problem: dict[str, Any]) -> str:
+    if problem["type"] != "extra_forbidden":
+        return words(problem)
+    *path, name = problem["loc"]
+    level: type[BaseModel] | None = model
+    for part in path:
+        level = _nested(level, part) if level else None
+    return f"{words(problem)}{meant(name, level.model_fields) if level else ''}"
 
 
 def _field_path(model: type[BaseModel], loc: tuple[str | int, ...]) -> tuple[str | int, ...]:

@@ -41,7 +41,7 @@ from services.aggregate.counting.partition_state import PartitionState
 from services.alerts.deciding.decided import Decided
 from services.alerts.deciding.figures import Figures
 from services.alerts.deciding.milestones import Milestones
-from services.alerts.deciding.rules import parse_rules
+from services.alerts.deciding.rule_file import parse_rules
 from services.alerts.deciding.spikes import Spikes
 from services.ingest.pipeline.enrichment import Enrichment
 from services.ingest.pipeline.known_posts import KnownPosts

@@ -21,7 +21,8 @@ from schemas.hashtags import AliasTable
 from schemas.topics import ALERTS, TOTALS
 from services.alerts.deciding.figures import Figures
 from services.alerts.deciding.milestones import Milestones
-from services.alerts.deciding.rules import Rules, RulesError, parse_rules
+from services.alerts.deciding.rule_file import RulesError, parse_rules
+from services.alerts.deciding.rules import Rules
 from services.alerts.deciding.spikes import Spikes
 from services.alerts.delivery.dispatcher import Dispatcher
 from services.alerts.delivery.registry import make_channels

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,6 +25,14 @@ from pydantic_settings import (
 
 from schemas.events import ACTIONS
 from schemas.fields import MAX_QUANTITY, MAX_VALUE, account_name
+from schemas.hashtags import AliasTable
+from services.runtime.settings_problems import (
+    first_problem,
+    not_json,
+    null_character,
+    read_source,
+    unknown_variable,
+)
 
 CONFIG_VARIABLE = "FANPULSE_CONFIG"
 CONFIG_DEFAULT = "fanpulse.toml"
@@ -306,6 +315,12 @@ class Settings(BaseSettings):
     def _accounts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(":".join(account_name(each)) for each in value)
 
+    @field_validator("hashtag_aliases")
+    @classmethod
+    def _alias_groups(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        AliasTable(value)
+        return value
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -323,20 +338,23 @@ def load_settings(**overrides: Any) -> Settings:
     """Read the settings once, at the entry point of a process.
 
     Raises SettingsError, one line, if a value is wrong, a key of the file or a FANPULSE_ variable is
-    unknown, or the named file is missing.
+    unknown, or the file is missing or cannot be read.
     """
-    named = os.environ.get(CONFIG_VARIABLE)
-    if named and not Path(named).is_file():
-        raise SettingsError(
-            f"{CONFIG_VARIABLE} names {named}, which is not a file; correct the path or unset it"
-        )
-    _reject_unknown_variables()
+    source = read_source(os.environ, PREFIX, CONFIG_VARIABLE, CONFIG_DEFAULT)
+    if isinstance(source, str):
+        raise SettingsError(source)
+    if (unknown := sorted(name for name in source.variables if name not in known_variables())) != []:
+        raise SettingsError(unknown_variable(unknown[0], known_variables()))
+    if problem := not_json(source.variables, {variable: kind for _, variable, kind in _all()}):
+        raise SettingsError(problem)
     try:
-        return Settings(**overrides)
+        settings = Settings(**overrides)
     except ValidationError as error:
-        raise SettingsError(_one_line(error)) from error
-    except ValueError as error:  # a file that is not TOML, a variable that is not JSON where JSON is needed
-        raise SettingsError(f"settings cannot be read: {' '.join(str(error).split())}") from error
+        variables = {place: variable for place, variable, _ in _all()}
+        raise SettingsError(first_problem(error, Settings, source, variables)) from error
+    if problem := null_character(settings):
+        raise SettingsError(problem)
+    return settings
 
 
 def own_accounts(settings: Settings) -> list[tuple[str, str]]:
@@ -351,30 +369,14 @@ def variable_name(section: str | None, key: str) -> str:
 
 def known_variables() -> set[str]:
     """Names of all variables that are read."""
-    names = {CONFIG_VARIABLE}
+    return {CONFIG_VARIABLE, *(variable for _, variable, _ in _all())}
+
+
+def _all() -> Iterator[tuple[tuple[str, ...], str, object]]:
+    """The place, the variable and the type of every setting."""
     for key, field in Settings.model_fields.items():
-        names.add(variable_name(None, key))
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
-            names.update(variable_name(key, inner) for inner in field.annotation.model_fields)
-    return names
-
-
-def _reject_unknown_variables() -> None:
-    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known_variables())
-    if unknown:
-        raise SettingsError(f"{unknown[0]} is not a setting; see docs/settings.md for the names, or unset it")
-
-
-def _one_line(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
-    place = [str(part) for part in first["loc"]]
-    section = place[0] if len(place) > 1 and place[0] in Settings.model_fields else None
-    key = place[1] if section and len(place) > 1 else place[0]
-    secret = any(word in key for word in ("password", "secret", "key"))
-    value = "" if secret else f" (it is {first['input']!r})"
-    if first["type"] == "extra_forbidden":  # the value may be a secret under a misspelt key
-        return f"{'.'.join(place)} is not a setting; see docs/settings.md for the names"
-    message = first["msg"].removeprefix("Value error, ")
-    return (
-        f"{'.'.join(place)}{value}: {message}; set {variable_name(section, key)} or the key in the TOML file"
-    )
+            for inner, each in field.annotation.model_fields.items():
+                yield (key, inner), variable_name(key, inner), each.annotation
+        else:
+            yield (key,), variable_name(None, key), field.annotation

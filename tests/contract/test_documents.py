@@ -13,7 +13,7 @@ import pytest
 
 from fanpulse.cli.app import build_app
 from schemas.hashtags import AliasTable, canonical
-from services.alerts.deciding.rules import parse_rules
+from services.alerts.deciding.rule_file import parse_rules
 from services.runtime.settings import Settings
 from tools import board_picture, settings_page, tidy
 

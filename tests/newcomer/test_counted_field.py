@@ -34,7 +34,7 @@ from schemas.json_schema import event_schema
 from schemas.log import Interaction
 from schemas.totals_schema import key_schema, totals_schema
 from fanpulse.cli.totals import as_json
-from services.alerts.deciding.rules import RulesError
+from services.alerts.deciding.rule_file import RulesError
 
 moods = ["positive", "positive", "negative", "positive", None]
 state, changes, view = count(*(event(number, sentiment=mood) for number, mood in enumerate(moods)))

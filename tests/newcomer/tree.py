@@ -108,7 +108,7 @@ DECIDE = """
 from services.alerts.deciding.decided import Decided
 from services.alerts.deciding.figures import Figures
 from services.alerts.deciding.milestones import Milestones
-from services.alerts.deciding.rules import parse_rules
+from services.alerts.deciding.rule_file import parse_rules
 
 def decide(rules, changes):
     figures = Figures(1)

@@ -24,7 +24,8 @@ from services.aggregate.kafka.self_metrics import SelfMetrics
 from services.aggregate.series.progress_collector import ProgressCollector
 from services.aggregate.series.selected_series import Selection
 from services.aggregate.series.subject_collector import SubjectCollector
-from services.alerts.deciding.rules import Rules, parse_rules
+from services.alerts.deciding.rule_file import parse_rules
+from services.alerts.deciding.rules import Rules
 from services.alerts.metrics import AlertsMetrics
 from services.ingest.metrics import IngestMetrics
 

@@ -13,7 +13,8 @@ from schemas.alerts import Spike, alert_id
 from services.alerts.deciding.decided import Decided
 from services.alerts.deciding.figures import ALL_ACCOUNTS, Figures, metric_value
 from services.alerts.deciding.milestones import Milestones
-from services.alerts.deciding.rules import MilestoneRule, parse_rules
+from services.alerts.deciding.rule_file import parse_rules
+from services.alerts.deciding.rules import MilestoneRule
 from services.alerts.deciding.spikes import Spikes
 from tests.support.totals import MINUTE_MS, START_MS, Change, broadcast, counted, minute, transaction
 

@@ -1,12 +1,11 @@
 """The rule file: which thresholds are milestones, and what counts as a spike.
 
-A file is TOML with tables ``[[milestone]]`` and ``[[spike]]``; ``rules.toml`` beside this module is the one
-that comes with fanpulse, and documents every key. Pure: text in, rules out.
+A rule file is TOML with tables ``[[milestone]]`` and ``[[spike]]``, which ``rule_file`` reads. The one that
+comes with fanpulse, ``services/alerts/rules.toml``, documents every key.
 """
 
 from __future__ import annotations
 
-import tomllib
 from bisect import bisect_right
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -17,7 +16,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    ValidationError,
     ValidationInfo,
     create_model,
     field_validator,
@@ -28,16 +26,13 @@ from schemas.alerts import AlertScope
 from schemas.dimensions import MATCH_LISTS, Dimension, Scope, scope_named
 from schemas.events import ACTIONS, POST_ACTION, Metric
 from schemas.hashtags import AliasTable, HashtagError, canonical_glob
+from schemas.problems import meant
 
 INTERACTIONS_METRIC = "interactions"
 READING_PREFIX = "reading:"
 
 Glob = Annotated[str, Field(min_length=1, max_length=300)]
 Threshold = Annotated[int, Field(strict=True, ge=1, le=10**18)]
-
-
-class RulesError(ValueError):
-    """The rules cannot be used. The message is one line that names the rule and the key."""
 
 
 class _Table(BaseModel):
@@ -125,11 +120,14 @@ class MilestoneRule(_Rule):
     def _known_metric(cls, value: str) -> str:
         readings = get_args(Metric)
         if value.startswith(READING_PREFIX):
-            if value.removeprefix(READING_PREFIX) not in readings:
-                raise ValueError(f"a reading is one of {', '.join(readings)}")
-        elif value not in (INTERACTIONS_METRIC, POST_ACTION, *ACTIONS):
-            actions = ", ".join((INTERACTIONS_METRIC, POST_ACTION, *ACTIONS))
-            raise ValueError(f"a metric is one of {actions}, or reading: and the name of a reading")
+            name = value.removeprefix(READING_PREFIX)
+            if name not in readings:
+                raise ValueError(f"a reading is one of {', '.join(readings)}{meant(name, readings)}")
+        elif value not in (known := (INTERACTIONS_METRIC, POST_ACTION, *ACTIONS)):
+            listed = f"a metric is one of {', '.join(known)}, or reading: and the name of a reading"
+            raise ValueError(
+                f"{listed}{meant(value, (*known, *(f'{READING_PREFIX}{each}' for each in readings)))}"
+            )
         return value
 
     @model_validator(mode="after")
@@ -209,8 +207,9 @@ class SpikeRule(_Rule):
     @field_validator("metric")
     @classmethod
     def _known_metric(cls, value: str) -> str:
-        if value not in (INTERACTIONS_METRIC, *ACTIONS):
-            raise ValueError(f"a metric is one of {', '.join((INTERACTIONS_METRIC, *ACTIONS))}")
+        known = (INTERACTIONS_METRIC, *ACTIONS)
+        if value not in known:
+            raise ValueError(f"a metric is one of {', '.join(known)}{meant(value, known)}")
         return value
 
     @model_validator(mode="after")
@@ -230,46 +229,3 @@ class Rules(_Table):
 
     milestone: tuple[MilestoneRule, ...] = ()
     spike: tuple[SpikeRule, ...] = ()
-
-
-def parse_rules(text: str, source: str) -> Rules:
-    """The rules of a file; ``source`` names it in errors. Raises RulesError."""
-    try:
-        tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RulesError(f"{source} is not TOML: {' '.join(str(error).split())}") from error
-    try:
-        rules = Rules.model_validate(tables)
-    except ValidationError as error:
-        raise RulesError(f"{source}: {_one_line(error, tables)}") from error
-    if not rules.milestone and not rules.spike:
-        raise RulesError(f"{source} has no [[milestone]] and no [[spike]]")
-    seen: set[str] = set()
-    for rule in (*rules.milestone, *rules.spike):
-        if rule.name in seen:
-            raise RulesError(f"{source}: two rules have the name {rule.name!r}; give each its own")
-        seen.add(rule.name)
-    return rules
-
-
-def _one_line(error: ValidationError, tables: dict[str, object]) -> str:
-    """The first error: the rule by its name (or by its number if it has none), then the key."""
-    first = error.errors(include_url=False)[0]
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        message = "unknown key"
-    index = list(first["loc"])
-    words = [str(index.pop(0))] if index else []
-    if index and isinstance(index[0], int):
-        number = index.pop(0)
-        assert isinstance(number, int)
-        words.append(_name_of(tables.get(words[0]), number))
-    key = ".".join(str(part) for part in index)
-    given = f" (it is {first['input']!r})" if key and not isinstance(first["input"], dict) else ""
-    return ": ".join(part for part in (" ".join(words), f"{key}{given}", message) if part)
-
-
-def _name_of(tables: object, number: int) -> str:
-    table = tables[number] if isinstance(tables, list) else None
-    name = table.get("name") if isinstance(table, dict) else None
-    return repr(name) if isinstance(name, str) and name else f"number {number + 1}"

@@ -8,10 +8,13 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, MinLen
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 
 from schemas.events import Action
 from schemas.fields import MAX_QUANTITY, MAX_VALUE
+from schemas.problems import meant, words
 from services.ingest.pipeline.access import Bounds, KeyScope
+from services.runtime.toml_lines import line_of
 
 MOST_KEYS = 1000
 _OF_NOTHING = hashlib.sha256(b"").hexdigest()
@@ -95,15 +98,16 @@ def check_hash(digest: str) -> None:
 def read_keys(data: bytes) -> list[Key]:
     """The keys of a file. Raises KeysError."""
     try:
-        keys = _File.model_validate(tomllib.loads(data.decode())).key
+        text = data.decode()
+        keys = _File.model_validate(tomllib.loads(text)).key
     except UnicodeDecodeError:
         raise KeysError("it is not UTF-8") from None
     except tomllib.TOMLDecodeError as error:
-        raise KeysError(f"it is not TOML: {error}") from None
+        raise KeysError(f"it is not TOML: {' '.join(str(error).split())}") from None
     except RecursionError:
         raise KeysError("it is nested too deep") from None
     except ValidationError as error:
-        raise KeysError(_one_line(error, data)) from None
+        raise KeysError(_one_line(error, text)) from None
     for what in ("name", "sha256"):
         seen: dict[str, str] = {}
         for key in keys:
@@ -114,19 +118,29 @@ def read_keys(data: bytes) -> list[Key]:
     return keys
 
 
-def _one_line(error: ValidationError, data: bytes) -> str:
+def _one_line(error: ValidationError, text: str) -> str:
     """The first problem. Values are left out: somebody may have written a key where its hash belongs."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    place = list(first["loc"])
-    if first["type"] == "missing" and place == ["key"]:
+    first = error.errors(include_url=False)[0]
+    place = first["loc"]
+    if first["type"] == "missing" and place == ("key",):
         return "it has no [[key]]"
-    if first["type"] == "extra_forbidden":
-        message = "is not a setting of a key" if len(place) > 1 else "is not known here; write [[key]]"
-    else:
-        message = first["msg"].removeprefix("Value error, ")
-    name = ""
+    name, line = "", line_of(text, place)
     if len(place) > 1 and isinstance(place[1], int):
-        named = tomllib.loads(data.decode())["key"][place[1]]
-        name = f" {named['name']!r}" if isinstance(named, dict) and isinstance(named.get("name"), str) else ""
-        place = [f"key{name or f' number {place[1] + 1}'}", *place[2:]]
-    return f"{place[0]}: " + (".".join(map(str, place[1:])) + ": " if place[1:] else "") + message
+        named = tomllib.loads(text)["key"][place[1]]
+        shown = named.get("name") if isinstance(named, dict) else None
+        name = f"key {shown!r}" if isinstance(shown, str) else f"key number {place[1] + 1}"
+    parts = [
+        f"line {line}" if line else "",
+        name or str(place[0]),
+        ".".join(map(str, place[2:])),
+        _said(first),
+    ]
+    return ": ".join(part for part in parts if part)
+
+
+def _said(problem: ErrorDetails) -> str:
+    if problem["type"] != "extra_forbidden":
+        return words(dict(problem))
+    if len(problem["loc"]) == 1:
+        return "is not known here; write [[key]]"
+    return f"is not a setting of a key{meant(problem['loc'][-1], Key.model_fields)}"

@@ -11,7 +11,7 @@ from schemas.hashtags import AliasTable
 from services.alerts.deciding.decided import Decided
 from services.alerts.deciding.figures import Figures
 from services.alerts.deciding.milestones import Milestones
-from services.alerts.deciding.rules import parse_rules
+from services.alerts.deciding.rule_file import parse_rules
 from services.alerts.deciding.wording import subject_name
 from tests.support.totals import START_MS, Change, counted, entry, post, reading, transaction
 

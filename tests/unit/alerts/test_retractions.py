@@ -6,7 +6,7 @@ from schemas.alerts import ALERT, Milestone, Retraction
 from services.alerts.deciding.decided import Decided
 from services.alerts.deciding.figures import Figures
 from services.alerts.deciding.milestones import Milestones
-from services.alerts.deciding.rules import parse_rules
+from services.alerts.deciding.rule_file import parse_rules
 from tests.support.totals import START_MS, counted, transaction
 from tests.unit.alerts.test_milestones import TRAVEL, rule
 

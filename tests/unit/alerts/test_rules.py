@@ -11,7 +11,8 @@ import pytest
 
 import services.alerts
 from schemas.hashtags import AliasTable
-from services.alerts.deciding.rules import Match, MilestoneRule, RulesError, SpikeRule, parse_rules
+from services.alerts.deciding.rule_file import RulesError, parse_rules
+from services.alerts.deciding.rules import Match, MilestoneRule, SpikeRule
 
 DEFAULT = Path(services.alerts.__file__).with_name("rules.toml")
 
@@ -99,11 +100,15 @@ def test_the_head_of_the_rule_file_documents_every_key() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[[milestone", "rules.toml is not TOML"),
+        ("[[milestone", "rules.toml is not TOML: "),
+        ("\n[[spike]]\nname s", "rules.toml line 3 is not TOML: "),
         ("", "rules.toml has no [[milestone]] and no [[spike]]"),
-        ("[[milestones]]", "rules.toml: milestones: unknown key"),
-        ('[[milestone]]\nscope = "all_accounts"', "milestone number 1: name: Field required"),
-        ('[[spike]]\nname = "s"\nfaktor = 2', "spike 's': faktor (it is 2): unknown key"),
+        ("[[milestones]]", "rules.toml line 1: milestones: unknown key; did you mean milestone?"),
+        ('[[milestone]]\nscope = "all_accounts"', "milestone number 1: name: is missing"),
+        (
+            '[[spike]]\nname = "s"\nfaktor = 2',
+            "spike 's': faktor (it is 2): unknown key; did you mean factor?",
+        ),
         ('[[spike]]\nname = "s"\nfactor = 1.0', "spike 's': factor (it is 1.0): "),
         ('[[spike]]\nname = "s"\nmin_history = 31', "spike 's': min_history is at most window_minutes"),
         ('[[spike]]\nname = "s"\n[[spike]]\nname = "s"', "two rules have the name 's'"),
@@ -130,7 +135,7 @@ def test_a_wrong_file_is_rejected_in_one_line(text: str, message: str) -> None:
         ('scope = "galaxy"\nmetric = "like"\nladder = "1"\nfrom = 1', "scope (it is 'galaxy')"),
         (
             'scope = "all_accounts"\nmetric = "likes"\nladder = "1"\nfrom = 1',
-            "metric (it is 'likes'): a metric is",
+            "reading; did you mean like?",
         ),
         (
             'scope = "all_accounts"\nmetric = "reading:x"\nladder = "1"\nfrom = 1',
@@ -223,3 +228,31 @@ def test_match_selects_subjects(scope: str, match: str, subject: tuple[str, ...]
     text = f'[[milestone]]\nname = "x"\nscope = "{scope}"\nmetric = "like"\nthresholds = [1]\nmatch = {match}'
     rule = parse_rules(text, "test").milestone[0]
     assert rule.matches(subject, "VisitGansu" if scope in ("post", "broadcast") else None, ALIASES) is matches
+
+
+def test_every_mistake_is_named_with_its_line() -> None:
+    """Not only the first: you mend a file in one go. Lines count from 1."""
+    text = """
+[[milestone]]
+name = "big"
+scope = "galaxy"
+metric = "likes"
+thresholds = [1]
+
+[[spike]]
+name = "s"
+match = { broadcasts = [] }
+factor = 0.5
+"""
+    with pytest.raises(RulesError) as raised:
+        parse_rules(text, "r.toml")
+    said = raised.value.mistakes
+    assert [each.partition(": ")[0] for each in said] == [
+        "r.toml line 4",
+        "r.toml line 5",
+        "r.toml line 10",
+        "r.toml line 11",
+    ]
+    assert "must be one of all_accounts, platform, account" in said[0]
+    assert said[1].endswith("did you mean like?")
+    assert said[3].endswith("spike 's': factor (it is 0.5): must be more than 1")

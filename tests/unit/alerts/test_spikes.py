@@ -8,7 +8,8 @@ import pytest
 
 from schemas.alerts import ALERT, Spike, alert_id
 from services.alerts.deciding.figures import Figures
-from services.alerts.deciding.rules import SpikeRule, parse_rules
+from services.alerts.deciding.rule_file import parse_rules
+from services.alerts.deciding.rules import SpikeRule
 from services.alerts.deciding.spikes import Burst, Detector, Spikes
 from tests.support.totals import MINUTE_MS, START_MS, Change, broadcast, minute, transaction
 

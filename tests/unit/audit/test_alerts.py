@@ -15,7 +15,7 @@ from services.aggregate.counting.partition_state import PartitionState
 from services.alerts.deciding.decided import Decided
 from services.alerts.deciding.figures import Figures
 from services.alerts.deciding.milestones import Milestones
-from services.alerts.deciding.rules import parse_rules
+from services.alerts.deciding.rule_file import parse_rules
 from services.alerts.deciding.spikes import Spikes
 from services.audit import export as export_module
 from services.audit.recounting.examine import audit_export

@@ -16,7 +16,7 @@ from services.aggregate.counting.partition_state import PartitionState
 from services.alerts.deciding.decided import Decided
 from services.alerts.deciding.figures import Figures
 from services.alerts.deciding.milestones import Milestones
-from services.alerts.deciding.rules import parse_rules
+from services.alerts.deciding.rule_file import parse_rules
 from services.audit.recounting.summary import summary
 from services.runtime.topic_scan import Record
 from tests.support.audit_stream import START_MS, Stream, random_stream

@@ -102,7 +102,7 @@ def test_own_accounts_are_read_in_the_form_of_events(monkeypatch: pytest.MonkeyP
         with pytest.raises(ValueError, match="own_accounts"):
             Settings(own_accounts=(wrong,))
     monkeypatch.setenv("FANPULSE_OWN_ACCOUNTS", '["Gansu"]')
-    with pytest.raises(SettingsError, match=r"^own_accounts[^\n]+platform:account[^\n]+$"):
+    with pytest.raises(SettingsError, match=r"^FANPULSE_OWN_ACCOUNTS[^\n]+platform:account[^\n]+$"):
         load_settings()
 
 
