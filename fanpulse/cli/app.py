@@ -19,6 +19,7 @@ GROUPS = (
     "load",
     "totals",
     "alerts",
+    "rules",
     "watch",
     "audit",
     "void",

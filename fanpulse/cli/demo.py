@@ -63,12 +63,15 @@ def demo(
         int, typer.Option("--minutes", min=1, max=120, metavar="N", help="Play the first N minutes only.")
     ] = 120,
 ) -> None:
+    from fanpulse.devstack.preflight import require_usable
     from fanpulse.devstack.stack import AlreadyUpError, StackError
     from fanpulse.simulate.demo import Demo, Options, clear_user_environment, log_to_file
+    from fanpulse.simulate.demo_settings import demo_settings
     from fanpulse.simulate.fresh import BusyError
     from fanpulse.simulate.player import PlayError
 
     settings = load_settings()
+    require_usable(demo_settings(settings))
     clear_user_environment()
     log_to_file(settings)
     if report is not None and not report.absolute().parent.is_dir():

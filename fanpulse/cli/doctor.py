@@ -16,7 +16,8 @@ from fanpulse.devstack.overview import overview
 from services.runtime.settings import Settings, load_settings
 
 _HELP = (
-    "Check Python, the extras, disk, ports, Java, the broker and its topics, Prometheus and Grafana.\n\n"
+    "Check Python, the extras, disk, ports, Java, the files that settings name (rules, keys, TLS), the "
+    "broker and its topics, Prometheus and Grafana.\n\n"
     "Each problem comes with what to do about it. The command starts nothing and changes nothing."
 )
 _EPILOG = "\n\n".join(
@@ -64,8 +65,10 @@ def _findings(loaded: Settings) -> Iterator[Finding]:
     from fanpulse.devstack.checks.broker import broker
     from fanpulse.devstack.checks.machine import machine
     from fanpulse.devstack.checks.services import services
+    from fanpulse.devstack.checks.settings_files import settings_files
 
     up, status = asyncio.run(overview(loaded))
     yield from machine(loaded, up=up)
+    yield from settings_files(loaded)
     yield from asyncio.run(broker(context.with_broker(loaded)))
     yield from services(status, up=up)

@@ -15,6 +15,7 @@ from fanpulse.cli import context
 from fanpulse.cli.console import PrintableConsole
 from fanpulse.cli.context import Exit, stderr
 from fanpulse.devstack.kafka import require_modules
+from fanpulse.devstack.preflight import require_usable
 from fanpulse.devstack.state import Status
 from services.runtime import logging
 from services.runtime.kafka import BrokerUnavailableError
@@ -86,6 +87,7 @@ def up(
     logging.configure("warning", "console")  # the supervisor has events for people; services have own logs
     if settings.kafka.bootstrap is None:
         require_modules()
+    require_usable(settings)
     if link >= 0:
         _run_detached(settings, workers, link)
     elif detach:

@@ -10,8 +10,6 @@ import asyncio
 import time
 from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
-from importlib.resources import files
-from pathlib import Path
 from typing import Any, Never
 
 import structlog
@@ -21,17 +19,16 @@ from schemas.hashtags import AliasTable
 from schemas.topics import ALERTS, TOTALS
 from services.alerts.deciding.figures import Figures
 from services.alerts.deciding.milestones import Milestones
-from services.alerts.deciding.rule_file import RulesError, parse_rules
-from services.alerts.deciding.rules import Rules
 from services.alerts.deciding.spikes import Spikes
 from services.alerts.delivery.dispatcher import Dispatcher
 from services.alerts.delivery.registry import make_channels
 from services.alerts.kafka.alert_log import AlertLog
 from services.alerts.kafka.reader import TotalsReader
 from services.alerts.metrics import AlertsMetrics
+from services.alerts.rules_on_disk import load_rules
 from services.runtime.lifecycle import stop_event
 from services.runtime.metrics import NamespacedRegistry
-from services.runtime.settings import Settings, SettingsError
+from services.runtime.settings import Settings
 from services.runtime.stream import StreamCheck, open_stream
 from services.runtime.web import Endpoint
 
@@ -161,20 +158,6 @@ async def _together(*work: Coroutine[Any, Any, Never]) -> None:
     for outcome in outcomes:
         if isinstance(outcome, Exception):
             raise outcome
-
-
-def load_rules(path: Path | None) -> Rules:
-    """The rules of a file, or the packaged ones. Raises SettingsError."""
-    try:
-        if path is None:
-            packaged = files("services.alerts").joinpath("rules.toml")
-            return parse_rules(packaged.read_text(encoding="utf-8"), "rules.toml of fanpulse")
-        return parse_rules(path.read_text(encoding="utf-8"), str(path))
-    except RulesError as error:
-        raise SettingsError(f"alerts.rules: {error}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise SettingsError(f"alerts.rules: {path} cannot be read ({reason}); correct the path") from error
 
 
 async def run(settings: Settings) -> None:

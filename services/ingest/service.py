@@ -21,7 +21,7 @@ from services.ingest.http.asgi import IngestApp
 from services.ingest.http.auth import ApiKeys, check_access
 from services.ingest.http.connections import SilentConnections
 from services.ingest.http.deadlines import Deadlines
-from services.ingest.http.keys_file import KeysFile
+from services.ingest.http.keys_file import KeysFile, unusable
 from services.ingest.http.server import STOP_SECONDS, listen, make_server, with_origins
 from services.ingest.http.submitter import Submitter
 from services.ingest.kafka.byte_limiter import ByteLimiter
@@ -42,7 +42,7 @@ from services.runtime.kafka import broker_unavailable
 from services.runtime.lifecycle import stop_event
 from services.runtime.metrics import NamespacedRegistry
 from services.runtime.pseudonym_key import actor_key
-from services.runtime.settings import Settings, SettingsError, own_accounts
+from services.runtime.settings import Settings, own_accounts
 from services.runtime.stream import StreamCheck, open_stream
 
 _log = structlog.get_logger(__name__)
@@ -210,7 +210,7 @@ def _keys_file(settings: Settings, keys: ApiKeys, metrics: IngestMetrics) -> Key
     try:
         file.load()
     except KeysError as error:
-        raise SettingsError(f"ingest.keys_file {path}: {error}") from error
+        raise unusable(path, error) from error
     return file
 
 

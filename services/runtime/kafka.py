@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import ssl
 from collections.abc import Collection
 from typing import Any
 
@@ -15,6 +14,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExists
 
 from schemas.topics import TOPICS, Topic, qualified
 from services.runtime.settings import KafkaSettings, Settings, SettingsError
+from services.runtime.tls import ssl_context
 
 #: How long a created topic may take to appear in the broker's metadata.
 _KNOWN_SECONDS = 5.0
@@ -59,7 +59,10 @@ def broker_unavailable(address: str | None, error: BaseException | str) -> Broke
 
 
 def client_options(kafka: KafkaSettings) -> dict[str, Any]:
-    """The connection options of every aiokafka client. Raises SettingsError if no broker is set."""
+    """The connection options of every aiokafka client.
+
+    Raises SettingsError if no broker is set, or a user, a password or a TLS file that it needs.
+    """
     if kafka.bootstrap is None:
         raise SettingsError(
             "kafka.bootstrap is not set and no local stack is running; start one with `fanpulse up`, "
@@ -70,6 +73,12 @@ def client_options(kafka: KafkaSettings) -> dict[str, Any]:
         "security_protocol": kafka.security_protocol,
     }
     if kafka.security_protocol.startswith("SASL"):
+        for key in ("sasl_username", "sasl_password"):
+            if getattr(kafka, key) is None:
+                raise SettingsError(
+                    f"kafka.security_protocol is {kafka.security_protocol}, and kafka.{key} is not set; set "
+                    f"FANPULSE_KAFKA_{key.upper()}"
+                )
         password = kafka.sasl_password.get_secret_value() if kafka.sasl_password else None
         options |= {
             "sasl_mechanism": kafka.sasl_mechanism,
@@ -79,14 +88,6 @@ def client_options(kafka: KafkaSettings) -> dict[str, Any]:
     if kafka.security_protocol.endswith("SSL"):
         options["ssl_context"] = ssl_context(kafka)
     return options
-
-
-def ssl_context(kafka: KafkaSettings) -> ssl.SSLContext:
-    """A TLS context with the configured authorities and client certificate."""
-    context = ssl.create_default_context(cafile=str(kafka.ssl_cafile) if kafka.ssl_cafile else None)
-    if kafka.ssl_certfile:
-        context.load_cert_chain(kafka.ssl_certfile, kafka.ssl_keyfile)
-    return context
 
 
 async def create_topics(settings: Settings, topics: Collection[Topic] = TOPICS) -> None:

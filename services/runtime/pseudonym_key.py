@@ -14,11 +14,16 @@ _MAX_BYTES = 64
 _MADE_BYTES = 32
 
 
-def actor_key(settings: Settings) -> bytes | None:
-    """The key, or None if the log keeps raw actor ids. Raises SettingsError."""
+def actor_key(settings: Settings, *, create: bool = True) -> bytes | None:
+    """The key, or None if the log keeps raw actor ids. Raises SettingsError.
+
+    Without ``create`` a key that does not exist yet is None too.
+    """
     if settings.ingest.actor_ids == "raw":
         return None
     if settings.ingest.actor_key is None:
+        if not create and not (settings.state_dir / FILE).exists():
+            return None
         return _load_or_create(settings.state_dir)
     key = settings.ingest.actor_key.get_secret_value().encode()
     if not 16 <= len(key) <= _MAX_BYTES:

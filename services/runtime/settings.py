@@ -9,13 +9,12 @@ written here. ``docs/settings.md`` is generated from this module.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -23,15 +22,22 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from schemas.events import ACTIONS
 from schemas.fields import MAX_QUANTITY, MAX_VALUE, account_name
-from schemas.hashtags import AliasTable
 from services.runtime.settings_problems import (
     first_problem,
     not_json,
     null_character,
     read_source,
     unknown_variable,
+)
+from services.runtime.settings_types import (
+    Accounts,
+    Addresses,
+    AliasGroups,
+    Origins,
+    QuantityByAction,
+    TrackedHashtags,
+    Vips,
 )
 
 CONFIG_VARIABLE = "FANPULSE_CONFIG"
@@ -52,7 +58,7 @@ class Section(BaseModel):
 class KafkaSettings(Section):
     """How to reach the Kafka broker. Without a bootstrap address, fanpulse uses the embedded broker."""
 
-    bootstrap: str | None = Field(
+    bootstrap: Addresses | None = Field(
         None, description="host:port[,host:port...] of an existing broker; unset: the embedded broker"
     )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
@@ -82,15 +88,6 @@ class KafkaSettings(Section):
         description="time between two checks that the topics are still those that the stream was begun with",
     )
 
-    @field_validator("bootstrap")
-    @classmethod
-    def _host_and_port(cls, value: str | None) -> str | None:
-        for address in (value or "").split(",") if value is not None else ():
-            host, _, port = address.strip().rpartition(":")
-            if not host or not port.isdigit() or not 0 < int(port) < 65536:
-                raise ValueError(f"{address!r} is not host:port")
-        return value
-
 
 class IngestSettings(Section):
     """The HTTP service that accepts events."""
@@ -113,14 +110,14 @@ class IngestSettings(Section):
     max_quantity: int = Field(
         100_000, ge=1, le=MAX_QUANTITY, description="largest quantity of one interaction; a key may differ"
     )
-    max_quantities: dict[str, Annotated[int, Field(ge=1, le=MAX_QUANTITY)]] = Field(
+    max_quantities: QuantityByAction = Field(
         default_factory=lambda: {"read": 10_000_000},
         description="the same by action, where it differs: reads are often loaded by the day",
     )
     max_reading: int = Field(
         100_000_000_000, ge=0, le=MAX_VALUE, description="largest value of one reading; a key may differ"
     )
-    cors_origins: tuple[str, ...] = Field(
+    cors_origins: Origins = Field(
         (),
         description="origins, such as https://studio.example, whose pages may send events from a browser; "
         "unset: none",
@@ -164,25 +161,7 @@ class IngestSettings(Section):
     actor_ids: Literal["pseudonym", "raw"] = Field(
         "pseudonym", description="how an actor appears in the log: as a keyed hash, or by the raw id"
     )
-    vip_actors: tuple[str, ...] = Field(
-        (), description="VIPs as platform:id; they are marked and keep their names"
-    )
-
-    @field_validator("max_quantities")
-    @classmethod
-    def _known_actions(cls, value: dict[str, int]) -> dict[str, int]:
-        for action in value:
-            if action not in ACTIONS:
-                raise ValueError(f"{action!r} is not an action; there are {', '.join(ACTIONS)}")
-        return value
-
-    @field_validator("cors_origins")
-    @classmethod
-    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for origin in value:
-            if not re.fullmatch(r"https?://[a-z0-9.-]+(:\d{1,5})?", origin):
-                raise ValueError(f"{origin!r} is not an origin, such as https://studio.example")
-        return value
+    vip_actors: Vips = Field((), description="VIPs as platform:id; they are marked and keep their names")
 
 
 class AggregateSettings(Section):
@@ -211,10 +190,10 @@ class AggregateSettings(Section):
         description="count on although the broker has removed records before they were counted, or records "
         "whose ids the dedup window needs; otherwise the aggregator stops",
     )
-    tracked_accounts: tuple[str, ...] = Field(
+    tracked_accounts: Accounts = Field(
         (), description="accounts as platform:account that always have their own Prometheus series"
     )
-    tracked_hashtags: tuple[str, ...] = Field(
+    tracked_hashtags: TrackedHashtags = Field(
         (), description="hashtags that always have their own Prometheus series"
     )
     top_accounts: int = Field(
@@ -300,26 +279,15 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = Field(
         None, description="API key that `fanpulse load` and `fanpulse dead-letters redrive` send to ingest"
     )
-    own_accounts: tuple[str, ...] = Field(
+    own_accounts: Accounts = Field(
         (),
         description="the organisation's accounts as platform:account; each always has its own Prometheus "
         "series, and ingest rejects events for others (`ingest.foreign_accounts`); unset: any account",
     )
-    hashtag_aliases: dict[str, tuple[str, ...]] = Field(
+    hashtag_aliases: AliasGroups = Field(
         default_factory=dict,
         description="display name -> hashtags that count as that one, such as its translation",
     )
-
-    @field_validator("own_accounts")
-    @classmethod
-    def _accounts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(":".join(account_name(each)) for each in value)
-
-    @field_validator("hashtag_aliases")
-    @classmethod
-    def _alias_groups(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-        AliasTable(value)
-        return value
 
     @classmethod
     def settings_customise_sources(

@@ -8,7 +8,7 @@ from pathlib import Path
 from schemas.alerts import Spike
 from services.alerts.deciding.figures import Figures
 from services.alerts.deciding.spikes import Spikes
-from services.alerts.service import load_rules
+from services.alerts.rules_on_disk import load_rules
 from services.audit.recounting.rules import read_rules, rules_text
 from tests.support.totals import MINUTE_MS, START_MS, broadcast, entry, transaction
 

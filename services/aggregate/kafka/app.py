@@ -12,8 +12,8 @@ import faust
 
 from services.aggregate.kafka.checkpoint_store import group_id
 from services.aggregate.kafka.consumer import POLL_RECORDS, PollBatchTransport
-from services.runtime.kafka import ssl_context
 from services.runtime.settings import KafkaSettings, Settings
+from services.runtime.tls import ssl_context
 
 #: Poll batches between the poll and the counting: enough to count while the next ones are fetched.
 STREAM_BUFFER = 1

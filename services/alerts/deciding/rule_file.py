@@ -35,7 +35,7 @@ def parse_rules(text: str, source: str) -> Rules:
     try:
         rules = Rules.model_validate(tables)
     except ValidationError as error:
-        raise RulesError(list(_mistakes(error, tables, text, source))) from error
+        raise RulesError(_mistakes(error, tables, text, source)) from error
     if not rules.milestone and not rules.spike:
         raise RulesError([f"{source} has no [[milestone]] and no [[spike]]"])
     if twice := list(_names_used_twice(rules, text, source)):
@@ -53,14 +53,16 @@ def _names_used_twice(rules: Rules, text: str, source: str) -> Iterator[str]:
             seen.add(rule.name)
 
 
-def _mistakes(error: ValidationError, tables: Mapping[str, Any], text: str, source: str) -> Iterator[str]:
-    """Each mistake: the rule by its name (or by its number if it has none), then the key."""
+def _mistakes(error: ValidationError, tables: Mapping[str, Any], text: str, source: str) -> list[str]:
+    """Each mistake, by line: the rule by its name (or by its number if it has none), then the key."""
+    found = []
     for problem in error.errors(include_url=False):
         place = problem["loc"]
         subject, key = _subject(place, tables), ".".join(map(str, place[2:]))
         given = f" (it is {problem['input']!r})" if key and not isinstance(problem["input"], dict) else ""
         said = [_at(source, text, place), subject, f"{key}{given}", _said(dict(problem))]
-        yield ": ".join(part for part in said if part)
+        found.append((line_of(text, place) or 0, ": ".join(part for part in said if part)))
+    return [line for _, line in sorted(found, key=lambda each: each[0])]
 
 
 def _said(problem: Mapping[str, Any]) -> str:

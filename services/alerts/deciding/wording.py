@@ -52,6 +52,11 @@ def quantity(count: int, metric: str) -> str:
     return f"{count:,} {one if count == 1 else many}"
 
 
+def unit(metric: str) -> str:
+    """What a metric counts, in the plural, e.g. likes."""
+    return _METRICS.get(metric, (metric, f"{metric}s"))[1]
+
+
 def platform_name(platform: str) -> str:
     """A platform for people, e.g. Twitter."""
     return _PLATFORMS.get(platform, platform.capitalize())

@@ -10,6 +10,7 @@ from typing import Never
 import structlog
 
 from services.ingest.pipeline.keys import Key, KeysError, read_keys
+from services.runtime.settings import SettingsError
 
 MAX_BYTES = 2**20
 POLL_SECONDS = 1.0
@@ -67,11 +68,28 @@ class KeysFile:
             self.reload()
 
     def _read(self) -> bytes:
-        try:
-            with self._path.open("rb") as file:
-                data = file.read(MAX_BYTES + 1)
-        except OSError as error:
-            raise KeysError(f"it cannot be read: {error.strerror or error}") from None
-        if len(data) > MAX_BYTES:
-            raise KeysError(f"it is larger than {MAX_BYTES} bytes")
-        return data
+        return _read(self._path)
+
+
+def read_keys_file(path: Path) -> list[Key]:
+    """The keys of a file, once. Raises SettingsError."""
+    try:
+        return read_keys(_read(path))
+    except KeysError as error:
+        raise unusable(path, error) from error
+
+
+def unusable(path: Path, error: KeysError) -> SettingsError:
+    """The error of a start without keys."""
+    return SettingsError(f"ingest.keys_file {path}: {error}")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise KeysError(f"it cannot be read: {error.strerror or error}") from None
+    if len(data) > MAX_BYTES:
+        raise KeysError(f"it is larger than {MAX_BYTES} bytes")
+    return data

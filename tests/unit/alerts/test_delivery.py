@@ -25,7 +25,7 @@ from services.alerts.delivery.registry import CHANNELS, make_channels
 from services.alerts.delivery.terminal import TerminalChannel
 from services.alerts.delivery.webhook import WebhookChannel
 from services.alerts.metrics import AlertsMetrics
-from services.alerts.service import load_rules
+from services.alerts.rules_on_disk import load_rules
 from services.runtime.metrics import NamespacedRegistry
 from services.runtime.settings import AlertsSettings, SettingsError
 from tests.support.ports import free_port

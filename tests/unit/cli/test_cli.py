@@ -46,8 +46,8 @@ COMMANDS = [
 def test_every_command_is_on_the_help_page() -> None:
     """`fanpulse --help` has a line for each command, and these are all commands there are."""
     assert sorted(COMMANDS) == [
-        "alerts", "audit", "dead-letters", "demo", "doctor", "down", "export", "load", "repartition", "serve",
-        "status", "stream", "totals", "up", "void", "watch",
+        "alerts", "audit", "dead-letters", "demo", "doctor", "down", "export", "load", "repartition", "rules",
+        "serve", "status", "stream", "totals", "up", "void", "watch",
     ]  # fmt: skip
     result = run("--help")
     assert result.returncode == 0
