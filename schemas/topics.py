@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 DAY_MS = 86_400_000
+#: The most bytes that any service writes in one batch, and so in one record.
+BATCH_BYTES = 1_000_000
+#: What a topic must take: compression may add a little to a batch. And what it takes by default.
+LEAST_MESSAGE_BYTES, DEFAULT_MESSAGE_BYTES = 1_010_000, 1_048_588
 
 
 #: A record has the broker's time. In the log it is a witness against the clocks of other machines; and the

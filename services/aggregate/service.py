@@ -19,25 +19,31 @@ from schemas.topics import EVENTS, REJECTED, SELECTION, TOTALS
 from schemas.totals import Key
 from services.aggregate.counting.dedup import DedupWindow
 from services.aggregate.kafka.gaps import GapPolicy
-from services.aggregate.kafka.health import HealthChecks
+from services.aggregate.kafka.health import BrokerContact, HealthChecks
 from services.aggregate.kafka.partition_manager import PartitionManager
-from services.aggregate.kafka.process_end import exit_process, or_exit
+from services.aggregate.kafka.process_end import OrderlyEnd, exit_process, or_exit
 from services.aggregate.kafka.self_metrics import SelfMetrics
 from services.aggregate.kafka.source import FaustSource
 from services.aggregate.kafka.storage import KafkaStorage
 from services.aggregate.kafka.warm_up import StateLoader
 from services.aggregate.kafka.watchdog import Progress, Watchdog
+from services.aggregate.kafka.worker import Worker
 from services.aggregate.series.progress_collector import ProgressCollector
 from services.aggregate.series.selected_series import Selection
 from services.aggregate.series.shared_top_k import SharedTopK
 from services.aggregate.series.subject_collector import SubjectCollector
 from services.runtime.kafka import broker_unavailable, client_options, create_topics
+from services.runtime.lifecycle import STOP_SECONDS, stop_event
 from services.runtime.metrics import NamespacedRegistry
+from services.runtime.readiness import Holds, Readiness
 from services.runtime.settings import AggregateSettings, Settings, SettingsError, own_accounts
 from services.runtime.stream import Stream, StreamCheck, open_stream
 from services.runtime.web import Endpoint
 
 log = structlog.get_logger(__name__)
+
+#: How long a start that is broken off may take to let go of its connections.
+CANCEL_SECONDS = 3.0
 
 
 @dataclass
@@ -49,6 +55,7 @@ class Aggregator:
     loader: StateLoader
     selection: SharedTopK
     endpoint: Endpoint
+    end: OrderlyEnd
     begin: Callable[[Stream], None]  # called with the stream before anything is read
 
 
@@ -62,6 +69,7 @@ def build(settings: Settings) -> Aggregator:
     self_metrics = SelfMetrics(registry)
     partition_manager = PartitionManager(source, storage.open, loader, self_metrics, gap_policy)
     source.subscribe(partition_manager)
+    source.end = OrderlyEnd(partition_manager.unstored)
     accounts, hashtags = selections(settings.aggregate, own_accounts(settings))
     registry.register(SubjectCollector(partition_manager, accounts))
     registry.register(SubjectCollector(partition_manager, hashtags))
@@ -72,7 +80,14 @@ def build(settings: Settings) -> Aggregator:
     app = source.app
     app.task(_flush_loop(settings, app, partition_manager))
     app.task(selection.run)
-    app.task(_watch(settings, app, HealthChecks(source, partition_manager)))
+    contact = BrokerContact(
+        source,
+        partition_manager,
+        within_seconds=settings.kafka.ready_seconds + settings.aggregate.flush_interval_ms / 1000,
+    )
+    app.task(_watch(settings, app, HealthChecks(source, partition_manager), contact))
+    readiness = Readiness(registry, "connecting to the broker")
+    app.task(readiness.watch)
 
     def begin(stream: Stream) -> None:
         source.partitions, storage.stream = stream.partitions(), stream
@@ -81,14 +96,17 @@ def build(settings: Settings) -> Aggregator:
         )
         source.before_assignment = check.require_unchanged
         app.task(_check_stream(check))
+        assigned = Holds("no partitions have been assigned yet", lambda: partition_manager.ready)
+        readiness.require(assigned.fault, *contact.conditions, check.broker.fault)
+        readiness.enter(None)
 
     endpoint = Endpoint(
         registry,
-        lambda: None if partition_manager.ready else "no partitions have been assigned yet",
+        readiness,
         host=settings.aggregate.metrics_host,
         port=settings.aggregate.metrics_port,
     )
-    return Aggregator(app, partition_manager, loader, selection, endpoint, begin)
+    return Aggregator(app, partition_manager, loader, selection, endpoint, source.end, begin)
 
 
 def _dedup_window(aggregate: AggregateSettings) -> DedupWindow:
@@ -103,9 +121,17 @@ def _flush_loop(
     async def flush_loop() -> None:
         while not app.should_stop:
             await asyncio.sleep(settings.aggregate.flush_interval_ms / 1000)
-            await or_exit(partition_manager.flush(), "storing failed")
+            await or_exit(_flush(app, partition_manager), "storing failed")
 
     return flush_loop
+
+
+async def _flush(app: faust.App, partition_manager: PartitionManager) -> None:
+    try:
+        await partition_manager.flush()
+    except KafkaError:
+        if not app.should_stop:  # who stops says what is not stored
+            raise
 
 
 def _check_stream(check: StreamCheck) -> Callable[[], Awaitable[None]]:
@@ -115,7 +141,9 @@ def _check_stream(check: StreamCheck) -> Callable[[], Awaitable[None]]:
     return check_stream
 
 
-def _watch(settings: Settings, app: faust.App, checks: HealthChecks) -> Callable[[], Awaitable[None]]:
+def _watch(
+    settings: Settings, app: faust.App, checks: HealthChecks, contact: BrokerContact
+) -> Callable[[], Awaitable[None]]:
     session = settings.aggregate.session_timeout_seconds
     watchdog = Watchdog(
         {
@@ -137,6 +165,7 @@ def _watch(settings: Settings, app: faust.App, checks: HealthChecks) -> Callable
         while not app.should_stop:
             await asyncio.sleep(1.0)
             watchdog.poll()
+            contact.look()
 
     return watch
 
@@ -168,6 +197,26 @@ async def _prepare(settings: Settings, aggregator: Aggregator) -> None:
     aggregator.loader.start_warm_up()
 
 
+async def _prepared(settings: Settings, aggregator: Aggregator, stop: asyncio.Event) -> bool:
+    """Prepare; False if a signal asks to stop meanwhile."""
+    stopped, preparing = (
+        asyncio.create_task(stop.wait()),
+        asyncio.create_task(_prepare(settings, aggregator)),
+    )
+    await asyncio.wait({stopped, preparing}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if preparing.done():
+        preparing.result()
+        return True
+    preparing.cancel()
+    await asyncio.wait({preparing}, timeout=CANCEL_SECONDS)
+    return False
+
+
+async def _stop_event() -> asyncio.Event:
+    return stop_event(STOP_SECONDS)
+
+
 def run(settings: Settings) -> None:
     """Run until SIGINT or SIGTERM. Owns the process: Faust's worker takes the loop and the signals.
 
@@ -185,12 +234,11 @@ def run(settings: Settings) -> None:
     asyncio.set_event_loop(loop)
     aggregator = build(settings)
     try:
-        loop.run_until_complete(_prepare(settings, aggregator))
+        stop = loop.run_until_complete(_stop_event())
+        if not loop.run_until_complete(_prepared(settings, aggregator, stop)):
+            log.info("aggregator ended before it began")
+            return
     except KafkaError as error:
         raise broker_unavailable(settings.kafka.bootstrap, error) from error
     log.info("aggregator starts", namespace=settings.namespace, metrics=aggregator.endpoint.url)
-    worker = faust.Worker(
-        aggregator.app, loop=loop, override_logging=False, redirect_stdouts=False, quiet=True, loglevel="WARN"
-    )
-    worker.spinner = None  # it writes to the terminal even with quiet=True
-    worker.execute_from_commandline()
+    Worker(aggregator.app, loop, stop, aggregator.end.ask).execute_from_commandline()

@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack
 from typing import Any, Never
 
 import structlog
+from aiokafka.errors import KafkaError
 
 from schemas.alerts import Milestone, Retraction, Spike
 from schemas.hashtags import AliasTable
@@ -26,14 +27,18 @@ from services.alerts.kafka.alert_log import AlertLog
 from services.alerts.kafka.reader import TotalsReader
 from services.alerts.metrics import AlertsMetrics
 from services.alerts.rules_on_disk import load_rules
-from services.runtime.lifecycle import stop_event
+from services.runtime.kafka import broker_unavailable
+from services.runtime.lifecycle import STOP_SECONDS, close_within, stop_event
 from services.runtime.metrics import NamespacedRegistry
+from services.runtime.readiness import Failing, Readiness
 from services.runtime.settings import Settings
 from services.runtime.stream import StreamCheck, open_stream
 from services.runtime.web import Endpoint
 
 log = structlog.get_logger(__name__)
 
+#: How long each connection may take to close: the broker may be away.
+CLOSE_SECONDS = 1.5
 #: Subjects compared with the rules before other tasks get their turn.
 SUBJECTS_PER_STEP = 2000
 
@@ -47,19 +52,24 @@ class AlertsService:
         self._rules = load_rules(settings.alerts.rules)
         self.registry = NamespacedRegistry(settings.namespace)
         self.metrics = AlertsMetrics(self.registry, self._rules)
-        self._channels = make_channels(settings.alerts, self.metrics)
+        self._channels = make_channels(settings.alerts, self.metrics, self._tried_again)
+        self._delivering = {
+            channel.name: Failing(
+                f"deliveries by the channel {channel.name} fail", settings.alerts.failing_seconds
+            )
+            for channel in self._channels
+        }
         self.metrics.begin(channel.name for channel in self._channels)
+        self.readiness = Readiness(self.registry, "connecting to the broker")
         self.endpoint = Endpoint(
             self.registry,
-            self.not_ready_reason,
+            self.readiness,
             host=settings.alerts.metrics_host,
             port=settings.alerts.metrics_port,
         )
-        self._not_ready_reason: str | None = "connecting to the broker"
 
-    def not_ready_reason(self) -> str | None:
-        """Why no alerts are decided yet; None once the totals have been read to their end."""
-        return self._not_ready_reason
+    def _tried_again(self, channel: str, problem: str) -> None:
+        self._delivering[channel].failed(problem)
 
     async def run(self) -> None:
         """Decide and deliver until cancelled, which is safe at any moment.
@@ -72,22 +82,30 @@ class AlertsService:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self.endpoint)
             stream = await open_stream(self._settings, (TOTALS, ALERTS))
-            dispatchers = [Dispatcher(self._settings, channel, self.metrics) for channel in self._channels]
+            check = StreamCheck(self._settings, stream)
+            dispatchers = [
+                Dispatcher(self._settings, channel, self.metrics, self._delivering[channel.name])
+                for channel in self._channels
+            ]
             for dispatcher in dispatchers:
-                stack.push_async_callback(dispatcher.close)
+                stack.push_async_callback(close_within, CLOSE_SECONDS, dispatcher.close, "channel")
                 await dispatcher.open()
-            self._not_ready_reason = "reading what has been decided"
+            self.readiness.enter("reading what has been decided")
             alert_log = AlertLog(self._settings)
-            stack.push_async_callback(alert_log.close)
+            stack.push_async_callback(close_within, CLOSE_SECONDS, alert_log.close, "alert log")
             await alert_log.open()
             self.metrics.alert_log_size.set(len(alert_log.ids))
             self.metrics.unreadable.labels("alerts").inc(alert_log.unreadable)
             reader = await stack.enter_async_context(TotalsReader(self._settings, stream.partitions(TOTALS)))
-            self._not_ready_reason = "reading the totals"
+            self.readiness.enter("reading the totals")
+            self.readiness.require(
+                check.broker.fault, reader.fetched.fault, *(each.fault for each in self._delivering.values())
+            )
             log.info("alerts_start", decided=len(alert_log.ids), metrics=self.endpoint.url)
             await _together(
                 self._decide(reader, alert_log),
-                StreamCheck(self._settings, stream).run(),
+                check.run(),
+                self.readiness.watch(),
                 *(dispatcher.run() for dispatcher in dispatchers),
             )
 
@@ -97,6 +115,7 @@ class AlertsService:
             self._rules.milestone, alert_log.decided, AliasTable(self._settings.hashtag_aliases)
         )
         spikes = Spikes(self._rules.spike, alert_log.last_spikes)
+        reading = True
         while True:
             for change in await reader.poll():
                 unreadable = figures.feed(change.partition, change.key, change.value)
@@ -114,9 +133,10 @@ class AlertsService:
             # belongs to, and a figure would differ from a recount.
             if reader.lag_records() == 0:
                 await self._evaluate(figures, milestones, spikes, alert_log)
-                self._not_ready_reason = None
-            elif self._not_ready_reason is not None:
-                self._not_ready_reason = f"reading the totals: {reader.lag_records():,} records to go"
+                reading = False
+                self.readiness.enter(None)
+            elif reading:
+                self.readiness.enter(f"reading the totals: {reader.lag_records():,} records to go")
 
     async def _evaluate(
         self, figures: Figures, milestones: Milestones, spikes: Spikes, alert_log: AlertLog
@@ -161,9 +181,12 @@ async def _together(*work: Coroutine[Any, Any, Never]) -> None:
 
 
 async def run(settings: Settings) -> None:
-    """Run until SIGTERM, SIGINT, or cancelled. Raises what AlertsService and its run raise."""
+    """Run until SIGTERM, SIGINT, or cancelled.
+
+    Raises what AlertsService and its run raise, but BrokerUnavailableError for any KafkaError.
+    """
     service = AlertsService(settings)
-    stopped = asyncio.create_task(stop_event().wait())
+    stopped = asyncio.create_task(stop_event(STOP_SECONDS).wait())
     running = asyncio.create_task(service.run())
     try:
         await asyncio.wait({stopped, running}, return_when=asyncio.FIRST_COMPLETED)
@@ -171,6 +194,8 @@ async def run(settings: Settings) -> None:
         stopped.cancel()
         running.cancel()
         outcome, *_ = await asyncio.gather(running, return_exceptions=True)
+    if isinstance(outcome, KafkaError):
+        raise broker_unavailable(settings.kafka.bootstrap, outcome) from outcome
     if isinstance(outcome, Exception):
         raise outcome
     log.info("alerts_stopped")

@@ -98,6 +98,17 @@ class IngestMetrics:
             "How far the wall clock of this machine is ahead of the broker's, by the last clock record.",
             registry=registry,
         )
+        self.oversize = Counter(
+            "fanpulse_ingest_oversize_records",
+            "Records that the broker rejected for their size: max.message.bytes of a topic is too small.",
+            registry=registry,
+        )
+        self._trouble = Counter(
+            "fanpulse_ingest_broker_trouble",
+            "Errors of the connection to the broker, after each of which the producer tries again.",
+            ["error"],
+            registry=registry,
+        )
         self.records = Counter(
             "fanpulse_ingest_records",
             "Kafka records written and acknowledged, all topics.",
@@ -115,6 +126,8 @@ class IngestMetrics:
             registry=registry,
             buckets=_SECONDS,
         )
+        for error in ("_TRANSPORT", "_ALL_BROKERS_DOWN"):  # the usual ones
+            self._trouble.labels(error)
         self.accepted_of = {kind: self.accepted.labels(kind) for kind in MODELS}
         self.rejected_of = {reason: self.rejected.labels(reason.value) for reason in Reason}
         self.requests_of = {status: self.requests.labels(str(status)) for status in STATUSES}
@@ -149,6 +162,10 @@ class IngestMetrics:
         """A group of records was acknowledged."""
         self.flush_seconds.observe(seconds)
         self.records.inc(records)
+
+    def broker_trouble(self, error: str) -> None:
+        """The producer tries again after an error, by librdkafka's name. Safe in every thread."""
+        self._trouble.labels(error).inc()
 
     def watch(
         self, pending: Callable[[], int], known_posts: Callable[[], int], clock_ahead_ms: Callable[[], int]

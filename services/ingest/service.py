@@ -22,12 +22,12 @@ from services.ingest.http.auth import ApiKeys, check_access
 from services.ingest.http.connections import SilentConnections
 from services.ingest.http.deadlines import Deadlines
 from services.ingest.http.keys_file import KeysFile, unusable
-from services.ingest.http.server import STOP_SECONDS, listen, make_server, with_origins
+from services.ingest.http.server import listen, make_server, with_origins
 from services.ingest.http.submitter import Submitter
 from services.ingest.kafka.byte_limiter import ByteLimiter
 from services.ingest.kafka.posts_topic import PostsFollower
 from services.ingest.kafka.producer import RecordProducer
-from services.ingest.kafka.publisher import ProducerFailedError, Publisher, Topics
+from services.ingest.kafka.publisher import Publisher, PublishError, Topics
 from services.ingest.kafka.stream_clock import ClockWriter, newest_logged
 from services.ingest.metrics import IngestMetrics
 from services.ingest.pipeline.access import Bounds
@@ -39,11 +39,15 @@ from services.ingest.pipeline.pipeline import Pipeline
 from services.ingest.pipeline.pseudonyms import Pseudonymizer
 from services.ingest.pipeline.stream_time import EventStreamTime, StreamTime, WallStreamTime
 from services.runtime.kafka import broker_unavailable
-from services.runtime.lifecycle import stop_event
+from services.runtime.lifecycle import STOP_SECONDS, close_within, stop_event
 from services.runtime.metrics import NamespacedRegistry
 from services.runtime.pseudonym_key import actor_key
+from services.runtime.readiness import Readiness
 from services.runtime.settings import Settings, own_accounts
 from services.runtime.stream import StreamCheck, open_stream
+
+#: What waits for the broker at a stop gets so long, after the answers under way.
+WRITE_SECONDS = 3.0
 
 _log = structlog.get_logger(__name__)
 
@@ -60,10 +64,12 @@ class Service:
         ingest = settings.ingest
         check_access(settings)
         self._settings = settings
-        self._ready = False
-        self._stopping = False
+        self._started = False
         self._check: StreamCheck | None = None
         registry = NamespacedRegistry(settings.namespace)
+        self.readiness = Readiness(
+            registry, "the service starts: it connects and reads what is known of posts"
+        )
         metrics = IngestMetrics(registry)
         self._keys = ApiKeys(
             ingest.api_key_hashes,
@@ -99,30 +105,17 @@ class Service:
             wall_ms=wall_ms,
         )
         self.app = IngestApp(
-            build_api(registry, self.not_ready_reason),
+            build_api(registry, self.readiness),
             pipeline,
             Submitter(self.publisher, stream_time, metrics),
             self._keys,
             byte_limiter,
             metrics,
-            not_ready_reason=self.not_ready_reason,
+            not_ready_reason=self.readiness.reason,
             max_body_bytes=ingest.max_body_bytes,
             max_events=ingest.max_events,
             deadlines=self._deadlines,
         )
-
-    def not_ready_reason(self) -> str | None:
-        """Why no events are taken in now; None when they are."""
-        if self.publisher.failed.done():
-            return "the producer has failed"
-        if self._stopping:
-            return "the service stops"
-        if self._clock.is_wrong:
-            return (
-                f"the clock of this machine is {self._clock.ahead_ms // 1000} s ahead of the broker's, so no "
-                "reader follows its stream time; set it right"
-            )
-        return None if self._ready else "the service starts: it connects and reads what is known of posts"
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then finish what was begun.
@@ -153,14 +146,14 @@ class Service:
                 helpers.append(loop.create_task(self._clock.run()))
                 assert self._check is not None
                 checking = loop.create_task(self._check.run())
-                helpers.append(checking)
+                helpers += [checking, loop.create_task(self.readiness.watch())]
                 ends.add(checking)
-                self._ready = True
+                self._begin(self._check)
                 host, port = listener.getsockname()[:2]
                 _log.info("ingest_ready", host=host, port=port, partitions=self.publisher.partitions)
                 await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._stopping = True
+            self.readiness.enter("the service stops")
             server.should_exit = True
             await asyncio.gather(serving, return_exceptions=True)
             for task in (starting, stop_requested, *helpers):
@@ -171,6 +164,16 @@ class Service:
             raise error
         if self.publisher.failed.done():
             raise self.publisher.failed.result()
+
+    def _begin(self, check: StreamCheck) -> None:
+        """Ready: while the broker acknowledges what is written, and answers if nothing is."""
+        seconds = self._settings.kafka.ready_seconds
+        self.readiness.require(
+            self._clock.fault, lambda: self.publisher.unacknowledged(seconds), check.broker.fault
+        )
+        check.broker.succeeded()
+        self._started = True
+        self.readiness.enter(None)
 
     async def _connect(self) -> None:
         try:
@@ -186,15 +189,21 @@ class Service:
 
     async def _disconnect(self) -> None:
         """Write the last clock record and what waits, for as long as a stop may take."""
-        if self._ready and not self.publisher.failed.done():
+        loop = asyncio.get_running_loop()
+        until = loop.time() + WRITE_SECONDS
+        if self._started and not self.publisher.failed.done():
             try:
-                async with asyncio.timeout(STOP_SECONDS / 2):
+                async with asyncio.timeout_at(until):
                     await self._clock.write()
-            except (TimeoutError, ProducerFailedError) as error:
+            except (TimeoutError, PublishError) as error:
                 _log.warning("last_clock_unwritten", error=repr(error))
-        await self._follower.stop()
-        if not await self.publisher.stop(STOP_SECONDS / 2):
-            _log.error("stopped_with_unacknowledged_events")
+        await close_within(0.5, self._follower.stop, "posts")
+        if not await self.publisher.stop(max(0.0, until - loop.time())):
+            _log.error(
+                "stopped_with_unacknowledged_events",
+                events=self.publisher.unacknowledged_events,
+                advice="none of these was answered 202; some may be stored all the same",
+            )
 
 
 def _keys_file(settings: Settings, keys: ApiKeys, metrics: IngestMetrics) -> KeysFile | None:
@@ -221,7 +230,7 @@ def build(settings: Settings) -> Service:
 
 async def run(settings: Settings) -> None:
     """Run ingest until SIGTERM or SIGINT."""
-    await build(settings).run(stop_event())
+    await build(settings).run(stop_event(STOP_SECONDS))
 
 
 def main(settings: Settings) -> None:

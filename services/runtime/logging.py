@@ -10,6 +10,7 @@ from typing import Any, Literal
 import structlog
 
 from schemas.printable import printable, printable_json
+from services.runtime.repetition import RepetitionFilter
 
 #: Libraries that tell more at INFO than an operator wants to read.
 _QUIET = ("aiokafka", "asyncio", "faust", "httpcore", "httpx", "httpx_retries", "mode", "uvicorn")
@@ -20,6 +21,7 @@ def configure(level: Literal["debug", "info", "warning", "error"], fmt: Literal[
 
     A line has ``event`` (constant text), ``level``, ``logger``, ``timestamp`` (UTC, ISO 8601) and the fields
     of the event; an exception becomes a field too. Libraries log from WARNING on, unless `level` is debug.
+    A line that repeats is written at growing intervals, with the number ``left_out`` (`RepetitionFilter`).
     A second call replaces the first configuration.
     """
     shared: list[structlog.typing.Processor] = [
@@ -38,6 +40,7 @@ def configure(level: Literal["debug", "info", "warning", "error"], fmt: Literal[
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(fmt)],
         )
     )
+    handler.addFilter(RepetitionFilter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

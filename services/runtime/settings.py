@@ -87,6 +87,12 @@ class KafkaSettings(Section):
         ge=0.2,
         description="time between two checks that the topics are still those that the stream was begun with",
     )
+    ready_seconds: float = Field(
+        30.0,
+        ge=1,
+        description="longest wait of a service for an acknowledgement, a fetch or an answer of the broker; "
+        "beyond it, the service is not ready",
+    )
 
 
 class IngestSettings(Section):
@@ -221,6 +227,12 @@ class AlertsSettings(Section):
         None, description="secret of the webhook signature (Standard Webhooks, whsec_...)"
     )
     terminal: bool = Field(True, description="print each alert as a line on standard output")
+    failing_seconds: float = Field(
+        60.0,
+        ge=0,
+        description="longest time that the deliveries of a channel may fail; beyond it, the service is not "
+        "ready",
+    )
 
 
 class AuditSettings(Section):

@@ -24,13 +24,16 @@ from services.runtime.kafka import (
     create_topics,
     make_producer,
 )
-from services.runtime.settings import AggregateSettings, Settings
+from services.runtime.readiness import LastSuccess
+from services.runtime.settings import AggregateSettings, KafkaSettings, Settings
 from services.runtime.stream_rules import IDENTIFIED, changes, surplus, wrong_settings
 from services.runtime.topic_scan import TopicMissingError, read_topic
 from services.runtime.topic_states import ClusterState, TopicAdmin
 
 #: How long an assignment waits for the comparison.
 ASSIGNMENT_SECONDS = 5.0
+#: A check that the broker has not answered is made again so soon.
+AGAIN_SECONDS = 1.0
 
 _log = structlog.get_logger(__name__)
 
@@ -40,6 +43,20 @@ class StreamError(RuntimeError):
 
     To go on would make figures wrong. The message is one line: what was found, and what to do.
     """
+
+
+def too_large(settings: Settings, *topics: Topic) -> StreamError:
+    """The error of a service that cannot go on since the broker rejects a record for its size."""
+    names = " or ".join(qualified(settings.namespace, topic.name) for topic in topics)
+    return StreamError(
+        f"the broker takes no record of this size into {names}: its max.message.bytes is too small; "
+        "run `fanpulse stream mend`, and start again"
+    )
+
+
+def broker_answers(kafka: KafkaSettings) -> LastSuccess:
+    """Whether the broker has answered lately. It is asked once an interval, so that much is added."""
+    return LastSuccess("the broker does not answer", kafka.ready_seconds + kafka.stream_check_seconds)
 
 
 def least_retention_ms(aggregate: AggregateSettings) -> int:
@@ -202,6 +219,8 @@ class StreamCheck:
     ``on_surplus`` gets, after each check, how many records there are in partitions that do not belong to the
     stream; somebody wrote them, and nobody counts them. ``on_wrong_settings`` gets how many topic settings
     would lose records: a service that runs goes on, but does not start again on these.
+
+    ``broker`` has a fault while the broker does not answer: a condition of the service's readiness.
     """
 
     def __init__(
@@ -215,6 +234,7 @@ class StreamCheck:
         self._stream = stream
         self._on_surplus = on_surplus
         self._on_wrong_settings = on_wrong_settings
+        self.broker = broker_answers(settings.kafka)
         self._wrong: set[str] = set()
         self._told = 0
         self._gone: set[str] = set()
@@ -222,12 +242,17 @@ class StreamCheck:
 
     async def run(self) -> Never:
         """Check for ever. Raises StreamError once the stream is not what it was."""
+        seconds = interval = self._settings.kafka.stream_check_seconds
         while True:
-            await asyncio.sleep(self._settings.kafka.stream_check_seconds)
+            await asyncio.sleep(seconds)
             try:
                 await self.check()
-            except BrokerUnavailableError as error:  # who reads and writes notices, too, and answers for it
-                _log.debug("stream_unchecked", error=str(error))
+            except BrokerUnavailableError as error:
+                self.broker.failed(str(error))
+                seconds = min(AGAIN_SECONDS, interval)
+            else:
+                self.broker.succeeded()
+                seconds = interval
 
     async def require_unchanged(self) -> None:
         """Compare before what is in the topics is relied upon; if the broker does not answer, go on.

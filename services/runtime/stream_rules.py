@@ -9,7 +9,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from schemas.stream import TopicIdentity
-from schemas.topics import ALERTS, EVENTS, POSTS, TOTALS, Topic, qualified
+from schemas.topics import (
+    ALERTS,
+    DEFAULT_MESSAGE_BYTES,
+    EVENTS,
+    LEAST_MESSAGE_BYTES,
+    POSTS,
+    TOTALS,
+    Topic,
+    qualified,
+)
 from services.runtime.topic_states import ClusterState, TopicState
 
 #: Topics with an identity: if one is created again, something that cannot be found elsewhere is lost.
@@ -131,9 +140,17 @@ def _wrong(
     elif topic.name == EVENTS.name:
         yield from _wrong_log(full, config, least_retention_ms)
     clock = config.get("message.timestamp.type")
-    if topic.name == EVENTS.name and clock not in (None, "LogAppendTime"):
-        why = "a machine whose clock is ahead could take stream time with it"
+    if clock not in (None, "LogAppendTime"):
+        why = (
+            "a machine whose clock is ahead could take stream time with it"
+            if topic.name == EVENTS.name
+            else "the broker would reject records of a machine whose clock is an hour ahead"
+        )
         yield WrongSetting(full, "message.timestamp.type", clock, "LogAppendTime", why)
+    size = config.get("max.message.bytes")
+    if size is not None and int(size) < LEAST_MESSAGE_BYTES:
+        why = "the broker would reject records (unless the topic has a value, it is the broker's)"
+        yield WrongSetting(full, "max.message.bytes", size, str(DEFAULT_MESSAGE_BYTES), why)
     in_sync = config.get("min.insync.replicas")
     if in_sync is not None and in_sync.isdigit() and int(in_sync) > state.replicas:
         why = f"each partition has {state.replicas} replicas, so the broker takes no records"

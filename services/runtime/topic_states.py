@@ -66,7 +66,8 @@ class TopicAdmin:
         """Nothing is connected yet. Raises SettingsError."""
         self._address = settings.kafka.bootstrap
         self._client = AdminClient(
-            librdkafka_options(settings.kafka) | {"enable.metrics.push": False},
+            librdkafka_options(settings.kafka)
+            | {"enable.metrics.push": False, "reconnect.backoff.max.ms": 1000},
             logger=logging.getLogger("librdkafka"),
         )
 
@@ -139,7 +140,7 @@ class TopicAdmin:
     async def _listed(self, wanted: dict[TopicPartition, OffsetSpec]) -> tuple[int, ...]:
         futures = self._client.list_offsets(wanted, request_timeout=ANSWER_SECONDS)
         pending = {tp.partition: asyncio.wrap_future(future) for tp, future in futures.items()}
-        await asyncio.wait(pending.values())
+        await asyncio.gather(*pending.values(), return_exceptions=True)  # each is asked, or it is reported
         return tuple(pending[number].result().offset for number in sorted(pending))
 
     async def configure(self, name: str, config: Mapping[str, str]) -> None:

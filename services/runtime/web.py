@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from types import TracebackType
 
 from aiohttp import web
@@ -12,10 +11,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import gzip_accepted
 
 from services.runtime.metrics import expose
+from services.runtime.readiness import Readiness
 from services.runtime.settings import SettingsError
-
-#: Returns why the service is not ready; None if it is ready.
-NotReadyReason = Callable[[], str | None]
 
 _SHUTDOWN_SECONDS = 2.0
 
@@ -26,20 +23,17 @@ class Endpoint:
     - ``/metrics``: text or OpenMetrics by the Accept header, gzip if the client accepts it. Collectors run in
       the event loop, so they may read its state; compression runs in a thread.
     - ``/healthz``: 200 while the event loop runs.
-    - ``/readyz``: 200 ``{"status":"ready"}``, or 503 ``{"status":"waiting","reason":...}`` with the result of
-      ``not_ready_reason``.
+    - ``/readyz``: 200 ``{"status":"ready"}``, or 503 ``{"status":"waiting","reason":...,"since":...}``.
 
     Any other path is 404, and any method other than GET and HEAD is 405. Use as ``async with``, or call start
     and stop. ``port`` is the actual port, also if you passed 0 for a free one.
     """
 
-    def __init__(
-        self, registry: CollectorRegistry, not_ready_reason: NotReadyReason, *, host: str, port: int
-    ) -> None:
+    def __init__(self, registry: CollectorRegistry, readiness: Readiness, *, host: str, port: int) -> None:
         self.host = host
         self.port = port
         self._registry = registry
-        self._not_ready_reason = not_ready_reason
+        self._readiness = readiness
         self._runner: web.AppRunner | None = None
 
     @property
@@ -96,10 +90,8 @@ class Endpoint:
         return _json({"status": "ok"})
 
     async def _readyz(self, request: web.Request) -> web.Response:
-        reason = self._not_ready_reason()
-        if reason is None:
-            return _json({"status": "ready"})
-        return _json({"status": "waiting", "reason": reason}, status=503)
+        status, body = self._readiness.answer()
+        return _json(body, status=status)
 
 
 def _json(body: dict[str, str], status: int = 200) -> web.Response:

@@ -118,7 +118,7 @@ async def running(settings: Settings) -> AsyncIterator[tuple[AlertsService, asyn
     service = AlertsService(settings)
     task = asyncio.create_task(service.run())
     try:
-        await until(lambda: task.done() or service.not_ready_reason() is None, "the service is ready")
+        await until(lambda: task.done() or service.readiness.reason() is None, "the service is ready")
         if task.done():
             await task
         yield service, task

@@ -37,7 +37,7 @@ class SlackChannel:
 
     name = "slack"
 
-    def __init__(self, url: str, on_retry: Callable[[], None]) -> None:
+    def __init__(self, url: str, on_retry: Callable[[str], None]) -> None:
         self._url = url
         self._poster = Poster(self.name, on_retry=on_retry)
 
@@ -50,7 +50,7 @@ class SlackChannel:
         await self._poster.close()
 
 
-def make_slack(alerts: AlertsSettings, on_retry: Callable[[], None]) -> SlackChannel | None:
+def make_slack(alerts: AlertsSettings, on_retry: Callable[[str], None]) -> SlackChannel | None:
     """The channel, if its setting asks for it."""
     return SlackChannel(alerts.slack_url.get_secret_value(), on_retry) if alerts.slack_url else None
 '''

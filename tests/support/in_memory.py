@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -152,6 +153,10 @@ class MemorySource:
         """As PartitionSource.highwater."""
         known = partition in self._position and not self._rebalancing
         return self._kafka.ends[partition] if known else None
+
+    def fetched_ms(self, partition: int) -> int | None:
+        """As PartitionSource.fetched_ms: memory answers at once."""
+        return time.time_ns() // 1_000_000 if self.highwater(partition) is not None else None
 
     async def fetch_from(self, partition: int, offset: int) -> None:
         """As PartitionSource.fetch_from."""

@@ -11,13 +11,14 @@ import asyncio
 from collections.abc import Iterable, Sequence
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import ProducerFenced
+from aiokafka.errors import MessageSizeTooLargeError, ProducerFenced, RecordListTooLargeError
 
 from schemas.topics import EVENTS, REJECTED, TOTALS, qualified
 from services.aggregate.counting.entries import Change
 from services.aggregate.kafka.ports import FencedError
 from services.runtime.kafka import make_producer
 from services.runtime.settings import Settings
+from services.runtime.stream import too_large
 
 GROUP = "fanpulse-aggregate"
 #: A batch of records as the broker takes it; aiokafka closes a batch that would grow larger.
@@ -33,6 +34,7 @@ class KafkaCheckpointStore:
     """The store of one source partition (ports.CheckpointStore), by a producer with a transactional id."""
 
     def __init__(self, settings: Settings, partition: int) -> None:
+        self._settings = settings
         self._partition = partition
         self._group = group_id(settings)
         self._events = qualified(settings.namespace, EVENTS.name)
@@ -55,7 +57,7 @@ class KafkaCheckpointStore:
     async def commit(
         self, changes: Sequence[Change], next_offset: int, dead_letters: Iterable[bytes]
     ) -> None:
-        """As CheckpointStore.commit, in one transaction."""
+        """As CheckpointStore.commit, in one transaction. Raises StreamError if a record is too large."""
         producer = self._producer
         try:
             await producer.begin_transaction()
@@ -68,6 +70,8 @@ class KafkaCheckpointStore:
             source = TopicPartition(self._events, self._partition)
             await producer.send_offsets_to_transaction({source: next_offset}, self._group)
             await producer.commit_transaction()
+        except (MessageSizeTooLargeError, RecordListTooLargeError) as error:
+            raise too_large(self._settings, TOTALS, REJECTED) from error
         except ProducerFenced as error:
             raise FencedError(f"partition {self._partition} is owned by another worker") from error
 

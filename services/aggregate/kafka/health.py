@@ -4,6 +4,33 @@ from __future__ import annotations
 
 from services.aggregate.kafka.partition_manager import PartitionManager
 from services.aggregate.kafka.ports import PartitionSource
+from services.runtime.readiness import Condition, Standstill
+
+
+class BrokerContact:
+    """Whether the broker answers what a worker does: its fetches, and its transactions.
+
+    Look once a second; `conditions` are those of the worker's readiness.
+    """
+
+    def __init__(
+        self, source: PartitionSource, partition_manager: PartitionManager, *, within_seconds: float
+    ) -> None:
+        self._source = source
+        self._partition_manager = partition_manager
+        self._fetched = Standstill("the broker has answered no fetch of partitions", within_seconds)
+        self._stored = Standstill("the broker has stored nothing of partitions", within_seconds)
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """Fetches and transactions."""
+        return self._fetched.fault, self._stored.fault
+
+    def look(self) -> None:
+        """Note where each partition stands. One whose records wait to be counted need not be fetched."""
+        owned = self._partition_manager.owned.items()
+        self._fetched.saw((p, (self._source.fetched_ms(p), each.state.offset)) for p, each in owned)
+        self._stored.saw((p, each.stored_offset) for p, each in owned if each.unstored)
 
 
 class HealthChecks:
@@ -43,5 +70,5 @@ class HealthChecks:
 
     def storing(self) -> tuple[int, int]:
         """(records counted and not stored, records stored) of the partitions owned."""
-        states = self._partition_manager.states
-        return sum(s.offset - s.stored.offset for s in states), sum(s.stored.offset for s in states)
+        owned = self._partition_manager.owned.values()
+        return sum(each.unstored for each in owned), sum(each.stored_offset for each in owned)

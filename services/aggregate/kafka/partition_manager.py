@@ -42,6 +42,12 @@ class OwnedPartition:
     quiesce_lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while nothing may be counted
     draining: bool = False  # nothing more is counted: the partition has been revoked
     applied_at: float = 0.0  # epoch seconds of the last record counted, as the broker keeps them
+    stored_offset: int = -1  # of the last record whose counts the broker has acknowledged
+
+    @property
+    def unstored(self) -> int:
+        """Records that were counted since then; what retention removed counts as well."""
+        return self.state.offset - self.stored_offset
 
 
 class PartitionManager:
@@ -66,12 +72,17 @@ class PartitionManager:
         self._collecting = asyncio.Lock()  # one partition at a time: time slices stay short
         self.owned: dict[int, OwnedPartition] = {}
         self.ready = False
+        self._dropped: dict[int, int] = {}  # records, by partition, whose counts were given up
         self.after_assignment: Callable[[], None] = lambda: None  # called when partitions are owned
 
     @property
     def states(self) -> list[PartitionState]:
         """States of the partitions owned, by partition."""
         return [self.owned[partition].state for partition in sorted(self.owned)]
+
+    def unstored(self) -> dict[int, int]:
+        """Records that are counted and not stored, by partition; also of partitions just given up."""
+        return self._dropped | {p: owned.unstored for p, owned in self.owned.items()}
 
     async def on_assigned(self, partitions: Iterable[int]) -> None:
         """Fence, then load. If a rebalance revokes them meanwhile, all is dropped again."""
@@ -88,9 +99,15 @@ class PartitionManager:
                 log.info("assignment is out of date, dropped", partitions=wanted)
                 return
             self.owned = {
-                p: OwnedPartition(states[p], stores[p], highwater=partial(self._source.highwater, p))
+                p: OwnedPartition(
+                    states[p],
+                    stores[p],
+                    highwater=partial(self._source.highwater, p),
+                    stored_offset=states[p].offset,
+                )
                 for p in wanted
             }
+            self._dropped.clear()
             self.ready = True
         self.after_assignment()
         log.info(
@@ -164,7 +181,8 @@ class PartitionManager:
             async with self._collecting, owned.quiesce_lock:
                 taken = await _in_steps(changes(owned.state))
                 dead_letters, owned.dead_letters = owned.dead_letters, []
-            await owned.store.commit(taken, owned.state.stored.offset + 1, dead_letters)
+            offset = owned.state.stored.offset
+            await owned.store.commit(taken, offset + 1, dead_letters)
         except FencedError:
             self._self_metrics.fenced.inc()
             log.warning("fenced: another worker owns the partition", partition=partition)
@@ -172,9 +190,11 @@ class PartitionManager:
             await owned.store.close()
         except BaseException:
             # Also when cancelled: the changes were taken from the state, and may not have been stored.
+            self._dropped[partition] = owned.unstored
             self._drop(partition, owned)
             raise
         else:
+            owned.stored_offset = offset
             self._self_metrics.flush.observe(time.perf_counter() - started)
             self._self_metrics.stored_entries.inc(len(taken))
 

@@ -25,7 +25,7 @@ OF_CLASSES: Mapping[Any, tuple[str, ...]] = {
 }
 #: Of the Faust consumer, of aiokafka's consumer in it, and of what that has once it is started.
 OF_FAUST_CONSUMER = ("_thread",)
-OF_CONSUMER = ("_coordinator", "_fetcher", "_subscription", "_fetch_max_wait_ms")
+OF_CONSUMER = ("_coordinator", "_fetcher", "_subscription", "_fetch_max_wait_ms", "last_poll_timestamp")
 OF_COORDINATOR = ("_coordination_task", "_pending_exception")
 OF_FETCHER = ("_records",)
 OF_SUBSCRIPTION = ("subscription",)

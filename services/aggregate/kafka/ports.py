@@ -113,6 +113,9 @@ class PartitionSource(Protocol):
     def highwater(self, partition: int) -> int | None:
         """Offset after the last record of a partition; None if it is not known, as during a rebalance."""
 
+    def fetched_ms(self, partition: int) -> int | None:
+        """When the broker last answered a fetch of a partition, in epoch milliseconds; None if not known."""
+
     async def fetch_from(self, partition: int, offset: int) -> None:
         """Have the next poll begin at an offset. What was fetched before still comes first."""
 

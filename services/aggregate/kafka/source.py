@@ -8,14 +8,14 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, cast
 
-from aiokafka.errors import IllegalStateError
+from aiokafka.errors import IllegalStateError, KafkaError
 from faust.types import TP
 
 from schemas.topics import EVENTS, qualified
 from services.aggregate.kafka import pinned
 from services.aggregate.kafka.app import create_app
 from services.aggregate.kafka.ports import PartitionListener
-from services.aggregate.kafka.process_end import exit_after, exit_process, or_exit
+from services.aggregate.kafka.process_end import STORE_SECONDS, OrderlyEnd, exit_process, or_exit
 from services.runtime.settings import Settings
 from services.runtime.topic_scan import Span, open_reader
 
@@ -46,6 +46,8 @@ class FaustSource:
         self.app = create_app(settings)
         #: Partitions of the stream, from 0 on; what others have added to the topic is left alone. None: all.
         self.partitions: int | None = None
+        #: How the process ends when Faust ends.
+        self.end = OrderlyEnd()
         #: Called before partitions are loaded.
         self.before_assignment: Callable[[], Awaitable[None]] = _nothing
 
@@ -74,8 +76,14 @@ class FaustSource:
             await or_exit(listener.on_revoked(), "partitions could not be dropped")
 
         async def ending(*_: Any, **__: Any) -> None:
-            await or_exit(listener.close(), "partitions could not be dropped")
-            exit_after(END_SECONDS)
+            try:
+                async with asyncio.timeout(STORE_SECONDS):
+                    await listener.close()
+            except (TimeoutError, KafkaError) as error:
+                self.end.end(f"the broker does not store: {error!r}")
+            except Exception as error:  # noqa: BLE001 # as above
+                exit_process(f"partitions could not be dropped: {error}", error)
+            self.end.end_after(END_SECONDS)
 
         self.app.agent(events, name="count", concurrency=1)(count)
         self.app.on_rebalance_complete.connect(assigned, weak=False)
@@ -96,6 +104,16 @@ class FaustSource:
             return None
         try:
             return cast(int | None, consumer.highwater(tp))
+        except AssertionError:  # aiokafka knows of the rebalance before Faust does
+            return None
+
+    def fetched_ms(self, partition: int) -> int | None:
+        """As PartitionSource.fetched_ms."""
+        consumer, tp = self.app.consumer, TP(self._topic, partition)
+        if tp not in consumer.assignment():
+            return None
+        try:
+            return cast(int | None, consumer._thread._consumer.last_poll_timestamp(tp))
         except AssertionError:  # aiokafka knows of the rebalance before Faust does
             return None
 

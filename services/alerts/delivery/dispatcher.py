@@ -15,6 +15,7 @@ from schemas.topics import ALERTS, qualified
 from services.alerts.delivery import Channel, DeliveryError
 from services.alerts.metrics import AlertsMetrics
 from services.runtime.kafka import broker_unavailable, make_consumer, partitions_of
+from services.runtime.readiness import Failing
 from services.runtime.settings import Settings
 
 GROUP = "fanpulse-alerts-delivery"
@@ -32,10 +33,14 @@ class Dispatcher:
     A new channel begins with the alerts decided after its first start.
     """
 
-    def __init__(self, settings: Settings, channel: Channel, metrics: AlertsMetrics) -> None:
+    def __init__(
+        self, settings: Settings, channel: Channel, metrics: AlertsMetrics, delivering: Failing
+    ) -> None:
+        """``delivering`` is told what becomes of each delivery."""
         self._settings = settings
         self._channel = channel
         self._metrics = metrics
+        self._delivering = delivering
         self._consumer: AIOKafkaConsumer = make_consumer(
             settings,
             group_id=qualified(settings.namespace, f"{GROUP}-{channel.name}"),
@@ -93,9 +98,11 @@ class Dispatcher:
             await self._channel.deliver(alert)
         except DeliveryError as error:
             self._metrics.failures.labels(name).inc()
+            self._delivering.failed(str(error))
             log.error("alert_not_delivered", channel=name, alert=alert.id, text=alert.text, error=str(error))
         else:
             self._metrics.delivered.labels(name).inc()
+            self._delivering.succeeded()
 
     async def _commit(self) -> None:
         """Commit the position of the consumer: before the next alert."""

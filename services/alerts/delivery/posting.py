@@ -39,11 +39,13 @@ class Poster:
         self,
         channel: str,
         *,
-        on_retry: Callable[[], None],
+        on_retry: Callable[[str], None],
         sign: Sign = lambda request: {},
         attempts: int = ATTEMPTS,
     ) -> None:
-        """``sign`` is asked for headers before every attempt; ``on_retry`` is called before every pause."""
+        """``sign`` is asked for headers before every attempt; ``on_retry`` gets the problem before every
+        pause.
+        """
         self._attempts = attempts
         self._client = httpx.AsyncClient(timeout=ATTEMPT_SECONDS, headers={"User-Agent": "fanpulse"})
         retry = _Retry(
@@ -58,7 +60,7 @@ class Poster:
         )
 
         def before_pause(problem: str, attempt: int) -> None:
-            on_retry()
+            on_retry(problem)
             log.warning("delivery_tried_again", channel=channel, problem=problem, attempt=attempt)
 
         retry.before_pause = before_pause

@@ -14,8 +14,8 @@ from services.alerts.delivery.webhook import make_webhook
 from services.alerts.metrics import AlertsMetrics
 from services.runtime.settings import AlertsSettings
 
-OnRetry = Callable[[], None]
-"""To be called whenever a delivery is tried again."""
+OnRetry = Callable[[str], None]
+"""To be called whenever a delivery is tried again, with the problem."""
 
 #: Name -> what makes the channel. The name is a label of metrics and part of a consumer group's name, so it
 #: never changes.
@@ -25,7 +25,20 @@ CHANNELS: dict[str, Callable[[AlertsSettings, OnRetry], Channel | None]] = {
 }
 
 
-def make_channels(alerts: AlertsSettings, metrics: AlertsMetrics) -> list[Channel]:
-    """The channels that the settings ask for. Raises SettingsError."""
-    made = (make(alerts, metrics.retries.labels(name).inc) for name, make in CHANNELS.items())
+def make_channels(
+    alerts: AlertsSettings,
+    metrics: AlertsMetrics,
+    on_retry: Callable[[str, str], None] = lambda channel, problem: None,
+) -> list[Channel]:
+    """The channels that the settings ask for. ``on_retry`` gets the name of the channel and the problem
+    whenever a delivery is tried again. Raises SettingsError."""
+
+    def of(name: str) -> OnRetry:
+        def note(problem: str) -> None:
+            metrics.retries.labels(name).inc()
+            on_retry(name, problem)
+
+        return note
+
+    made = (make(alerts, of(name)) for name, make in CHANNELS.items())
     return [channel for channel in made if channel is not None]

@@ -36,7 +36,7 @@ class TerminalChannel:
         """Do nothing: the stream is not this channel's."""
 
 
-def make_terminal(alerts: AlertsSettings, on_retry: Callable[[], None]) -> TerminalChannel | None:
+def make_terminal(alerts: AlertsSettings, on_retry: Callable[[str], None]) -> TerminalChannel | None:
     """The channel, if its setting asks for it. It tries nothing again."""
     return TerminalChannel() if alerts.terminal else None
 

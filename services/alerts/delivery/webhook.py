@@ -27,7 +27,7 @@ class WebhookChannel:
     name = "webhook"
 
     def __init__(
-        self, url: str, secret: str, *, on_retry: Callable[[], None], attempts: int = ATTEMPTS
+        self, url: str, secret: str, *, on_retry: Callable[[str], None], attempts: int = ATTEMPTS
     ) -> None:
         """Raises SettingsError if the address or the secret cannot be used."""
         self._url = _checked_url(url)
@@ -52,7 +52,7 @@ class WebhookChannel:
         await self._poster.close()
 
 
-def make_webhook(alerts: AlertsSettings, on_retry: Callable[[], None]) -> WebhookChannel | None:
+def make_webhook(alerts: AlertsSettings, on_retry: Callable[[str], None]) -> WebhookChannel | None:
     """The channel, if its settings ask for it. Raises SettingsError."""
     if alerts.webhook_url is None:
         if alerts.webhook_secret is not None:

@@ -12,7 +12,12 @@ from collections.abc import Sequence
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, ProducerFenced
+from aiokafka.errors import (
+    KafkaError,
+    MessageSizeTooLargeError,
+    ProducerFenced,
+    RecordListTooLargeError,
+)
 from pydantic import ValidationError
 
 from schemas.alerts import ALERT, Alert, Milestone, Retraction, Spike
@@ -20,6 +25,7 @@ from schemas.topics import ALERTS, qualified
 from services.alerts.deciding.decided import Decided
 from services.runtime.kafka import BrokerUnavailableError, broker_unavailable, make_producer
 from services.runtime.settings import Settings
+from services.runtime.stream import too_large
 from services.runtime.topic_scan import read_topic
 
 TRANSACTIONAL_ID = "fanpulse-alerts"
@@ -83,8 +89,9 @@ class AlertLog:
     async def record(self, alerts: Sequence[Milestone | Retraction | Spike]) -> None:
         """Write alerts that are not on record yet; they are in ``ids`` afterwards.
 
-        Raises FencedError if another service has taken over, and KafkaError if the outcome is unknown. The
-        process must then end: the next one reads the outcome from the log.
+        Raises FencedError if another service has taken over, StreamError if a record is too large for the
+        topic, and KafkaError if the outcome is unknown. The process must then end: the next one reads the
+        outcome from the log.
         """
         for start in range(0, len(alerts), MAX_PER_TRANSACTION):
             chunk = alerts[start : start + MAX_PER_TRANSACTION]
@@ -93,6 +100,11 @@ class AlertLog:
                 await self._producer.begin_transaction()
                 await self._send(chunk)
                 await self._producer.commit_transaction()
+            except asyncio.CancelledError:
+                log.warning("alerts_unwritten", alerts=len(chunk), advice="the next start decides them again")
+                raise
+            except (MessageSizeTooLargeError, RecordListTooLargeError) as error:
+                raise too_large(self._settings, ALERTS) from error
             except ProducerFenced as error:
                 raise FencedError(
                     "another alerts service of this namespace has taken over; this one stops"

@@ -11,11 +11,17 @@ from aiokafka.errors import KafkaError
 
 from schemas.topics import TOTALS, qualified
 from services.runtime.kafka import broker_unavailable, make_consumer, partitions_of
+from services.runtime.lifecycle import close_within
+from services.runtime.readiness import Standstill
 from services.runtime.settings import Settings
 
 #: Longest wait for records. A minute without counts closes at most this much later; totals never wait.
 POLL_MS = 250
 MAX_RECORDS = 10_000
+#: How long the connection may take to close.
+CLOSE_SECONDS = 1.5
+#: The broker answers each POLL_MS; without an answer for so long, nobody knows where the end is.
+UNKNOWN_SECONDS = 5.0
 
 
 class Change(NamedTuple):
@@ -41,6 +47,10 @@ class TotalsReader:
         self._ends: dict[TopicPartition, int] = {}
         self._positions: dict[TopicPartition, int] = {}
         self._reached_end = time.monotonic()
+        #: When each partition was fetched last: a condition of the service's readiness.
+        self.fetched = Standstill(
+            "the broker has answered no fetch of the totals, partitions", settings.kafka.ready_seconds
+        )
 
     async def __aenter__(self) -> Self:
         """Connect. Raises BrokerUnavailableError."""
@@ -65,7 +75,7 @@ class TotalsReader:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._consumer.stop()
+        await close_within(CLOSE_SECONDS, self._consumer.stop, "totals")
 
     @property
     def partitions(self) -> int:
@@ -80,6 +90,10 @@ class TotalsReader:
             # From the broker's last answer; before the first one, what it said at the start.
             stable = self._consumer.last_stable_offset(partition)
             self._ends[partition] = max(self._ends[partition], stable if stable is not None else -1)
+        self.fetched.saw(
+            (each.partition, (self._positions[each], self._consumer.last_poll_timestamp(each)))
+            for each in self._partitions
+        )
         if self.lag_records() == 0:
             self._reached_end = time.monotonic()
         return [
@@ -96,5 +110,10 @@ class TotalsReader:
         return sum(max(0, end - self._positions[partition]) for partition, end in self._ends.items())
 
     def lag_seconds(self) -> float:
-        """Seconds since the end was last reached; 0 at the end."""
-        return time.monotonic() - self._reached_end if self.lag_records() else 0.0
+        """Seconds since the end was last reached; 0 at the end.
+
+        While the broker does not answer, nobody knows the end: then the seconds since its last answer.
+        """
+        silent = self.fetched.seconds()
+        behind = time.monotonic() - self._reached_end if self.lag_records() else 0.0
+        return max(behind, silent if silent > UNKNOWN_SECONDS else 0.0)

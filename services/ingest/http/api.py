@@ -5,7 +5,6 @@ POST /v1/events is declared here for the page; ``services.ingest.http.asgi`` ans
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
@@ -20,6 +19,7 @@ from schemas.reasons import Reason
 from services.ingest.http.asgi import PATH
 from services.ingest.http.problems import MEDIA_TYPE, Problem
 from services.runtime.metrics import expose
+from services.runtime.readiness import Readiness
 
 _DESCRIPTION = """\
 Takes engagement events in. `202` means that every accepted event is in the log, acknowledged by all replicas.
@@ -41,8 +41,8 @@ _EXAMPLE = {
 }
 
 
-def build_api(registry: CollectorRegistry, not_ready_reason: Callable[[], str | None]) -> FastAPI:
-    """The application. `not_ready_reason` says why the service does not do its job now, or None."""
+def build_api(registry: CollectorRegistry, readiness: Readiness) -> FastAPI:
+    """The application."""
     app = FastAPIOffline(
         title="fanpulse ingest",
         version=version("fanpulse"),
@@ -52,12 +52,12 @@ def build_api(registry: CollectorRegistry, not_ready_reason: Callable[[], str | 
         redirect_slashes=False,
     )
     app.add_exception_handler(HTTPException, _problem)
-    _add_state(app, registry, not_ready_reason)
+    _add_state(app, registry, readiness)
     _declare_events(app)
     return app
 
 
-def _add_state(app: FastAPI, registry: CollectorRegistry, not_ready_reason: Callable[[], str | None]) -> None:
+def _add_state(app: FastAPI, registry: CollectorRegistry, readiness: Readiness) -> None:
     @app.get("/", include_in_schema=False)
     async def root() -> Response:
         return RedirectResponse("docs")
@@ -70,13 +70,11 @@ def _add_state(app: FastAPI, registry: CollectorRegistry, not_ready_reason: Call
         "/readyz",
         summary="Whether events are taken in now",
         tags=["state"],
-        responses={503: {"description": "not now; `reason` says why"}},
+        responses={503: {"description": "not now; `reason` says why, `since` from when on"}},
     )
     async def readyz() -> Response:
-        reason = not_ready_reason()
-        if reason is None:
-            return JSONResponse({"status": "ready"})
-        return JSONResponse({"status": "waiting", "reason": reason}, 503)
+        status, body = readiness.answer()
+        return JSONResponse(body, status)
 
     @app.get("/metrics", summary="Metrics for Prometheus", tags=["state"], response_class=Response)
     async def metrics(request: Request) -> Response:
@@ -121,7 +119,8 @@ def _operation(event: dict[str, Any]) -> dict[str, Any]:
         "400": "The body is not JSON. It is kept as a dead letter.",
         "401": "The API key is missing or wrong.",
         "408": "The body took too long.",
-        "413": "The body, packed or unpacked, is over the limit, or has too many events.",
+        "413": "The body, packed or unpacked, is over the limit, or has too many events; or the broker takes "
+        "no record of the size of one of them.",
         "415": "The media type, charset or encoding is not understood.",
         "429": "The API key sends more events a second than it may. Send again after `Retry-After` seconds.",
         "503": "The broker does not keep up, or the service starts. Send again after `Retry-After` seconds.",

@@ -21,7 +21,12 @@ from services.ingest.http.problems import MEDIA_TYPE, Problem
 from services.ingest.http.submitter import Submitter
 from services.ingest.http.turns import Turns
 from services.ingest.kafka.byte_limiter import ByteLimiter
-from services.ingest.kafka.publisher import AckTimeoutError, OverloadedError, PublishError
+from services.ingest.kafka.publisher import (
+    AckTimeoutError,
+    OverloadedError,
+    PublishError,
+    RecordTooLargeError,
+)
 from services.ingest.metrics import IngestMetrics
 from services.ingest.pipeline.admission import TooManyEventsError
 from services.ingest.pipeline.pipeline import Outcome, Pipeline, Processed
@@ -175,6 +180,8 @@ class IngestApp:
 def _problem_of(error: PublishError) -> Problem:
     if isinstance(error, OverloadedError):
         return bodies.overloaded()
+    if isinstance(error, RecordTooLargeError):
+        return Problem(413, f"{error}; other events of the request may be stored")
     if isinstance(error, AckTimeoutError):
         why = "the broker has not acknowledged in time"
     else:

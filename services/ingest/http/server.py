@@ -13,8 +13,8 @@ from services.ingest.http.asgi import App
 from services.ingest.http.connections import Protocol
 from services.runtime.settings import SettingsError
 
-#: Answers under way at a stop get so long to finish, and what waits for the broker so long again.
-STOP_SECONDS = 8.0
+#: Answers under way at a stop get so long to finish.
+ANSWER_SECONDS = 5
 #: An idle connection is kept longer than usual proxies keep theirs, so that it is they who close it.
 KEEP_ALIVE_SECONDS = 75
 #: More connections than this are answered 503 at once.
@@ -75,7 +75,7 @@ def make_server(app: App) -> uvicorn.Server:
         date_header=False,
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=int(STOP_SECONDS),
+        timeout_graceful_shutdown=ANSWER_SECONDS,
         limit_concurrency=MOST_CONNECTIONS,
         backlog=_BACKLOG,
     )

@@ -6,31 +6,44 @@ to tune.
 
 The producer is idempotent: within its life a retry neither doubles nor reorders. It retries without end while
 the broker is away; a request that waits too long for its acknowledgement is answered 503, although its events
-may still be written later. (Such a 503 never means "not stored"; the event_id makes sending again safe.) An
-error that the producer cannot retry is fatal, since the order of a partition would be lost: all that waits
-fails, and the service ends and is started again.
+may still be written later. (Such a 503 never means "not stored"; the event_id makes sending again safe.) A
+record that the broker rejects for its size is divided (`oversize`); only a request with an event that alone
+is too large fails. Any other error that the producer cannot retry is fatal, since the order of a partition
+would be lost: all that waits fails, and the service ends and is started again.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import structlog
 
+from schemas.topics import BATCH_BYTES
 from services.ingest.kafka.byte_limiter import ByteLimiter
-from services.ingest.kafka.producer import BATCH_BYTES, Batch, DeliveryError, RecordProducer
+from services.ingest.kafka.oversize import write_divided
+from services.ingest.kafka.producer import (
+    Batch,
+    DeliveryError,
+    RecordProducer,
+    TooLargeError,
+    Unsent,
+)
 from services.ingest.metrics import IngestMetrics
 from services.ingest.pipeline.packing import Fragment, RecordLimits, next_record
 from services.ingest.pipeline.publish_request import PublishRequest
+from services.runtime.readiness import Fault
 
 #: The most that Kafka adds to a record, beside its key and value.
 _RECORD_OVERHEAD_BYTES = 36
 #: How often requests that have waited too long are looked for.
 SWEEP_SECONDS = 0.25
+#: Batches are not made smaller than this, however small the broker wants them.
+LEAST_BATCH_BYTES = 16 * 1024
 
 _log = structlog.get_logger(__name__)
 
@@ -49,6 +62,16 @@ class AckTimeoutError(PublishError):
 
 class ProducerFailedError(PublishError):
     """The producer cannot go on, and the process must end."""
+
+
+class RecordTooLargeError(PublishError):
+    """The broker takes no record of this size. Other events of the request may be stored."""
+
+    def __init__(self, topic: str, size: int) -> None:
+        super().__init__(
+            f"the broker takes no record of {size:,} bytes into {topic}: its max.message.bytes is too small, "
+            "and `fanpulse stream mend` sets it"
+        )
 
 
 class Topics(NamedTuple):
@@ -94,7 +117,17 @@ class _Flush:
 
     batches: list[Batch] = field(default_factory=list)
     items: list[QueuedItem] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)  # of items, record by record
     size: int = 0
+
+    def parts(self) -> Iterator[tuple[Unsent, list[QueuedItem]]]:
+        """Each record with its items."""
+        numbers, taken = iter(self.numbers), 0
+        for topic, partition, records in self.batches:
+            for _, value in records:
+                number = next(numbers)
+                yield Unsent(topic, partition, value), self.items[taken : taken + number]
+                taken += number
 
 
 class Publisher:
@@ -102,7 +135,7 @@ class Publisher:
 
     def __init__(
         self,
-        make_producer: Callable[[Callable[[str], None]], RecordProducer],
+        make_producer: Callable[[Callable[[str], None], Callable[[str, str], None]], RecordProducer],
         topics: Topics,
         *,
         record_limits: RecordLimits,
@@ -111,7 +144,10 @@ class Publisher:
         metrics: IngestMetrics,
     ) -> None:
         assert record_limits.bytes < BATCH_BYTES
-        self._producer = make_producer(self._fail)
+        self._producer = make_producer(self._fail, self._note_trouble)
+        self._trouble = ""
+        self._flushing, self._flushing_since = _Flush(), 0.0
+        self._batch_bytes: dict[str, int] = dict.fromkeys(topics, BATCH_BYTES)
         self._topics = topics
         self._record_limits = record_limits
         self._byte_limiter = byte_limiter
@@ -137,6 +173,23 @@ class Publisher:
     def appended_ms(self) -> int:
         """The broker's time of the record that was acknowledged last; 0 before the first."""
         return self._producer.appended_ms
+
+    @property
+    def unacknowledged_events(self) -> int:
+        """Events that were handed over and are not acknowledged; clock records count as events."""
+        queued = sum(item.count for queue in self._events for item in queue.items)
+        return queued + (sum(item.count for item in self._flushing.items) if self._flush else 0)
+
+    def unacknowledged(self, within_seconds: float) -> Fault | None:
+        """Whether the broker has not acknowledged for longer than this what is being written."""
+        if self._flush is None or time.monotonic() - self._flushing_since <= within_seconds:
+            return None
+        reason = "the broker does not acknowledge what ingest writes"
+        return Fault(f"{reason}: {self._trouble}" if self._trouble else reason, self._flushing_since)
+
+    def _note_trouble(self, name: str, text: str) -> None:
+        self._trouble = text
+        self._metrics.broker_trouble(name)
 
     async def start(self, partitions: int | None = None) -> None:
         """Connect. ``partitions`` are those of the stream; the topic may have more. None: all that it has.
@@ -224,6 +277,7 @@ class Publisher:
         if not flush.items:
             return
         flush.size = sum([len(item.data) + len(item.key or b"") for item in flush.items])
+        self._flushing, self._flushing_since = flush, time.monotonic()
         self._flush = self._loop.create_task(self._run(flush))
         self._flush.add_done_callback(self._flush_ended)
 
@@ -235,17 +289,21 @@ class Publisher:
     def _fill(self, flush: _Flush, queue: PartitionQueue) -> None:
         """Move as many items of a queue into the flush as one batch holds, at least one."""
         records: list[tuple[bytes | None, bytes]] = []
+        most, limits = self._batch_bytes[queue.topic], self._record_limits
+        if most < limits.bytes:
+            limits = RecordLimits(limits.events, most)
         taken = size = 0
         while taken < len(queue.items):
             first = queue.items[taken]
             if first.count:
-                number, record = next_record(queue.items, taken, self._record_limits)
+                number, record = next_record(queue.items, taken, limits)
             else:
                 number, record = 1, first.data
             size += len(record) + len(first.key or b"") + _RECORD_OVERHEAD_BYTES
-            if records and size > BATCH_BYTES:
+            if records and size > most:
                 break
             records.append((first.key, record))
+            flush.numbers.append(number)
             taken += number
         flush.batches.append(Batch(queue.topic, queue.partition, records))
         flush.items += queue.items[:taken]
@@ -254,10 +312,11 @@ class Publisher:
     async def _run(self, flush: _Flush) -> None:
         started = self._loop.time()
         try:
-            await self._producer.write(flush.batches)
+            await self._write(flush)
         except DeliveryError as error:
             self._fail(str(error))
             return
+        self._trouble = ""
         self._byte_limiter.give(flush.size)
         for item in flush.items:
             pending = item.pending
@@ -268,6 +327,30 @@ class Publisher:
         self._metrics.flushed(self._loop.time() - started, records)
         while self._deadlines and self._deadlines[0][1].done():
             self._deadlines.popleft()
+
+    async def _write(self, flush: _Flush) -> None:
+        """Write a flush; what the broker rejects for its size, item by item. Raises DeliveryError."""
+        try:
+            await self._producer.write(flush.batches)
+        except TooLargeError as error:
+            rejected = Counter(error.records)
+        else:
+            return
+        for topic in {record.topic for record in rejected}:
+            self._batch_bytes[topic] = max(LEAST_BATCH_BYTES, self._batch_bytes[topic] // 2)
+        for record, items in flush.parts():
+            if rejected[record]:
+                rejected[record] -= 1
+                for item in items:
+                    await self._write_alone(record.topic, record.partition, item)
+
+    async def _write_alone(self, topic: str, partition: int, item: QueuedItem) -> None:
+        size = await write_divided(self._producer, topic, partition, item.key, item.data, item.count)
+        if size:
+            self._metrics.oversize.inc()
+            _log.error("record_too_large", topic=topic, bytes=size, advice="fanpulse stream mend")
+            if not item.pending.future.done():
+                item.pending.future.set_exception(RecordTooLargeError(topic, size))
 
     def _fail(self, error: str) -> None:
         if self.failed.done():

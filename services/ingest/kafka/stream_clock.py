@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import structlog
 
@@ -12,6 +13,7 @@ from schemas.log import MAX_CLOCK_AHEAD_MS, newest_time_ms
 from schemas.topics import EVENTS, qualified
 from services.ingest.kafka.publisher import ProducerFailedError, Publisher
 from services.ingest.pipeline.stream_time import StreamTime, WallStreamTime
+from services.runtime.readiness import Fault
 from services.runtime.settings import Settings
 from services.runtime.topic_scan import Span, open_reader
 
@@ -35,6 +37,7 @@ class ClockWriter:
         self._written: int | None = None
         #: How far the wall clock was ahead of the broker's when a clock record was acknowledged last.
         self.ahead_ms = 0
+        self._wrong_since = 0.0
 
     async def run(self) -> None:
         """Write until cancelled; ends by itself when the producer has failed."""
@@ -66,6 +69,7 @@ class ClockWriter:
         if is_wrong and isinstance(self._stream_time, WallStreamTime):
             self._stream_time.forget()
         if is_wrong != was:
+            self._wrong_since = time.monotonic()
             say = _log.error if is_wrong else _log.info
             say("clock_ahead_of_broker" if is_wrong else "clock_agrees_with_broker", seconds=ahead_ms // 1000)
 
@@ -73,6 +77,16 @@ class ClockWriter:
     def is_wrong(self) -> bool:
         """Whether the clock of this machine is so far ahead that no reader obeys its clock records."""
         return self.ahead_ms > MAX_CLOCK_AHEAD_MS
+
+    def fault(self) -> Fault | None:
+        """As a condition of readiness."""
+        if not self.is_wrong:
+            return None
+        return Fault(
+            f"the clock of this machine is {self.ahead_ms // 1000} s ahead of the broker's, so no reader "
+            "follows its stream time; set it right",
+            self._wrong_since,
+        )
 
 
 async def newest_logged(settings: Settings) -> int | None:
