@@ -152,6 +152,12 @@ def _ingest() -> list[Row]:
                 "ops",
                 Query(_rate("fanpulse_ingest_key_events_total", "key, result"), "{{key}} {{result}}"),
             ),
+            lines(
+                "Trouble with the broker",
+                "Errors of ingest's connection in the last five minutes, by name. It tries again by itself.",
+                "short",
+                Query(_increase("fanpulse_ingest_broker_trouble_total", "error"), "{{error}}"),
+            ),
         ),
     ]
 

@@ -68,6 +68,17 @@ def _down(name: str, service: str, summary: str, consequence: str) -> Alert:
     )
 
 
+SERVICES = (
+    Alert(
+        "FanpulseNotReady",
+        PAGE,
+        "1m",
+        "A service cannot do its work",
+        "{{ $labels.job }} at {{ $labels.instance }} has not been ready for "
+        "{{ $value | humanizeDuration }}; /readyz there says why, and since when.",
+        "max by (namespace, job, instance) (fanpulse_not_ready_seconds) > 60",
+    ),
+)
 INGEST = (
     _down("FanpulseIngestDown", "ingest", "Ingest is down", "sources cannot deliver events"),
     Alert(
@@ -78,6 +89,15 @@ INGEST = (
         "{{ $value | humanize }} requests a second are sent away "
         "because Kafka does not take events fast enough.",
         'sum by (namespace) (rate(fanpulse_ingest_requests_total{status="503"}[1m])) > 0',
+    ),
+    Alert(
+        "FanpulseRecordsTooLarge",
+        TICKET,
+        "0m",
+        "The broker rejects events for their size",
+        "About {{ $value | humanize }} records of the last five minutes were larger than max.message.bytes "
+        "of a topic; their clients were answered 413.",
+        "sum by (namespace) (increase(fanpulse_ingest_oversize_records_total[5m])) > 0",
     ),
     Alert(
         "FanpulseIngestClockAhead",
@@ -215,7 +235,7 @@ ALERTS = (
 
 def groups(runbooks: str = RUNBOOKS) -> list[dict[str, Any]]:
     """The groups of alerts, one a service, as Prometheus reads them."""
-    services = {"ingest": INGEST, "aggregate": AGGREGATE, "alerts": ALERTS}
+    services = {"services": SERVICES, "ingest": INGEST, "aggregate": AGGREGATE, "alerts": ALERTS}
     return [
         {"name": f"fanpulse-{service}", "rules": [alert.rule(runbooks) for alert in alerts]}
         for service, alerts in services.items()

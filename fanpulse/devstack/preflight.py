@@ -71,7 +71,7 @@ def _actors(settings: Settings) -> str:
 def _webhook(settings: Settings) -> str:
     from services.alerts.delivery.webhook import make_webhook
 
-    return "" if make_webhook(settings.alerts, lambda: None) is None else "signed"
+    return "" if make_webhook(settings.alerts, lambda problem: None) is None else "signed"
 
 
 def _tls(settings: Settings) -> str:

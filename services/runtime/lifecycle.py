@@ -6,10 +6,10 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import structlog
-from aiokafka.errors import KafkaError
 
 #: A service ends within so many seconds after a signal. A supervisor kills it after ten.
 STOP_SECONDS = 9.0
@@ -47,10 +47,13 @@ def _end(number: signal.Signals, seconds: float) -> None:
     os._exit(128 + number)
 
 
-async def close_within(seconds: float, close: Callable[[], Awaitable[None]], what: str) -> None:
-    """Close a connection to the broker, or leave it after some seconds or an error: it may be away."""
-    try:
-        async with asyncio.timeout(seconds):
-            await close()
-    except (TimeoutError, KafkaError) as error:
-        _log.warning("left_open", what=what, error=repr(error))
+async def close_within(seconds: float, close: Callable[[], Coroutine[Any, Any, None]], what: str) -> None:
+    """Close a connection to the broker. Leave it after some seconds or any error: the broker may be away."""
+    closing = asyncio.create_task(close())
+    await asyncio.wait({closing}, timeout=seconds)
+    if not closing.done():
+        closing.cancel()
+        _log.warning("left_open", what=what, seconds=seconds)
+    elif closing.cancelled() or closing.exception():
+        # aiokafka cancels tasks of its own that it then waits for.
+        _log.warning("left_open", what=what, error=repr(None if closing.cancelled() else closing.exception()))

@@ -22,6 +22,7 @@ from services.ingest.kafka.publisher import (
     OverloadedError,
     ProducerFailedError,
     Publisher,
+    RecordTooLargeError,
     Topics,
 )
 from services.ingest.kafka.stream_clock import ClockWriter
@@ -193,16 +194,39 @@ async def test_what_waits_is_bounded(settings: Settings) -> None:
 
 async def test_a_rejection_by_the_broker_is_fatal(settings: Settings) -> None:
     """The order of a partition would be lost: all that waits fails, and nothing more is accepted."""
-    small = replace(REJECTED, config={"max.message.bytes": "1000"})
-    elsewhere = settings.model_copy(update={"namespace": f"{settings.namespace[:25]}-small"})
-    await create_topics(elsewhere, [EVENTS, POSTS, small])
-    noise = random.Random(1).randbytes(5000)
+    keyed = replace(REJECTED, compacted=True)  # takes no record without a key
+    elsewhere = settings.model_copy(update={"namespace": f"{settings.namespace[:25]}-keyed"})
+    await create_topics(elsewhere, [EVENTS, POSTS, keyed])
     async with publishing(elsewhere) as publisher:
         with pytest.raises(ProducerFailedError):
-            await publisher.submit(PublishRequest(dead_letters=[noise]))
+            await publisher.submit(PublishRequest(dead_letters=[b"a"]))
         assert publisher.failed.done()
         with pytest.raises(ProducerFailedError):
             publisher.submit(PublishRequest([Fragment(0, b"1", 1)]))
+
+
+async def test_a_record_that_the_broker_rejects_for_its_size_fails_alone(settings: Settings) -> None:
+    """All others are in the log, once and in order, also those that were joined with it; and it goes on."""
+    small = replace(EVENTS, config={"max.message.bytes": "2000"})
+    elsewhere = settings.model_copy(update={"namespace": f"{settings.namespace[:25]}-small"})
+    await create_topics(elsewhere, [small, POSTS, REJECTED])
+    draw = random.Random(1)
+    limits = RecordLimits(events=1000, bytes=400_000)
+
+    def fragment(*numbers: int, size: int = 200) -> Fragment:
+        entries = [b'"%06d%s"' % (n, draw.randbytes(size).hex().encode()) for n in numbers]
+        return Fragment(0, b",".join(entries), len(entries))
+
+    async with publishing(elsewhere, record_limits=limits) as publisher:
+        good = [publisher.submit(PublishRequest([fragment(n)])) for n in range(20)]
+        large = publisher.submit(PublishRequest([fragment(20, size=5000)]))
+        good.append(publisher.submit(PublishRequest([fragment(*range(21, 300))])))
+        await asyncio.gather(*good)
+        with pytest.raises(RecordTooLargeError, match=r"max\.message\.bytes"):
+            await large
+        await publisher.submit(PublishRequest([fragment(300)]))
+        found = [int(entry[:6]) for _, entry in entries(await read(elsewhere))]
+    assert found == [*range(20), *range(21, 301)]
 
 
 async def test_the_brokers_time_of_a_record_is_known_once_it_is_acknowledged(settings: Settings) -> None:

@@ -7,13 +7,13 @@ import contextlib
 import hashlib
 import json
 import os
+import random
 import signal
 import socket
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from schemas.topics import EVENTS, POSTS, REJECTED, Topic, qualified
 from services.runtime.kafka import create_topics
 from services.runtime.settings import KafkaSettings, Settings
 from services.runtime.topic_scan import read_topic
+from services.runtime.topic_states import TopicAdmin
 from tests.support.ports import free_port
 from tests.support.posting import Posters, interaction, post
 from tests.support.processes import Service, eventually
@@ -213,7 +214,8 @@ def test_while_the_broker_is_away_memory_is_bounded_and_nothing_acknowledged_is_
         namespace="stall", state_dir=tmp_path / "state", kafka=KafkaSettings(bootstrap=broker.bootstrap)
     )
     asyncio.run(create_topics(settings))
-    limits = {"FANPULSE_INGEST_ACK_TIMEOUT_SECONDS": "2"}
+    # It stays ready, so that clients can fill the room there is.
+    limits = {"FANPULSE_INGEST_ACK_TIMEOUT_SECONDS": "2", "FANPULSE_KAFKA_READY_SECONDS": "600"}
     try:
         with ingest(settings, tmp_path, **limits) as (service, port):
             memory = psutil.Process(service.process.pid).memory_info
@@ -328,14 +330,54 @@ def test_it_does_not_start_without_a_key_on_a_public_address(settings: Settings,
     assert "FANPULSE_INGEST_API_KEY_HASHES" in service.log.read_text()
 
 
+def configure(settings: Settings, topic: Topic, key: str, value: str) -> None:
+    """Somebody changes a topic."""
+    asyncio.run(TopicAdmin(settings).configure(qualified(settings.namespace, topic.name), {key: value}))
+
+
 def test_a_lost_producer_ends_the_process(settings: Settings, tmp_path: Path) -> None:
     """The broker rejects a batch for good: the request is answered 503, and the process ends in error."""
-    small = replace(EVENTS, config={"max.message.bytes": "300"})
-    elsewhere = settings.model_copy(update={"namespace": f"{settings.namespace[:25]}-small"})
-    asyncio.run(create_topics(elsewhere, [small, POSTS, REJECTED]))
-    with ingest(elsewhere, tmp_path) as (service, port):
-        status, answer, headers = post(port, [interaction(os.urandom(90).hex()) for _ in range(20)])
-        assert (status, headers["retry-after"]) == (503, "5")
-        assert "same event_id" in answer["detail"]
+    with ingest(settings, tmp_path, FANPULSE_INGEST_CLOCK="event") as (service, port):
+        configure(settings, EVENTS, "cleanup.policy", "compact")  # it takes no record without a key
+
+        def lost() -> bool:
+            status, answer, headers = post(port, interaction("a"))
+            if status == 503:
+                assert headers["retry-after"] == "5"
+                assert "same event_id" in answer["detail"]
+            return status == 503
+
+        eventually(lost, 30, "the broker has the new setting")
         assert service.process.wait(30) != 0
     assert "producer_failed" in service.log.read_text()
+
+
+def test_an_event_that_is_too_large_for_the_topic_hurts_nobody_else(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """Somebody sets max.message.bytes below an event while ingest runs: 413 names the setting, requests with
+    small events are answered 202, however many events they have, and it starts on it no more."""
+    letters = random.Random(1)
+
+    def padded(event_id: str, tags: int) -> dict[str, Any]:
+        words = ["".join(letters.choices("abcdefghijklmnopqrstuvwxyz", k=60)) for _ in range(tags)]
+        return interaction(event_id, hashtags=words)
+
+    with ingest(settings, tmp_path) as (service, port):
+        configure(settings, EVENTS, "max.message.bytes", "1000")
+        large = padded("large", 30)
+        eventually(lambda: post(port, large)[0] == 413, 30, "the broker has the new setting")
+        assert "max.message.bytes" in post(port, large)[1]["detail"]
+        status, answer, _ = post(port, [padded(f"many-{n}", 1) for n in range(300)])
+        assert (status, answer["accepted"]) == (202, 300)
+        assert post(port, interaction("small"))[0] == 202
+        assert figure(service, "oversize_records_total") >= 2
+        assert service.stop() == 0
+    found = ids(log(settings))
+    assert {name for name in found if name != "large"} == {"small", *(f"many-{n}" for n in range(300))}
+    assert max(found.values()) == 1
+    with Service("ingest", settings, tmp_path / "again.log", free_port()) as again:
+        assert again.process.wait(60) == 1
+    last = again.log.read_text().splitlines()[-1]
+    assert "max.message.bytes=1000" in last
+    assert "fanpulse stream mend" in last

@@ -29,6 +29,7 @@ from services.aggregate.kafka.ports import (
     Storage,
     StoreShrunkError,
 )
+from services.aggregate.kafka.process_end import OrderlyEnd
 from services.aggregate.kafka.self_metrics import SelfMetrics
 from services.aggregate.kafka.storage import KafkaStorage
 from services.aggregate.kafka.stored_entries import StoredEntries
@@ -190,7 +191,7 @@ def _unopened(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
     # The worker is this process, which must not end with it.
     monkeypatch.setattr(faust_source, "exit_process", fail)
-    monkeypatch.setattr(faust_source, "exit_after", lambda _: None)
+    monkeypatch.setattr(OrderlyEnd, "end_after", lambda *_: None)
     return RealKafka(request.getfixturevalue("settings"))
 
 
@@ -318,7 +319,7 @@ async def test_a_commit_that_fails_stores_nothing(backend: Backend) -> None:
     """Neither the changes before the one that fails, nor dead letters, nor the offset."""
     failing, following = backend.storage.open(0), backend.storage.open(0)
     await failing.fence()
-    with pytest.raises(Exception, match=r"(?i)too.?large"):
+    with pytest.raises(Exception, match=r"(?i)too.?(large|small)"):
         await failing.commit([(b"a", b"1"), (b"b", TOO_LARGE)], 5, [b"dead letter"])
     await following.fence()
     assert await entries(backend, 0) == {}

@@ -28,6 +28,7 @@ from services.alerts.deciding.rule_file import parse_rules
 from services.alerts.deciding.rules import Rules
 from services.alerts.metrics import AlertsMetrics
 from services.ingest.metrics import IngestMetrics
+from services.runtime.readiness import Readiness
 
 ACCOUNTS = (("twitter", "GansuTravel"), ("facebook", "VisitGansu"), ("instagram", "visitgansu"))
 TAGS = ("GansuHeritage", "FuxiCeremony", "多彩甘肃")
@@ -90,6 +91,7 @@ class Traffic(Collector):
 
 def _aggregate() -> CollectorRegistry:
     registry = _OneAtATime()
+    Readiness(registry, "it starts").enter(None)
     traffic = Traffic(SelfMetrics(registry))
     registry.register(traffic)
     partition_manager: Any = traffic
@@ -114,6 +116,7 @@ class _IngestTraffic(Collector):
 
 def _ingest() -> CollectorRegistry:
     registry = _OneAtATime()
+    Readiness(registry, "it starts").enter(None)
     metrics = IngestMetrics(registry)
     metrics.know_keys(["studio"])
     metrics.of_key("studio", 1, 1)
@@ -142,6 +145,7 @@ def _alerts() -> CollectorRegistry:
     rules = parse_rules(
         (Path(services.alerts.__file__).parent / "rules.toml").read_text("utf-8"), "rules.toml"
     )
+    Readiness(registry, "it starts").enter(None)
     metrics = AlertsMetrics(registry, rules)
     metrics.begin(["webhook"])
     registry.register(_AlertsTraffic(metrics, rules))

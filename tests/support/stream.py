@@ -74,7 +74,7 @@ def recount(log: list[Record]) -> Figures:
                 continue
             seen.add(name)
             figures["account", event["platform"], event["account"], event["action"]] += 1
-            for tag in event["hashtags"]:
+            for tag in event.get("hashtags", ()):
                 figures["hashtag", tag, event["action"]] += 1
     return figures
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 from services.aggregate.kafka.partition_manager import PartitionManager
 from services.aggregate.kafka.ports import PartitionSource
-from services.runtime.readiness import Condition, Standstill
+from services.runtime.readiness import Clock, Condition, Standstill
 
 
 class BrokerContact:
@@ -14,12 +16,17 @@ class BrokerContact:
     """
 
     def __init__(
-        self, source: PartitionSource, partition_manager: PartitionManager, *, within_seconds: float
+        self,
+        source: PartitionSource,
+        partition_manager: PartitionManager,
+        *,
+        within_seconds: float,
+        clock: Clock = time.monotonic,
     ) -> None:
         self._source = source
         self._partition_manager = partition_manager
-        self._fetched = Standstill("the broker has answered no fetch of partitions", within_seconds)
-        self._stored = Standstill("the broker has stored nothing of partitions", within_seconds)
+        self._fetched = Standstill("the broker has answered no fetch of partitions", within_seconds, clock)
+        self._stored = Standstill("the broker has stored nothing of partitions", within_seconds, clock)
 
     @property
     def conditions(self) -> tuple[Condition, ...]:

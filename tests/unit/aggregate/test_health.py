@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from services.aggregate.counting.dedup import DedupWindow
 from services.aggregate.kafka import pinned
-from services.aggregate.kafka.health import HealthChecks
+from services.aggregate.kafka.health import BrokerContact, HealthChecks
 from services.aggregate.kafka.partition_manager import PartitionManager
 from services.aggregate.kafka.pinned import UnsupportedClientError
 from services.aggregate.kafka.self_metrics import SelfMetrics
@@ -34,6 +34,7 @@ def member(ended: bool = False, error: Exception | None = None) -> SimpleNamespa
         _coordinator=coordinator,
         _fetcher=SimpleNamespace(_records={}),
         _subscription=SimpleNamespace(subscription=None),
+        last_poll_timestamp=lambda tp: None,
         _fetch_max_wait_ms=100,
     )
     return SimpleNamespace(_thread=SimpleNamespace(_consumer=consumer))
@@ -149,3 +150,33 @@ def test_membership_and_rebalance_are_those_of_the_source() -> None:
     source.left = source._rebalancing = True
     assert checks.group_membership() == "the worker's membership of its group has ended"
     assert checks.rebalance() == "a rebalance does not end"
+
+
+def test_contact_with_the_broker_is_fetches_and_transactions() -> None:
+    """A partition that is not fetched, or whose counts are not stored, is a fault; one with a backlog that is
+    counted is none, and neither is one that has nothing to store."""
+    _, partition_manager, source, kafka = checked()
+    now, fetched = [0.0], {0: 1, 1: 1}
+    source.fetched_ms = lambda partition: fetched[partition]  # type: ignore[method-assign]
+    contact = BrokerContact(source, partition_manager, within_seconds=30, clock=lambda: now[0])
+
+    def faults(seconds: float) -> list[str]:
+        now[0] += seconds
+        contact.look()
+        return [fault.reason for each in contact.conditions if (fault := each())]
+
+    async def run() -> None:
+        await source.assign(0, 1)
+        assert faults(0) == []
+        fetched[0] = 2
+        assert faults(31) == ["the broker has answered no fetch of partitions 1"]
+        kafka.append(1, LIKE % 1)
+        await source.poll()
+        fetched[0] = 3
+        assert faults(31) == []
+        fetched.update({0: 4, 1: 4})
+        assert faults(31) == ["the broker has stored nothing of partitions 1"]
+        await partition_manager.flush()
+        assert faults(0) == []
+
+    asyncio.run(run())

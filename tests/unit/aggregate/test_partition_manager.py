@@ -102,6 +102,26 @@ async def _revoke_beside_a_flush(finished_first: int) -> None:
     assert partition_manager.owned == {}
 
 
+async def _break_off_a_flush() -> None:
+    partition_manager, stores = owner()
+    for partition in stores:
+        assert await partition_manager.count(partition, 0, 1.0, like(partition))
+    assert partition_manager.unstored() == {0: 1, 1: 1}
+    closing = asyncio.create_task(partition_manager.close())
+    await time_slices()
+    stores[0].go_on.set()
+    await time_slices()
+    assert partition_manager.unstored() == {0: 0, 1: 1}
+    closing.cancel()
+    await asyncio.gather(closing, return_exceptions=True)
+    assert partition_manager.unstored() == {0: 0, 1: 1}
+
+
+def test_what_is_counted_and_not_stored_is_known_when_the_end_is_broken_off() -> None:
+    """Stored is what the broker has acknowledged, not what was taken to be stored."""
+    asyncio.run(_break_off_a_flush())
+
+
 @pytest.mark.parametrize("finished_first", [0, 1])
 def test_a_flush_does_not_begin_while_partitions_are_revoked(finished_first: int) -> None:
     """It would commit with a producer that is being closed, and wait for ever."""

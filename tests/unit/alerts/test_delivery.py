@@ -98,7 +98,9 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 async def send(receiver: Receiver, attempts: int = 5) -> int:
     """Deliver the alert; returns how often it was tried again. Raises DeliveryError."""
     tried_again: list[int] = []
-    channel = WebhookChannel(receiver.url, SECRET, on_retry=lambda: tried_again.append(1), attempts=attempts)
+    channel = WebhookChannel(
+        receiver.url, SECRET, on_retry=lambda problem: tried_again.append(1), attempts=attempts
+    )
     try:
         await channel.deliver(ALERT_SENT)
     finally:
@@ -138,7 +140,9 @@ async def test_every_attempt_has_headers_of_its_own() -> None:
     """A signature is not older than its attempt: headers are asked for before each."""
     numbers = iter(range(9))
     poster = Poster(
-        "test", on_retry=lambda: None, sign=lambda request: {"number": f"{request.method} {next(numbers)}"}
+        "test",
+        on_retry=lambda problem: None,
+        sign=lambda request: {"number": f"{request.method} {next(numbers)}"},
     )
     with Receiver([(503, {}), (503, {})]).serve() as receiver:
         await poster.post(receiver.url, "{}")
@@ -182,7 +186,7 @@ async def test_an_alert_is_tried_for_a_bounded_time(pauses: list[float]) -> None
     turn, however long the receiver asks to wait."""
     tried_again: list[int] = []
     with Receiver([(503, {"retry-after": "86400"})] * 20).serve() as receiver:
-        channel = WebhookChannel(receiver.url, SECRET, on_retry=lambda: tried_again.append(1))
+        channel = WebhookChannel(receiver.url, SECRET, on_retry=lambda problem: tried_again.append(1))
         with pytest.raises(DeliveryError, match="at the last of 10 attempts"):
             await channel.deliver(ALERT_SENT)
         await channel.close()

@@ -38,6 +38,7 @@ from services.ingest.pipeline.pseudonyms import Pseudonymizer
 from services.ingest.pipeline.publish_request import PublishRequest
 from services.ingest.pipeline.stream_time import WallStreamTime
 from services.runtime.metrics import NamespacedRegistry, expose
+from services.runtime.readiness import Readiness
 from services.runtime.settings import IngestSettings, Settings, SettingsError
 
 NOW = 1_782_120_600_000
@@ -87,8 +88,9 @@ class Ingest:
     def __init__(self, *keys: str, read_seconds: float = 5.0) -> None:
         self.publisher = MemoryPublisher()
         self.byte_limiter = ByteLimiter(10 * LIMIT)
-        self.not_ready_reason: str | None = None
         self.registry = NamespacedRegistry()
+        self.readiness = Readiness(self.registry, "it starts", clock=lambda: 0.0)
+        self.readiness.enter(None)
         metrics = IngestMetrics(self.registry)
         stream_time = WallStreamTime(lambda: NOW, 1000)
         pipeline = Pipeline(
@@ -105,13 +107,13 @@ class Ingest:
         self.know_keys = metrics.know_keys
         self.deadlines = Deadlines(read_seconds)
         self.app = IngestApp(
-            build_api(self.registry, lambda: self.not_ready_reason),
+            build_api(self.registry, self.readiness),
             pipeline,
             Submitter(self.publisher, stream_time, metrics),  # type: ignore[arg-type]
             self.keys,
             self.byte_limiter,
             metrics,
-            not_ready_reason=lambda: self.not_ready_reason,
+            not_ready_reason=self.readiness.reason,
             max_body_bytes=LIMIT,
             max_events=50,
             deadlines=self.deadlines,
@@ -402,12 +404,13 @@ async def test_bodies_share_one_byte_limit(ingest: Ingest) -> None:
 
 async def test_before_it_is_ready_it_takes_nothing(ingest: Ingest) -> None:
     """/readyz and the events say why; /healthz says that it lives."""
-    ingest.not_ready_reason = "it starts"
+    ingest.readiness.enter("it starts")
     assert problem(await ingest.post([EVENT]))["detail"] == "it starts"
     ready = await ingest.client.get("/readyz")
-    assert (ready.status_code, ready.json()) == (503, {"status": "waiting", "reason": "it starts"})
+    assert ready.status_code == 503
+    assert ready.json() == {"status": "waiting", "reason": "it starts", "since": ready.json()["since"]}
     assert (await ingest.client.get("/healthz")).json() == {"status": "ok"}
-    ingest.not_ready_reason = None
+    ingest.readiness.enter(None)
     assert (await ingest.client.get("/readyz")).json() == {"status": "ready"}
 
 

@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError
 from pydantic import SecretStr
 
-from services.ingest.kafka.producer import DeliveryError, RecordProducer, _Delivery
+from services.ingest.kafka.producer import DeliveryError, RecordProducer, TooLargeError, Unsent, _Delivery
 from services.runtime import kafka as runtime_kafka
 from services.runtime.librdkafka import librdkafka_options
 from services.runtime.settings import KafkaSettings, Settings, SettingsError
@@ -89,7 +89,23 @@ async def test_a_delivery_is_done_when_every_record_is_acknowledged() -> None:
     await delivery.future
     assert producer.appended_ms == 7
     lost = _Delivery(producer, loop, 2)
-    lost.report(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE), message)
-    with pytest.raises(DeliveryError, match="MSG_SIZE_TOO_LARGE"):
+    lost.report(KafkaError(KafkaError.INVALID_TIMESTAMP), message)
+    with pytest.raises(DeliveryError, match="INVALID_TIMESTAMP"):
         await lost.future
     lost.report(None, message)
+
+
+@pytest.mark.parametrize("code", [KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE])
+async def test_a_record_that_is_too_large_fails_alone(code: int) -> None:
+    """The delivery ends when the fate of every record is known, and names the one that was rejected."""
+    producer: Any = SimpleNamespace(appended_ms=0)
+    good: Any = SimpleNamespace(timestamp=lambda: (TIMESTAMP_LOG_APPEND_TIME, 7))
+    large: Any = SimpleNamespace(topic=lambda: "t", partition=lambda: 3, value=lambda: b"large")
+    delivery = _Delivery(producer, asyncio.get_running_loop(), 2)
+    delivery.report(KafkaError(code), large)
+    await asyncio.sleep(0)
+    assert not delivery.future.done()
+    delivery.report(None, good)
+    with pytest.raises(TooLargeError) as raised:
+        await delivery.future
+    assert raised.value.records == [Unsent("t", 3, b"large")]

@@ -160,3 +160,23 @@ def test_more_replicas_asked_for_than_there_are_is_rejected() -> None:
     """The broker would take no records."""
     cluster = with_topic(TOTALS, config={"cleanup.policy": "compact", "min.insync.replicas": "4"})
     assert wrong(cluster) == [(TOTALS.name, "min.insync.replicas", "4", "3")]
+
+
+@pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.name)
+def test_every_topic_needs_the_brokers_time(topic: Topic) -> None:
+    """Records carry the sender's clock; an hour ahead the broker would reject them, in every topic."""
+    config = {**topic.broker_config(), "message.timestamp.type": "CreateTime"}
+    cluster = with_topic(topic, config=config)
+    assert wrong(cluster) == [(topic.name, "message.timestamp.type", "CreateTime", "LogAppendTime")]
+
+
+@pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.name)
+def test_every_topic_must_take_a_whole_batch(topic: Topic) -> None:
+    """Whether it is the topic's setting or the broker's; Kafka's default is enough."""
+    for size, found in (
+        ("300", [(topic.name, "max.message.bytes", "300", "1048588")]),
+        ("1000000", [(topic.name, "max.message.bytes", "1000000", "1048588")]),
+        ("1048588", []),
+    ):
+        cluster = with_topic(topic, config={**topic.broker_config(), "max.message.bytes": size})
+        assert wrong(cluster) == found

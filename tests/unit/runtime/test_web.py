@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator
+from datetime import datetime
 
 import httpx
 import pytest
 from prometheus_client import Gauge
 
 from services.runtime.metrics import NamespacedRegistry
+from services.runtime.readiness import Readiness
 from services.runtime.settings import SettingsError
 from services.runtime.web import Endpoint
 
@@ -19,9 +22,9 @@ class Service:
     """Something with a state and a metric that only the thread of its loop may read."""
 
     def __init__(self) -> None:
-        self.reason: str | None = "reading totals"
         self.threads: set[int] = set()
         self.registry = NamespacedRegistry("demo")
+        self.readiness = Readiness(self.registry, "reading totals", clock=lambda: 0.0)
         Gauge("answer", "The answer", registry=self.registry).set_function(self._read)
 
     def _read(self) -> float:
@@ -37,7 +40,7 @@ def service() -> Service:
 @pytest.fixture
 async def client(service: Service) -> AsyncIterator[httpx.AsyncClient]:
     async with (
-        Endpoint(service.registry, lambda: service.reason, host="127.0.0.1", port=0) as endpoint,
+        Endpoint(service.registry, service.readiness, host="127.0.0.1", port=0) as endpoint,
         httpx.AsyncClient(base_url=endpoint.url) as client,
     ):
         yield client
@@ -71,9 +74,12 @@ async def test_openmetrics_is_for_those_who_ask(client: httpx.AsyncClient) -> No
 async def test_ready_says_why_not(service: Service, client: httpx.AsyncClient) -> None:
     """503 with the reason until the service does its job, then 200; alive all the while."""
     waiting = await client.get("/readyz")
-    assert (waiting.status_code, waiting.json()) == (503, {"status": "waiting", "reason": "reading totals"})
+    assert waiting.status_code == 503
+    told = waiting.json()
+    assert (told["status"], told["reason"]) == ("waiting", "reading totals")
+    assert abs(datetime.fromisoformat(told["since"]).timestamp() - time.time()) < 3600
     assert (await client.get("/healthz")).json() == {"status": "ok"}
-    service.reason = None
+    service.readiness.enter(None)
     ready = await client.get("/readyz")
     assert (ready.status_code, ready.json()) == (200, {"status": "ready"})
 
@@ -100,8 +106,8 @@ async def test_garbage_does_not_stop_it(service: Service, client: httpx.AsyncCli
 
 async def test_a_taken_port_is_a_setting_to_change(service: Service) -> None:
     """One line that says which address is taken and what to do."""
-    async with Endpoint(service.registry, lambda: None, host="127.0.0.1", port=0) as first:
-        second = Endpoint(service.registry, lambda: None, host="127.0.0.1", port=first.port)
+    async with Endpoint(service.registry, service.readiness, host="127.0.0.1", port=0) as first:
+        second = Endpoint(service.registry, service.readiness, host="127.0.0.1", port=first.port)
         with pytest.raises(
             SettingsError, match=rf"cannot listen on 127\.0\.0\.1:{first.port} .*metrics_port"
         ) as raised:
@@ -111,11 +117,11 @@ async def test_a_taken_port_is_a_setting_to_change(service: Service) -> None:
 
 async def test_stop_frees_the_port(service: Service) -> None:
     """After stop the same port can be had again, also with a connection left open by a client."""
-    endpoint = Endpoint(service.registry, lambda: None, host="127.0.0.1", port=0)
+    endpoint = Endpoint(service.registry, service.readiness, host="127.0.0.1", port=0)
     await endpoint.start()
     port = endpoint.port
     async with httpx.AsyncClient() as client:
         await client.get(f"{endpoint.url}/healthz")
         await endpoint.stop()
-    async with Endpoint(service.registry, lambda: None, host="127.0.0.1", port=port) as again:
+    async with Endpoint(service.registry, service.readiness, host="127.0.0.1", port=port) as again:
         assert again.port == port
