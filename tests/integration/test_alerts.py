@@ -405,35 +405,37 @@ async def test_a_webhook_that_rejects_one_gets_the_next(alerting: Settings, aggr
 async def test_a_channel_that_fails_makes_the_service_not_ready(
     alerting: Settings, aggregator: Aggregator
 ) -> None:
-    """While nobody gets alerts it says by which channel and why; the next delivery ends it. So does one after
-    an alert that was given up."""
-    with Receiver([(503, {})] * 3 + [(204, {})] * 2 + [(400, {})]).serve() as receiver:
+    """While nobody gets alerts it says by which channel and why, also when it has given them up; the next
+    delivery ends it."""
+    with Receiver([(503, {})] * 3 + [(204, {})] * 2 + [(400, {})] * 2).serve() as receiver:
         settings = _with_webhook(alerting, receiver.url)
         settings = settings.model_copy(
             update={"alerts": settings.alerts.model_copy(update={"failing_seconds": 0.0})}
         )
         async with running(settings) as (service, _):
-            for likes, delivered, reason in (
-                (12, 2, "the receiver answered 503"),  # two alerts, and the first is tried again
-                (25, 3, "the receiver answered 400"),  # two alerts, and the first is given up
-            ):
-                await aggregator.commit(0, [counted(*TRAVEL, like=likes)])
-                told: list[str] = []
+            reasons: list[str] = []
 
-                def waiting(told: list[str] = told) -> bool:
-                    told.append(service.readiness.reason() or "")
-                    return "webhook" in told[-1]
+            def fails() -> bool:
+                reasons.append(service.readiness.reason() or "")
+                return "webhook" in reasons[-1]
 
-                await until(waiting, "not ready")
-                assert told[-1] == f"deliveries by the channel webhook fail: {reason}"
-                assert service.readiness.answer()[0] == 503
-                await until(
-                    lambda delivered=delivered: (  # type: ignore[misc]
-                        sample(service, "fanpulse_alerts_delivered_total", channel="webhook") == delivered
-                    ),
-                    "delivered",
-                )
-                await until(lambda: service.readiness.reason() is None, "ready again")
+            def delivered() -> float:
+                return sample(service, "fanpulse_alerts_delivered_total", channel="webhook")
+
+            def given_up() -> float:
+                return sample(service, "fanpulse_alerts_delivery_failures_total", channel="webhook")
+
+            await aggregator.commit(0, [counted(*TRAVEL, like=12)])
+            await until(fails, "not ready")
+            assert reasons[-1] == "deliveries by the channel webhook fail: the receiver answered 503"
+            assert service.readiness.answer()[0] == 503
+            await until(lambda: delivered() == 2 and not fails(), "delivered, and ready again")
+            await aggregator.commit(0, [counted(*TRAVEL, like=25)])
+            await until(lambda: given_up() == 2, "given up")
+            assert fails()
+            assert reasons[-1] == "deliveries by the channel webhook fail: the receiver answered 400"
+            await aggregator.commit(0, [counted(*TRAVEL, like=55)])
+            await until(lambda: delivered() == 4 and not fails(), "delivered, and ready again")
 
 
 async def test_a_new_channel_gets_no_old_alerts(alerting: Settings, aggregator: Aggregator) -> None:
