@@ -357,10 +357,10 @@ def test_an_event_that_is_too_large_for_the_topic_hurts_nobody_else(
 ) -> None:
     """Somebody sets max.message.bytes below an event while ingest runs: 413 names the setting, requests with
     small events are answered 202, however many events they have, and it starts on it no more."""
-    letters = random.Random(1)
+    draw = random.Random(1)
 
     def padded(event_id: str, tags: int) -> dict[str, Any]:
-        words = ["".join(letters.choices("abcdefghijklmnopqrstuvwxyz", k=60)) for _ in range(tags)]
+        words = ["".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=60)) for _ in range(tags)]
         return interaction(event_id, hashtags=words)
 
     with ingest(settings, tmp_path) as (service, port):
