@@ -127,7 +127,7 @@ def test_without_a_broker_nobody_is_ready_and_everybody_is_again(outage: Outage,
             assert answer.status == 200
         assert service.metrics()["fanpulse_not_ready_seconds"] > 0
         eventually(lambda service=service: has(service, "not_ready"), 30, f"{name} tells it")  # type: ignore[misc]
-    status, answer_body, headers = post(port_of(services["ingest"]), interaction("refused"))
+    status, answer_body, headers = post(port_of(services["ingest"]), interaction("rejected"))
     assert (status, headers["retry-after"]) == (503, "5")
     assert "broker" in answer_body["detail"]
     if how == "killed":

@@ -181,11 +181,11 @@ async def test_what_is_not_acknowledged_is_known(
     waiting.append(publisher.submit(PublishRequest([fragment(1, 3)])))
     now[0] += 30
     assert publisher.unacknowledged(30) is None
-    publisher._note_trouble("_TRANSPORT", "refused")
+    publisher._note_trouble("_TRANSPORT", "rejected")
     now[0] += 1
     fault = publisher.unacknowledged(30)
     assert fault is not None
-    assert fault.reason == "the broker does not acknowledge what ingest writes: refused"
+    assert fault.reason == "the broker does not acknowledge what ingest writes: rejected"
     assert fault.since == 1000
     assert publisher.unacknowledged_events == 3
     broker.away.set()

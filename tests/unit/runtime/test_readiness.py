@@ -38,10 +38,10 @@ def test_an_act_that_is_repeated_must_have_worked_lately(clock: Clock) -> None:
     """A fault since the last success, with the last error, and none once it works again."""
     broker = LastSuccess("the broker does not answer", 30, clock)
     clock.now += 30
-    broker.failed("refused")
+    broker.failed("rejected")
     assert broker.fault() is None
     clock.now += 1
-    assert told(broker.fault()) == ("the broker does not answer: refused", 1000)
+    assert told(broker.fault()) == ("the broker does not answer: rejected", 1000)
     broker.succeeded()
     assert broker.fault() is None
     clock.now += 31
@@ -148,7 +148,7 @@ async def test_the_check_of_the_stream_notes_whether_the_broker_answers(
     check = StreamCheck(settings, Stream({}))
     clock = Clock()
     check.broker = LastSuccess("the broker does not answer", 30, clock)
-    outcomes = [BrokerUnavailableError("broker:9092: refused")] * 2
+    outcomes = [BrokerUnavailableError("broker:9092: rejected")] * 2
     answered = asyncio.Event()
 
     async def ask(*, certain: bool = True) -> None:
@@ -167,5 +167,5 @@ async def test_the_check_of_the_stream_notes_whether_the_broker_answers(
         await answered.wait()
         await asyncio.sleep(0)
     running.cancel()
-    assert fault is None or fault.reason == "the broker does not answer: broker:9092: refused"
+    assert fault is None or fault.reason == "the broker does not answer: broker:9092: rejected"
     assert check.broker.fault() is None

@@ -43,7 +43,7 @@ def test_a_line_that_repeats_grows_apart(repeating: Repeating) -> None:
     from the count."""
     for tenth in range(36_000):
         repeating.now = tenth / 10
-        repeating.log("Unable connect to node with id %s: refused", tenth)
+        repeating.log("Unable connect to node with id %s: rejected", tenth)
     times = [at for at, _ in repeating.passed]
     assert times[:10] == [0, 1, 3, 7, 15, 31, 63, 127, 255, 511]
     assert len(times) == 15
@@ -141,7 +141,7 @@ def test_the_log_of_a_service_is_filtered(capsys: pytest.CaptureFixture[str]) ->
     ours = structlog.get_logger("ours")
     for number in range(100):
         ours.warning("broker_trouble", error=f"{number} requests timed out")
-        stdlib.getLogger("librdkafka").log(stdlib.ERROR, "%s [%s] %s", "FAIL", "p", f"refused {number}")
+        stdlib.getLogger("librdkafka").log(stdlib.ERROR, "%s [%s] %s", "FAIL", "p", f"rejected {number}")
         stdlib.getLogger("aiokafka.consumer").error("Failed fetch from %s", number)
         stdlib.getLogger("faust.worker").error("[^Worker]: Error %r", RuntimeError(f"{number} gone"))
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
