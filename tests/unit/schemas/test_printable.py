@@ -106,9 +106,10 @@ def test_no_log_line_steers_a_terminal(fmt: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(sys, "stderr", out)
     try:
         our_logging.configure("info", fmt)  # type: ignore[arg-type]
-        for hostile in HOSTILE:
+        for number, hostile in enumerate(HOSTILE):
             logging.getLogger("library").warning("seen %s", hostile)
-            logging.getLogger("library").warning("seen", extra={"source": hostile})
+            # Each line is another one: those that repeat are left out.
+            logging.getLogger("library").warning("seen" + "!" * number, extra={"source": hostile})
     finally:
         root.handlers[:], root.level = kept
         logging.captureWarnings(False)
