@@ -109,6 +109,15 @@ INGEST = (
         "max by (namespace, instance) (fanpulse_ingest_clock_ahead_seconds) > 60",
     ),
     Alert(
+        "FanpulseIngestClockBehind",
+        PAGE,
+        "5m",
+        "The clock of an ingest machine is behind",
+        "The clock at {{ $labels.instance }} is {{ $value | humanizeDuration }} behind the broker's. It "
+        "takes what happens now for the future, and rejects it.",
+        "max by (namespace, instance) (-fanpulse_ingest_clock_ahead_seconds) > 60",
+    ),
+    Alert(
         "FanpulseKeysFileUnusable",
         TICKET,
         "1m",
@@ -160,6 +169,15 @@ AGGREGATE = (
         "rolling counts are frozen.",
         f"max by (namespace, partition) (delta({PARTITION_IS_COUNTED}[1m])) <= 0\n"
         f"and on (namespace)\n{_ACCEPTED} > 0",
+    ),
+    Alert(
+        "FanpulseStreamTimeAhead",
+        PAGE,
+        "1m",
+        "Stream time is in the future",
+        "Stream time of partition {{ $labels.partition }} is {{ $value | humanizeDuration }} ahead; until "
+        "then no rolling count moves and no spike is found.",
+        f"max by (namespace, partition) ({PARTITION_IS_COUNTED}) - time() > 360",
     ),
     Alert(
         "FanpulseLogUnreadable",

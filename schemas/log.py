@@ -27,8 +27,8 @@ MINUTE_MS = 60_000
 GRACE_MS = 5_000
 #: A minute is removed from the totals when stream time has passed its start by this.
 KEEP_MS = 48 * 3_600_000
-#: A clock record of the wall clock that is further ahead of the broker's time of its record is not obeyed:
-#: the machine that wrote it has a wrong clock, and stream time never goes back.
+#: A clock record that is further ahead of the broker's time of its record is not obeyed: what it says has not
+#: come yet, and stream time never goes back.
 MAX_CLOCK_AHEAD_MS = 300_000
 #: A reading that falls by at least this, to less than half, is a reset and not a loss.
 RESET_LEAST = 100
@@ -139,11 +139,12 @@ class Clock(msgspec.Struct, tag_field="kind", tag="clock", kw_only=True, gc=Fals
     source: str | None = None
 
     def is_ahead_of(self, appended_ms: int) -> bool:
-        """Whether a machine with a wrong clock wrote it, by the broker's time of its record.
+        """Whether it is of a time that had not come when the broker wrote its record.
 
-        A clock that does not say that it follows events (as ingest's does in simulations) is a wall clock.
+        Then the clock of the machine that wrote it is wrong or, where stream time follows events, the time of
+        an event is.
         """
-        return self.source != "event" and self.stream_time > appended_ms + MAX_CLOCK_AHEAD_MS
+        return self.stream_time > appended_ms + MAX_CLOCK_AHEAD_MS
 
 
 class Void(msgspec.Struct, tag_field="kind", tag="void", kw_only=True, gc=False):

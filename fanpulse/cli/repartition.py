@@ -1,4 +1,4 @@
-"""`fanpulse repartition`: more partitions, by a new stream with the same figures."""
+"""`fanpulse repartition`: more partitions, or a stream time that is right again, by a new stream."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ _HELP = (
     "A stream keeps the partitions that it began with: an id has to meet its repetition in the same one. "
     "This copies every counted event in order, with stream time, posts and alerts, so that all figures are "
     "the same and nothing is told again. Stop ingest first and wait until everything is counted; "
-    "afterwards set FANPULSE_NAMESPACE for all services. The old stream stays as it is."
+    "afterwards set FANPULSE_NAMESPACE for all services. The old stream stays as it is.\n\n"
+    "It is also the way back when a wrong clock has taken stream time into the future: clock records of "
+    "times to come are left out."
 )
 _EPILOG = "\n\n".join(
     (
@@ -53,6 +55,11 @@ def repartition(
     context.settings(namespace=into)  # says what is wrong with the name
     copied = asyncio.run(run(settings, partitions, into))
     before, now = copied.partitions
+    if copied.clocks_left_out:
+        context.echo(
+            f"{copied.clocks_left_out:,} clock records of times to come were left out: in the new stream, "
+            "stream time is right again."
+        )
     context.echo(
         f"{copied.events:,} counted events of {before} partitions copied into {now}; {copied.alerts:,} "
         f"alerts and {copied.posts:,} posts carried over. Set FANPULSE_NAMESPACE={into} for all services, "

@@ -10,6 +10,7 @@ of both shows it. Posts and alerts are carried over: what was told is not told a
 from __future__ import annotations
 
 import json
+import time
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaProducer
@@ -27,12 +28,13 @@ from services.runtime.topic_scan import Span, TopicMissingError, open_reader, re
 
 
 class Copied(NamedTuple):
-    """What was carried over. ``partitions``: before, and now."""
+    """What was carried over. ``partitions``: before, and now. ``clocks_left_out``: of times to come."""
 
     events: int
     alerts: int
     posts: int
     partitions: tuple[int, int]
+    clocks_left_out: int = 0
 
 
 async def repartition(settings: Settings, partitions: int, namespace: str) -> Copied:
@@ -56,7 +58,7 @@ async def repartition(settings: Settings, partitions: int, namespace: str) -> Co
         await producer.start()
         posts = await _carry(settings, target, producer, POSTS.name)
         alerts = await _carry(settings, target, producer, ALERTS.name)
-        events = await _copy_log(settings, target, producer, spans, checkpoints)
+        events, clocks_left_out = await _copy_log(settings, target, producer, spans, checkpoints)
     except KafkaError as error:
         raise broker_unavailable(settings.kafka.bootstrap, error) from error
     finally:
@@ -67,7 +69,7 @@ async def repartition(settings: Settings, partitions: int, namespace: str) -> Co
             f"the log was written to while it was copied, so namespace {namespace} lacks events; stop "
             "ingest, and copy into another namespace"
         )
-    return Copied(events, alerts, posts, (stream.partitions(), partitions))
+    return Copied(events, alerts, posts, (stream.partitions(), partitions), clocks_left_out)
 
 
 async def _require_empty(target: Settings) -> None:
@@ -111,14 +113,18 @@ async def _copy_log(
     producer: AIOKafkaProducer,
     spans: list[Span],
     checkpoints: dict[int, Checkpoint],
-) -> int:
-    """Copy what counts; how many events. Raises StreamError if it is not what the checkpoints have."""
+) -> tuple[int, int]:
+    """Copy what counts; how many events, and clock records of times to come, which are left out.
+
+    Raises StreamError if it is not what the checkpoints have.
+    """
     window = DedupWindow(
         settings.aggregate.dedup_segment_events,
         settings.aggregate.dedup_segments,
         settings.aggregate.dedup_segment_seconds * 1000,
     )
     partitions: dict[int, CountedEvents] = {}
+    now_ms = time.time_ns() // 1_000_000
     for span in spans:
         checkpoint = checkpoints.get(span.partition)
         voided = await voided_in(settings, span) if checkpoint and checkpoint.voided else set()
@@ -127,7 +133,7 @@ async def _copy_log(
                 f"partition {span.partition}: {checkpoint.voided:,} events were voided, but the log gives "
                 f"{len(voided):,}; `fanpulse audit` says what differs"
             )
-        partitions[span.partition] = CountedEvents(_window_of(checkpoint, window), voided)
+        partitions[span.partition] = CountedEvents(_window_of(checkpoint, window), voided, now_ms)
     new_log = NewLog(target, producer, target.kafka.partitions, window)
     async for found in in_order(settings, [span for span in spans if span.end > span.begin], partitions):
         if found.event is None:
@@ -142,7 +148,7 @@ async def _copy_log(
                 f"partition {number}: {counted:,} events were counted, but the log gives {each.counted:,}; "
                 f"`fanpulse audit` says what differs, and do not use namespace {target.namespace}"
             )
-    return new_log.events
+    return new_log.events, sum(each.clocks_left_out for each in partitions.values())
 
 
 def _window_of(checkpoint: Checkpoint | None, default: DedupWindow) -> DedupWindow:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from schemas.fields import LATEST_MS
 from schemas.log import Clock, Entry, Event, Void
 from schemas.topics import EVENTS, qualified
 from services.aggregate.counting.decode import decode_record
@@ -72,12 +73,18 @@ async def voided_in(settings: Settings, span: Span) -> set[EventPlace]:
 class CountedEvents:
     """Finds what counts in one partition, by the rule of duplicates. Feed it the records in order."""
 
-    def __init__(self, dedup_window: DedupWindow, voided: Collection[EventPlace] = ()) -> None:
-        """``voided``: what voids further on take back (``voided_in``); it is left out."""
+    def __init__(
+        self, dedup_window: DedupWindow, voided: Collection[EventPlace] = (), now_ms: int = LATEST_MS
+    ) -> None:
+        """``voided``: what voids further on take back (``voided_in``); it is left out. ``now_ms``: clock
+        records of a later time are left out too; they move what is a duplicate, and no more."""
         self._dedup = Deduplicator(dedup_window)
         self._voided = voided
+        self._now_ms = now_ms
+        self._obeyed_ms = 0
         self._stream_time_ms = 0
         self.counted = 0
+        self.clocks_left_out = 0
 
     def take(self, offset: int, timestamp_ms: int, data: bytes | None) -> Iterator[Counted]:
         """What the next record adds."""
@@ -91,9 +98,13 @@ class CountedEvents:
                 continue  # the aggregator did not obey it
             yield from self._counted(events, offset, timestamp_ms)
             events = []
-            if entry.stream_time > self._stream_time_ms:
-                self._stream_time_ms = entry.stream_time
+            if entry.stream_time > self._obeyed_ms:
+                self._obeyed_ms = entry.stream_time
                 self._dedup.advance(entry.stream_time)
+            if entry.stream_time > self._now_ms:
+                self.clocks_left_out += 1
+            elif entry.stream_time > self._stream_time_ms:
+                self._stream_time_ms = entry.stream_time
                 yield Counted(entry.stream_time, timestamp_ms)
         yield from self._counted(events, offset, timestamp_ms)
 

@@ -245,6 +245,5 @@ def main(settings: Settings) -> None:
 
 def _stream_time(settings: Settings) -> StreamTime:
     ahead_ms = settings.ingest.max_ahead_seconds * 1000
-    return (
-        EventStreamTime(ahead_ms) if settings.ingest.clock == "event" else WallStreamTime(wall_ms, ahead_ms)
-    )
+    follow = EventStreamTime if settings.ingest.clock == "event" else WallStreamTime
+    return follow(wall_ms, ahead_ms)

@@ -31,6 +31,7 @@ from services.ingest.pipeline.known_posts import PostRecord
 from services.ingest.pipeline.packing import Fragment, RecordLimits
 from services.ingest.pipeline.publish_request import PublishRequest
 from services.ingest.pipeline.stream_time import EventStreamTime
+from services.ingest.service import wall_ms
 from services.runtime.kafka import create_topics
 from services.runtime.metrics import NamespacedRegistry
 from services.runtime.settings import Settings
@@ -143,7 +144,7 @@ async def test_a_request_larger_than_a_batch_is_acknowledged_as_a_whole(settings
 
 async def test_a_clock_record_comes_after_the_events_it_covers(settings: Settings) -> None:
     """In every partition: what was submitted before the record stands before it, later things after it."""
-    stream_time = EventStreamTime(ahead_ms=1000)
+    stream_time = EventStreamTime(wall_ms, ahead_ms=1000)
     async with publishing(settings) as publisher:
         clock = ClockWriter(publisher, stream_time, interval_ms=50)
         await clock.write()  # stream time is not known yet

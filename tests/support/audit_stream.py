@@ -54,7 +54,12 @@ class Stream:
         """Append a record, as JSON of ``content`` or as the given bytes. Returns its offset."""
         records = self.log[partition]
         value = content if isinstance(content, bytes) else json.dumps(content).encode()
-        stamp_ms = START_MS + 1000 * len(records) if stamp_ms is None else stamp_ms
+        if stamp_ms is None:
+            entries = content if isinstance(content, list) else [content]
+            clocks = [
+                each["stream_time"] for each in entries if isinstance(each, dict) and "stream_time" in each
+            ]
+            stamp_ms = max(START_MS + 1000 * len(records), *clocks, 0)  # no clock is ahead of the broker's
         records.append(Record(partition, len(records), stamp_ms, None, value))
         return len(records) - 1
 

@@ -255,7 +255,7 @@ def _parse_piecewise(value: bytes) -> list[_Entry]:
 
 def _believed(entry: _Entry, timestamp_ms: int) -> _Entry:
     """The entry, or a problem in its place if it is a clock record from a clock that is ahead."""
-    if isinstance(entry, _Clock) and entry.source != "event":
+    if isinstance(entry, _Clock):
         ahead_ms = entry.stream_time - timestamp_ms
         if ahead_ms > MAX_CLOCK_AHEAD_MS:
             return _Problem(problem=f"clock record {ahead_ms} ms ahead of the broker's time of its record")

@@ -64,14 +64,14 @@ class ClockWriter:
             self._compare(now - appended_ms)
 
     def _compare(self, ahead_ms: int) -> None:
-        was, is_wrong = self.is_wrong, ahead_ms > MAX_CLOCK_AHEAD_MS
-        self.ahead_ms = ahead_ms
-        if is_wrong and isinstance(self._stream_time, WallStreamTime):
+        was, self.ahead_ms = _state(self.ahead_ms), ahead_ms
+        now = _state(ahead_ms)
+        if self.is_wrong and isinstance(self._stream_time, WallStreamTime):
             self._stream_time.forget()
-        if is_wrong != was:
+        if now != was:
             self._wrong_since = time.monotonic()
-            say = _log.error if is_wrong else _log.info
-            say("clock_ahead_of_broker" if is_wrong else "clock_agrees_with_broker", seconds=ahead_ms // 1000)
+            say = _log.info if now == _AGREES else _log.error
+            say(now, seconds=abs(ahead_ms) // 1000)
 
     @property
     def is_wrong(self) -> bool:
@@ -87,6 +87,19 @@ class ClockWriter:
             "follows its stream time; set it right",
             self._wrong_since,
         )
+
+
+_AGREES = "clock_agrees_with_broker"
+
+
+def _state(ahead_ms: int) -> str:
+    """What the log line says of a clock that is so far ahead of the broker's; a negative one is behind.
+
+    A record that waited for a broker that stood still makes the clock look behind, until the next one.
+    """
+    if abs(ahead_ms) <= MAX_CLOCK_AHEAD_MS:
+        return _AGREES
+    return "clock_ahead_of_broker" if ahead_ms > 0 else "clock_behind_broker"
 
 
 async def newest_logged(settings: Settings) -> int | None:

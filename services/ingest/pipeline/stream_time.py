@@ -11,23 +11,28 @@ from schemas.reasons import Reason, Rejection
 from schemas.structs import Event
 
 _occurred_at = attrgetter("occurred_at")
+#: How far the clock of a source may be ahead of ours where stream time follows events. It is less than what
+#: clock records are granted, since the broker's clock may be behind ours.
+_LEEWAY_MS = MAX_CLOCK_AHEAD_MS // 2
 
 
 class FutureTimestampCheck:
     """Checks the times of one request's events, in order. ``newest`` is the newest accepted one."""
 
-    __slots__ = ("_ahead_ms", "_limit", "newest")
+    __slots__ = ("_ahead_ms", "_bound", "_limit", "newest")
 
-    def __init__(self, limit: int | None, ahead_ms: int | None) -> None:
-        """`limit` None: the first event sets it. `ahead_ms`: how far beyond an accepted event it moves."""
+    def __init__(self, limit: int | None, bound: int, ahead_ms: int | None = None) -> None:
+        """No event is beyond the `bound`. `limit` None: the first event sets it, by `ahead_ms`; each accepted
+        one moves it on."""
         self._limit = limit
+        self._bound = bound
         self._ahead_ms = ahead_ms
         self.newest: int | None = None
 
     def admits_all(self, events: Sequence[Event]) -> bool:
         """Whether no event is too far ahead. If one is, nothing has changed."""
         newest = max(map(_occurred_at, events), default=None)
-        if newest is None or (self._limit is not None and newest <= self._limit):
+        if newest is None or (self._limit is not None and newest <= min(self._limit, self._bound)):
             if newest is not None:
                 self._accept(newest)
             return True
@@ -35,7 +40,7 @@ class FutureTimestampCheck:
 
     def admits(self, occurred_at: int) -> bool:
         """Whether the next event is not too far ahead."""
-        if self._limit is not None and occurred_at > self._limit:
+        if occurred_at > self._bound or (self._limit is not None and occurred_at > self._limit):
             return False
         self._accept(occurred_at)
         return True
@@ -95,18 +100,23 @@ class WallStreamTime:
 
     def check(self) -> FutureTimestampCheck:
         """Accepts what is at most `ahead_ms` ahead of now."""
-        return FutureTimestampCheck(self.now() + self._ahead_ms, None)
+        limit = self.now() + self._ahead_ms
+        return FutureTimestampCheck(limit, limit)
 
     def saw(self, newest: int | None) -> None:
         """The wall clock does not depend on events."""
 
 
 class EventStreamTime:
-    """The newest event time that was accepted: simulations and replays have a stream time of their own."""
+    """The newest event time that was accepted: simulations and replays have a stream time of their own.
+
+    It stays in the past: a clock record of a time that has not come is obeyed by nobody.
+    """
 
     source: Literal["wall", "event"] = "event"
 
-    def __init__(self, ahead_ms: int) -> None:
+    def __init__(self, wall_ms: Callable[[], int], ahead_ms: int) -> None:
+        self._wall_ms = wall_ms
         self._ahead_ms = ahead_ms
         self._newest: int | None = None
 
@@ -115,9 +125,10 @@ class EventStreamTime:
         return self._newest
 
     def check(self) -> FutureTimestampCheck:
-        """Accepts what is at most `ahead_ms` ahead of the newest event; the first one sets it."""
+        """Accepts what has happened, and is at most `ahead_ms` ahead of the newest event; the first one sets
+        it."""
         limit = None if self._newest is None else self._newest + self._ahead_ms
-        return FutureTimestampCheck(limit, self._ahead_ms)
+        return FutureTimestampCheck(limit, self._wall_ms() + _LEEWAY_MS, self._ahead_ms)
 
     def saw(self, newest: int | None) -> None:
         """Move stream time to the newest event time accepted."""

@@ -161,7 +161,13 @@ def test_the_columns_are_documented_by_their_schema() -> None:
 
 @pytest.mark.parametrize(
     ("source", "ahead_ms", "is_problem"),
-    [("wall", 300_000, False), ("wall", 300_001, True), ("event", 10**10, False), (None, 10**10, True)],
+    [
+        ("wall", 300_000, False),
+        ("wall", 300_001, True),
+        ("event", 10**10, True),
+        ("event", -(10**10), False),
+        (None, 10**10, True),
+    ],
 )
 def test_a_clock_that_is_ahead_of_the_broker_is_a_problem(
     source: str | None, ahead_ms: int, is_problem: bool

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from schemas.log import MAX_CLOCK_AHEAD_MS
 from schemas.reasons import Reason, Rejection
 from services.ingest.pipeline.admission import (
     MAX_EVENT_BYTES,
@@ -218,7 +219,7 @@ def test_an_event_too_far_ahead_of_the_wall_clock_is_rejected() -> None:
 
 def test_with_the_event_clock_the_first_event_sets_the_present() -> None:
     """And each accepted event moves the bound for those after it, in the same request too."""
-    stream_time = EventStreamTime(ahead_ms=1000)
+    stream_time = EventStreamTime(lambda: NOW + 10**9, ahead_ms=1000)
     batch = [event(0), event(900), event(1800), event(5000), event(2800), event(-99_999)]
     check = stream_time.check()
     found = admit_all(json.dumps(batch).encode(), most=10, check=check)
@@ -229,10 +230,23 @@ def test_with_the_event_clock_the_first_event_sets_the_present() -> None:
     assert stream_time.now() == NOW + 2800
 
 
+def test_with_the_event_clock_no_event_is_of_a_time_to_come() -> None:
+    """Neither the first one nor those that move the bound: nobody would obey a clock record of that time."""
+    most = MAX_CLOCK_AHEAD_MS // 2
+    stream_time = EventStreamTime(lambda: NOW, ahead_ms=10**9)
+    batch = [event(10**12), event(most + 1), event(0), event(most), event(most + 1)]
+    found = admit_all(json.dumps(batch).encode(), most=10, check=stream_time.check())
+    assert isinstance(found, Admitted)
+    assert found.indexes == [2, 3]
+    stream_time.saw(NOW)
+    assert not stream_time.check().admits(NOW + most + 1)
+    assert stream_time.check().admits(NOW + most)
+
+
 @pytest.mark.parametrize("times", [[0, 900, 1800, 2000], [1800, 0, 900], [0], []])
 def test_the_quick_check_of_times_agrees_with_the_one_by_one(times: list[int]) -> None:
     """Whether all are within the bound at once is asked first; the answer is the same."""
-    stream_time = EventStreamTime(ahead_ms=1000)
+    stream_time = EventStreamTime(lambda: NOW + 10**9, ahead_ms=1000)
     stream_time.saw(NOW)
     whole, single = stream_time.check(), stream_time.check()
     body = json.dumps([event(time) for time in times]).encode()
@@ -248,7 +262,7 @@ def test_the_present_never_goes_back() -> None:
     readings = iter([NOW, NOW - 5000, NOW + 1])
     wall = WallStreamTime(lambda: next(readings), ahead_ms=0)
     assert [wall.now() for _ in range(3)] == [NOW, NOW, NOW + 1]
-    events = EventStreamTime(ahead_ms=0)
+    events = EventStreamTime(lambda: NOW + 10**9, ahead_ms=0)
     events.saw(NOW)
     events.saw(NOW - 1)
     events.saw(None)
@@ -288,7 +302,7 @@ def test_an_event_with_more_commas_than_any_is_not_looked_into() -> None:
 
 def test_slices_know_of_the_slices_before() -> None:
     """The newest event of a request is that of all slices, and moves the bound for those after it."""
-    stream_time = EventStreamTime(ahead_ms=1000)
+    stream_time = EventStreamTime(lambda: NOW + 10**9, ahead_ms=1000)
     stream_time.saw(NOW)
     times = [900] * SLICE_EVENTS + [1800] * SLICE_EVENTS + [0] * SLICE_EVENTS
     raws = [json.dumps(event(time)).encode() for time in times]

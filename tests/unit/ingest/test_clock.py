@@ -6,6 +6,9 @@ import asyncio
 import json
 from typing import Any
 
+import pytest
+import structlog
+
 from services.ingest.kafka.stream_clock import ClockWriter
 from services.ingest.pipeline.stream_time import EventStreamTime, WallStreamTime
 
@@ -51,12 +54,29 @@ async def test_a_clock_that_is_ahead_of_the_broker_is_noticed_and_so_is_its_end(
     assert publisher.written == [NOW, NOW + 300_000, NOW + 300_001, NOW, NOW + 1000]
 
 
+@pytest.mark.parametrize(
+    ("apart_ms", "line"), [(300_001, "clock_ahead_of_broker"), (-300_001, "clock_behind_broker")]
+)
+async def test_a_wrong_clock_is_told_once_and_so_is_its_end(apart_ms: int, line: str) -> None:
+    """In the log, with the seconds, in whichever direction it is wrong."""
+    publisher: Any = Appending()
+    wall = [NOW]
+    writer = ClockWriter(publisher, WallStreamTime(lambda: wall[0], ahead_ms=1000), interval_ms=1000)
+    with structlog.testing.capture_logs() as logged:
+        for wall[0], apart in [(NOW, 0), (NOW + 1, apart_ms), (NOW + 2, apart_ms), (NOW + 3, 0)]:
+            publisher.appended_ms = wall[0] - apart
+            await writer.write()
+    assert [(each["event"], each["log_level"], each["seconds"]) for each in logged] == [
+        (line, "error", 300), ("clock_agrees_with_broker", "info", 0),
+    ]  # fmt: skip
+
+
 async def test_the_event_clock_is_never_compared() -> None:
-    """A simulation of last year is not behind, and one of next year not ahead."""
+    """A simulation of last year is not behind."""
     publisher: Any = Appending()
     publisher.appended_ms = NOW
-    stream_time = EventStreamTime(ahead_ms=1000)
-    stream_time.saw(NOW + 10**9)
+    stream_time = EventStreamTime(lambda: NOW, ahead_ms=1000)
+    stream_time.saw(NOW - 10**9)
     writer = ClockWriter(publisher, stream_time, interval_ms=1000)
     await writer.write()
     assert (writer.is_wrong, writer.ahead_ms) == (False, 0)

@@ -33,7 +33,7 @@ POST = {
 def pipeline(stream_time: EventStreamTime | None = None) -> Pipeline:
     return Pipeline(
         Enrichment(KnownPosts(1000), AliasTable(), Pseudonymizer((), None)),
-        stream_time or EventStreamTime(1000),
+        stream_time or EventStreamTime(lambda: NOW + 10**9, 1000),
         record_limits=RecordLimits(100, 2000),
         max_events=50,
         partitions=lambda: 4,
@@ -86,7 +86,7 @@ def test_a_request_becomes_one_publish_request(lines: bool) -> None:
 def test_single_events_are_processed_as_one_request() -> None:
     """The result is that of an array of the same events."""
     bodies = [json.dumps(EVENT | {"event_id": f"e{number}"}).encode() for number in range(20)]
-    stream_time = EventStreamTime(1000)
+    stream_time = EventStreamTime(lambda: NOW + 10**9, 1000)
     stream_time.saw(NOW)
     singles = pipeline(stream_time).process_singles(bodies)
     array = finished(pipeline(stream_time).process(b"[" + b",".join(bodies) + b"]", lines=False, source="s"))
@@ -110,7 +110,7 @@ def test_an_unreadable_body_is_one_dead_letter(body: bytes) -> None:
 
 def test_processing_moves_no_stream_time() -> None:
     """Only what the publisher has taken may do that: the event time is handed on."""
-    stream_time = EventStreamTime(1000)
+    stream_time = EventStreamTime(lambda: NOW + 10**9, 1000)
     processed = finished(pipeline(stream_time).process(json.dumps(EVENT).encode(), lines=False, source="s"))
     assert (stream_time.now(), processed.newest) == (None, NOW)
 
@@ -129,7 +129,7 @@ def test_dead_letters_do_not_say_who_acted(body: bytes) -> None:
     actors = Pseudonymizer((), b"a key of the tests")
     made = Pipeline(
         Enrichment(KnownPosts(1000), AliasTable(), actors),
-        EventStreamTime(1000),
+        EventStreamTime(lambda: NOW + 10**9, 1000),
         record_limits=RecordLimits(100, 2000),
         max_events=50,
         partitions=lambda: 4,

@@ -11,6 +11,7 @@ import pytest
 
 from fanpulse.repartition.counted import Counted, CountedEvents, entries_of, merged, voided_by
 from fanpulse.repartition.target import NewLog
+from schemas.fields import LATEST_MS
 from schemas.totals import COUNTED_SCOPES, decode_key, decode_value
 from services.aggregate.counting.dedup import DedupWindow
 from services.aggregate.counting.entries import take_changes
@@ -38,14 +39,16 @@ class Producer:
         return done
 
 
-async def copied(stream: Stream, partitions: int, window: DedupWindow = WINDOW) -> dict[int, list[bytes]]:
+async def copied(
+    stream: Stream, partitions: int, window: DedupWindow = WINDOW, now_ms: int = LATEST_MS
+) -> dict[int, list[bytes]]:
     """The records of the new log."""
     producer = Producer()
     new_log = NewLog(Settings(), producer, partitions, window)  # type: ignore[arg-type]
 
     async def one(number: int) -> AsyncIterator[Counted]:
         voided = [voided_by(number, each.offset, each.value) for each in stream.log[number]]
-        counted = CountedEvents(DedupWindow(*stream.dedup_window), set().union(*voided))
+        counted = CountedEvents(DedupWindow(*stream.dedup_window), set().union(*voided), now_ms)
         for record in stream.log[number]:
             for found in counted.take(record.offset, record.timestamp_ms, record.value):
                 yield found
@@ -134,3 +137,36 @@ async def test_a_voided_event_is_left_out_with_its_void() -> None:
     (state,) = states({0: list(sent[0])})
     assert state.counters.actions(("account", "twitter", "GansuTravel")) == {"like": 1}
     assert (state.counted, state.voided) == (1, 0)
+
+
+async def test_a_copy_follows_no_clock_of_a_time_to_come() -> None:
+    """The broker's clock and ingest's were a day ahead for a while: the copy is as if they never had been,
+    but for what was a duplicate."""
+    noon, like = 1_782_084_000_000, {
+        "kind": "interaction", "v": 1, "platform": "twitter", "account": "GansuTravel", "action": "like",
+        "broadcast_id": "fuxi",
+    }  # fmt: skip
+
+    def events(at_ms: int) -> list[dict[str, Any]]:
+        return [like | {"event_id": f"{at_ms}-{n}", "occurred_at": at_ms + n * 1000} for n in range(3)]
+
+    def clock(at_ms: int) -> dict[str, Any]:
+        return {"kind": "clock", "v": 1, "stream_time": at_ms, "source": "wall"}
+
+    right, wrong = Stream(partitions=2), Stream(partitions=2)
+    for number in range(2):
+        for minute in range(10):
+            at_ms = noon + minute * 60_000
+            batch = [*events(at_ms + number), clock(at_ms + 59_999)]
+            right.append(number, batch)
+            poison = [clock(at_ms + 86_400_000)] if 3 <= minute < 5 else []
+            wrong.append(number, [*poison, *batch])
+    (poisoned, *_) = states({n: [record.value for record in log] for n, log in wrong.log.items()})
+    assert poisoned.windows.sums["1m"] == {}
+    now_ms = noon + 600_000
+    old = states({n: list(log) for n, log in (await copied(right, 2)).items()})
+    new = states({n: list(log) for n, log in (await copied(wrong, 2, now_ms=now_ms)).items()})
+    assert figures(new) == figures(old)
+    assert [state.stream_time_ms for state in new] == [noon + 599_999] * 2
+    assert [state.windows.sums for state in new] == [state.windows.sums for state in old]
+    assert any(state.windows.sums["1m"] for state in new)
