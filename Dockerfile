@@ -33,6 +33,8 @@ ENV SERVICE=${EXTRA} \
 RUN useradd --system --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin fanpulse \
  && install -d -o fanpulse -g fanpulse -m 0700 /var/lib/fanpulse
 COPY --from=build /opt/fanpulse /opt/fanpulse
+# What the image holds, as CycloneDX.
+COPY requirements/${EXTRA}.cdx.json /opt/fanpulse/sbom.cdx.json
 USER 10001:10001
 WORKDIR /var/lib/fanpulse
 VOLUME /var/lib/fanpulse

@@ -12,7 +12,8 @@ from __future__ import annotations
 import re
 import sys
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
@@ -34,26 +35,48 @@ def locked_blocks(text: str) -> dict[str, str]:
     return {canonicalize_name(match[1]): match[0].rstrip("\n") + "\n" for match in _BLOCK.finditer(text)}
 
 
-def closure(wanted: Iterable[str]) -> set[str]:
-    """Canonical names of all that the requirements need, and all that those need.
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """A package that is needed, and with which extras it was asked for."""
+
+    name: str
+    extras: frozenset[str]
+
+
+def closure(wanted: Iterable[str]) -> set[Needed]:
+    """All that the requirements need, and all that those need; a package once for each set of extras.
 
     Raises importlib.metadata.PackageNotFoundError if one is not installed here.
     """
-    found: set[str] = set()
-    seen: set[tuple[str, str]] = set()
-    queue = [(Requirement(line), "") for line in wanted]
+    found: set[Needed] = set()
+    queue = list(_needed(wanted, frozenset()))
     while queue:
-        requirement, extra = queue.pop()
-        environment: dict[str, Any] = {**default_environment(), **PYTHON, "extra": extra}
-        if requirement.marker and not requirement.marker.evaluate(environment):
-            continue
-        name = canonicalize_name(requirement.name)
-        found.add(name)
-        for each in ("", *requirement.extras):
-            if (name, each) not in seen:
-                seen.add((name, each))
-                queue += [(Requirement(line), each) for line in requires(name) or ()]
+        each = queue.pop()
+        if each not in found:
+            found.add(each)
+            queue += _needed(requires(each.name) or (), each.extras)
     return found
+
+
+def direct(name: str, extras: Iterable[str]) -> set[str]:
+    """Canonical names of what an installed package with these extras needs itself."""
+    return {each.name for each in _needed(requires(name) or (), extras)}
+
+
+def _needed(lines: Iterable[str], extras: Iterable[str]) -> Iterator[Needed]:
+    """What requirements mean in the images, for a package with these extras."""
+    for requirement in map(Requirement, lines):
+        marker = requirement.marker
+        if marker is None or any(marker.evaluate(_environment(extra)) for extra in ("", *extras)):
+            yield Needed(canonicalize_name(requirement.name), frozenset(requirement.extras))
+
+
+def _environment(extra: str) -> dict[str, Any]:
+    return {**default_environment(), **PYTHON, "extra": extra}
+
+
+def _blocks_of(lines: Iterable[str], blocks: dict[str, str]) -> str:
+    return "".join(blocks[name] for name in sorted({each.name for each in closure(lines)}))
 
 
 def files() -> dict[Path, str]:
@@ -64,10 +87,7 @@ def files() -> dict[Path, str]:
     wanted = {extra: [*core, *extras[extra]] for extra in EXTRAS}
     wanted["build"] = [*project["build-system"]["requires"], "editables"]
     head = "# Derived from dev.txt by `python -m tools.image_locks`; do not edit.\n"
-    return {
-        FOLDER / f"{name}.txt": head + "".join(blocks[each] for each in sorted(closure(lines)))
-        for name, lines in wanted.items()
-    }
+    return {FOLDER / f"{name}.txt": head + _blocks_of(lines, blocks) for name, lines in wanted.items()}
 
 
 def main(arguments: list[str]) -> int:
