@@ -24,6 +24,7 @@ _INDEX = re.compile(r"(?<!emit)--?(extra-)?index-url|trusted-host|(?<!emit-)find
 #: Specifications and projects that the documentation points at.
 _KNOWN_HOSTS = {
     "adr.github.io",
+    "cyclonedx.org",  # the name of the schema of a bill of materials
     "json-schema.org",
     "keepachangelog.com",
     "semver.org",
@@ -66,7 +67,8 @@ def findings(path: Path, text: str) -> Iterator[str]:
 def _addresses(path: Path, text: str) -> Iterator[tuple[str, re.Match[str]]]:
     if path == Path(__file__):
         return
-    locked = path.parent.name == "requirements" or path.suffix == ".lock"
+    bill = path.name.endswith(".cdx.json")
+    locked = not bill and path.parent.name == "requirements" or path.suffix == ".lock"
     for match in _URL.finditer(text):
         if locked or not (_LOCAL.fullmatch(match[1]) or match[1] in _KNOWN_HOSTS):
             yield "an address", match

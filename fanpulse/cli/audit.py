@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressC
 
 from fanpulse.cli import context
 from fanpulse.cli.context import Exit, stderr
+from services.runtime.private import files_for_the_user
 
 if TYPE_CHECKING:
     from services.audit.recounting.result import AuditResult, Window
@@ -129,7 +130,7 @@ def export(
 
     settings = _settings_of_a_stream()
     try:
-        with _Display() as display:
+        with _Display() as display, files_for_the_user():
             display.step("reading")
             manifest = _run(run(settings, directory, display.progress))
     except (AuditError, OSError) as error:
@@ -220,7 +221,8 @@ def _time(text: str | None, option: str) -> int | None:
 
 def _write_report(file: Path, result: AuditResult) -> None:
     text = json.dumps(result.as_json(), ensure_ascii=False, indent=2)
-    file.write_text(text + "\n", encoding="utf-8")
+    with files_for_the_user():
+        file.write_text(text + "\n", encoding="utf-8")
 
 
 def _rejected(error: Exception) -> typer.Exit:

@@ -62,6 +62,7 @@ def doctor() -> None:
 
 def _findings(loaded: Settings) -> Iterator[Finding]:
     """One after another, so that you see progress while a slow check runs."""
+    from fanpulse.devstack.checks.access import access
     from fanpulse.devstack.checks.broker import broker
     from fanpulse.devstack.checks.machine import machine
     from fanpulse.devstack.checks.services import services
@@ -69,6 +70,7 @@ def _findings(loaded: Settings) -> Iterator[Finding]:
 
     up, status = asyncio.run(overview(loaded))
     yield from machine(loaded, up=up)
+    yield from access(loaded)
     yield from settings_files(loaded)
     yield from asyncio.run(broker(context.with_broker(loaded)))
     yield from services(status, up=up)

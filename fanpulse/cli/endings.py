@@ -21,6 +21,8 @@ from fanpulse.cli.context import Exit, UnavailableError, UsageError, stderr
 from fanpulse.cli.output import OutputError
 from fanpulse.devstack.extras import MODULES, install_command
 from services.runtime.kafka import BrokerUnavailableError
+from services.runtime.private import make_folder
+from services.runtime.redaction import redact
 from services.runtime.settings import SettingsError, load_settings
 from services.runtime.stream import StreamError
 
@@ -152,11 +154,11 @@ def _record(error: Exception, arguments: Sequence[str]) -> Path | None:
     command = next((word for word in arguments if not word.startswith("-")), "")
     when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     text = f"{when} fanpulse {_version()} {command}, Python {sys.version.split()[0]}\n"
-    text += "".join(traceback.format_exception(error))
+    text += redact("".join(traceback.format_exception(error)))
     for folder in _record_folders():
         file = folder / "errors.log"
         try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_folder(folder)
             descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
             with open(descriptor, "a", encoding="utf-8", errors="backslashreplace") as lines:  # noqa: PTH123
                 lines.write(text + "\n")
@@ -181,6 +183,6 @@ def _version() -> str:
 
 
 def _say(reason: str, code: Exit) -> int:
-    line = " ".join(reason.split())
+    line = redact(" ".join(reason.split()))
     stderr.print(f"[bold red]fanpulse:[/bold red] {escape(line)}", soft_wrap=True)
     return code

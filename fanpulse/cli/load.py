@@ -23,6 +23,7 @@ from fanpulse.load.opening import STANDARD_INPUT
 from fanpulse.load.parsing.rules import RulesError, parse_rules
 from fanpulse.load.rate_limiter import SpeedError, parse_speed
 from fanpulse.load.session import FileError, Options, Session
+from services.runtime.private import close_state
 from services.runtime.settings import Settings
 
 
@@ -125,6 +126,7 @@ def load(
 ) -> None:
     """Load recorded events from files."""
     settings = context.settings()
+    close_state(settings.state_dir)
     try:
         rules = parse_rules(kind, maps or (), sets or (), time_unit.value, timezone)
         options = Options(

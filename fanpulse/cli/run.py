@@ -10,6 +10,7 @@ import typer
 
 from fanpulse.cli import output
 from fanpulse.cli.endings import ending
+from services.runtime.private import private_files
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -17,6 +18,11 @@ def run(arguments: Sequence[str]) -> int:
 
     Raises KeyboardInterrupt after an interrupt. Every other error has been shown, as one line.
     """
+    with private_files():
+        return _run(arguments)
+
+
+def _run(arguments: Sequence[str]) -> int:
     output.install()
     # Of a library that complains, the error that it raises says the same. A service configures its own log.
     logging.getLogger().addHandler(logging.NullHandler())

@@ -11,6 +11,7 @@ import typer
 from fanpulse.cli import context
 from fanpulse.cli.output import leave_broken_pipes
 from services.runtime import logging
+from services.runtime.private import close_state
 from services.runtime.settings import Settings
 
 
@@ -40,6 +41,7 @@ _EPILOG = "\n\n".join(
 def _settings() -> Settings:
     leave_broken_pipes()
     settings = context.settings()
+    close_state(settings.state_dir)
     logging.configure(settings.log_level, settings.log_format)
     return settings
 

@@ -19,6 +19,7 @@ from fanpulse.devstack.preflight import require_usable
 from fanpulse.devstack.state import Status
 from services.runtime import logging
 from services.runtime.kafka import BrokerUnavailableError
+from services.runtime.private import close_state
 from services.runtime.settings import Settings, SettingsError, load_settings
 
 _PANEL = "Local stack"
@@ -84,6 +85,7 @@ def up(
     link: Annotated[int, typer.Option("--link", hidden=True, help="Descriptor of `up --detach`.")] = -1,
 ) -> None:
     settings = load_settings()
+    close_state(settings.state_dir)
     logging.configure("warning", "console")  # the supervisor has events for people; services have own logs
     if settings.kafka.bootstrap is None:
         require_modules()

@@ -28,6 +28,7 @@ from fanpulse.devstack.console_reporter import line
 from fanpulse.devstack.jars import Progress
 from fanpulse.devstack.state import Status
 from fanpulse.devstack.state_paths import StatePaths
+from services.runtime.private import make_folder
 from services.supervise.child import tail
 from services.supervise.events import EventType, OnEvent, StackEvent
 
@@ -49,7 +50,7 @@ def start(state_paths: StatePaths, arguments: list[str], on_event: OnEvent, prog
     """
     ours, theirs = socket.socketpair()
     errors = state_paths.log("supervisor.err")
-    errors.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(errors.parent)
     with ours, theirs, errors.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "fanpulse", "up", *arguments, "--link", str(theirs.fileno())],
@@ -146,7 +147,7 @@ class Link:
 @contextlib.contextmanager
 def event_log(path: Path) -> Iterator[OnEvent]:
     """A listener that writes each event as a line of a bounded log."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     handler = logging.handlers.RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
 

@@ -21,6 +21,7 @@ from fanpulse.devstack.jars import JarError, Progress, class_path
 from fanpulse.devstack.lock import FileLock, LockedError
 from fanpulse.devstack.ports import Ports, PortTakenError
 from services.runtime.kafka import client_options
+from services.runtime.private import make_folder
 from services.runtime.settings import KafkaSettings
 from services.supervise.addresses import HOST
 from services.supervise.child import Child, ChildError, tail
@@ -152,7 +153,7 @@ class EmbeddedKafka:
         java = _java()
         temporary = self.folder / config.TEMPORARY
         shutil.rmtree(temporary, ignore_errors=True)  # a killed broker leaves unpacked libraries there
-        temporary.mkdir(parents=True)
+        make_folder(temporary)
         # Clients know the port once the broker has started, so it must stay. Before that, another process may
         # take the chosen port first; then choose another one.
         for attempts_left in (2, 1, 0):

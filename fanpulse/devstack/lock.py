@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from services.runtime.private import make_folder
+
 RETRY_SECONDS = 0.1
 
 
@@ -37,7 +39,7 @@ class FileLock:
 
         Calls `on_wait` once if it has to wait.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path.parent)
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         deadline = time.monotonic() + wait_seconds
         waited = False

@@ -12,6 +12,7 @@ from pathlib import Path
 import fanpulse
 from fanpulse.devstack.ports import Ports
 from fanpulse.devstack.state_paths import StatePaths
+from services.runtime.private import make_folder
 from services.runtime.settings import StackSettings
 from services.supervise.addresses import HOST
 from services.supervise.managed_process import HttpProcess
@@ -91,7 +92,7 @@ def grafana_process(
     binary, home = found
     port = Ports(state_paths.ports).choose("grafana", fixed={"grafana": stack.grafana_port})["grafana"]
     url = f"http://{HOST}:{port}"
-    state_paths.grafana.mkdir(parents=True, exist_ok=True)
+    make_folder(state_paths.grafana)
     command = [binary, "server"] if Path(binary).name == "grafana" else [binary]
     variables = _grafana_variables(state_paths.grafana, port, prometheus_url or f"http://{HOST}:9090")
     return HttpProcess(
@@ -141,7 +142,7 @@ def _prometheus_folder(folder: Path, targets: Iterable[HttpProcess]) -> Path:
     """Copy our configuration and rules beside one file of targets per service: its paths are relative."""
     shutil.rmtree(folder / "rules", ignore_errors=True)
     shutil.rmtree(folder / "targets", ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     shutil.copytree(PROMETHEUS_FILES / "rules", folder / "rules")
     shutil.copyfile(PROMETHEUS_FILES / "prometheus.yml", folder / "prometheus.yml")
     (folder / "targets").mkdir()

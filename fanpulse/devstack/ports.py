@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 
+from services.runtime.private import make_folder
 from services.supervise.addresses import is_free, new_port
 
 
@@ -56,7 +57,7 @@ class Ports:
         self.path.unlink(missing_ok=True)
 
     def _write(self, ports: dict[str, int]) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path.parent)
         fresh = self.path.with_name(f"{self.path.name}.{os.getpid()}")
         fresh.write_text(json.dumps(ports, indent=1) + "\n")
         fresh.replace(self.path)

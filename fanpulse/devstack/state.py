@@ -10,6 +10,7 @@ from typing import Any
 
 from fanpulse.devstack.lock import is_locked
 from fanpulse.devstack.state_paths import StatePaths
+from services.runtime.private import make_folder
 
 #: Keys of the state file that are not part of the status.
 _INTERNAL = ("supervisor", "hashtag_aliases")
@@ -90,7 +91,7 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _replace(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     fresh.write_text(text)
     fresh.replace(path)

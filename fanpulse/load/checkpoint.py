@@ -16,6 +16,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from fanpulse.load.parsing.rules import Rules
+from services.runtime.private import make_folder
 
 _HEAD_BYTES = 2**20
 
@@ -50,7 +51,7 @@ class CheckpointFile:
 
     def write(self, checkpoint: Checkpoint) -> None:
         """Keep a checkpoint; a crash leaves this one or the one before."""
-        self._file.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self._file.parent)
         draft = self._file.with_suffix(f".{os.getpid()}.tmp")
         draft.write_text(json.dumps({"file": self._path, "checkpoint": asdict(checkpoint)}), encoding="utf-8")
         draft.replace(self._file)

@@ -21,6 +21,7 @@ from fanpulse.load.parsing.objects import ObjectMapper
 from fanpulse.load.parsing.rules import Rules, RulesError
 from fanpulse.load.parsing.tables import TableMapper
 from fanpulse.load.rate_limiter import RateLimiter
+from services.runtime.private import files_for_the_user
 
 _SAVE_SECONDS = 0.5
 
@@ -132,7 +133,8 @@ class Session:
         if self._options.errors:
             resumes = not self._options.restart and any(kept and kept.read() for kept in self._checkpoints)
             try:
-                self._errors = self._options.errors.open("a" if resumes else "w", encoding="utf-8")
+                with files_for_the_user():
+                    self._errors = self._options.errors.open("a" if resumes else "w", encoding="utf-8")
             except OSError as error:
                 reason = (error.strerror or str(error)).lower()
                 raise FileError(f"--errors {self._options.errors}: {reason}") from error

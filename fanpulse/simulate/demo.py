@@ -22,6 +22,7 @@ from fanpulse.simulate.run import DemoRun
 from fanpulse.simulate.scenario import Scenario
 from fanpulse.simulate.verdict import Outcome
 from services.runtime import logging as service_logging
+from services.runtime.private import close_state, files_for_the_user, make_folder
 from services.runtime.settings import CONFIG_VARIABLE, PREFIX, Settings
 from services.supervise.events import EventType, StackEvent
 
@@ -95,7 +96,8 @@ class Demo:
     def _report(self, outcome: Outcome) -> None:
         self._console.print(closing(outcome), highlight=False, soft_wrap=not self._console.is_terminal)
         if self._options.report is not None:
-            self._options.report.write_text(json.dumps(outcome.as_json(), indent=2) + "\n")
+            with files_for_the_user():
+                self._options.report.write_text(json.dumps(outcome.as_json(), indent=2) + "\n")
 
     def _on_event(self, event: StackEvent) -> None:
         """Print a stack event as a line, except while the board has the screen."""
@@ -124,8 +126,9 @@ def clear_user_environment() -> None:
 def log_to_file(settings: Settings) -> None:
     """Send this process's log to a file, since the board owns the terminal."""
     service_logging.configure("info", "json")
+    close_state(settings.state_dir)
     path = StatePaths.of(demo_settings(settings)).log("demo")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.StreamHandler):
             handler.setStream(path.open("w"))

@@ -6,6 +6,7 @@ import os
 import secrets
 from pathlib import Path
 
+from services.runtime.private import make_folder
 from services.runtime.settings import Settings, SettingsError
 
 FILE = "actor.key"
@@ -36,7 +37,7 @@ def actor_key(settings: Settings, *, create: bool = True) -> bytes | None:
 def _load_or_create(folder: Path) -> bytes:
     path = folder / FILE
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         try:
             return _read(path)
         except FileNotFoundError:

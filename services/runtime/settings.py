@@ -23,7 +23,9 @@ from pydantic_settings import (
 )
 
 from schemas.fields import MAX_QUANTITY, MAX_VALUE, account_name
+from services.runtime.redaction import protect, secret_values
 from services.runtime.settings_problems import (
+    Source,
     first_problem,
     not_json,
     null_character,
@@ -52,7 +54,7 @@ class SettingsError(ValueError):
 class Section(BaseModel):
     """A table of the settings file. An unknown key is an error, so that you notice a misspelt one."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, hide_input_in_errors=True)
 
 
 class KafkaSettings(Section):
@@ -266,6 +268,7 @@ class Settings(BaseSettings):
         extra="forbid",
         frozen=True,
         validate_default=True,
+        hide_input_in_errors=True,
     )
 
     namespace: str = Field(
@@ -327,14 +330,24 @@ def load_settings(**overrides: Any) -> Settings:
         raise SettingsError(unknown_variable(unknown[0], known_variables()))
     if problem := not_json(source.variables, {variable: kind for _, variable, kind in _all()}):
         raise SettingsError(problem)
-    try:
-        settings = Settings(**overrides)
-    except ValidationError as error:
-        variables = {place: variable for place, variable, _ in _all()}
-        raise SettingsError(first_problem(error, Settings, source, variables)) from error
+    settings = _validated(overrides, source)
+    if isinstance(
+        settings, str
+    ):  # raised here, so that its traceback has not the error that knows the values
+        raise SettingsError(settings)
+    protect(secret_values(settings))
     if problem := null_character(settings):
         raise SettingsError(problem)
     return settings
+
+
+def _validated(overrides: dict[str, Any], source: Source) -> Settings | str:
+    """The settings, or what is wrong with them."""
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        variables = {place: variable for place, variable, _ in _all()}
+        return first_problem(error, Settings, source, variables)
 
 
 def own_accounts(settings: Settings) -> list[tuple[str, str]]:

@@ -12,9 +12,9 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from schemas.problems import meant, words
+from services.runtime.redaction import is_secret_name
 from services.runtime.toml_lines import line_of, syntax_error
 
-_SECRETS = ("password", "secret", "key")
 _SHOWN_CHARACTERS = 80
 _NAMES = "see docs/settings.md for the names"
 
@@ -99,8 +99,9 @@ def first_problem(
     where = source.where(place, variable.get(setting, ""))
     if problem["type"] == "extra_forbidden":  # the value may be a secret under a misspelt key
         return f"{where} is not a setting{meant(place[-1], _beside(place, settings))}; {_NAMES}"
-    secret = any(word in setting[-1] for word in _SECRETS)
-    given = "" if secret or isinstance(problem["input"], dict) else f" (it is {_shown(problem['input'])})"
+    is_setting = setting in variable  # and no section, in which anything may have been written
+    may_be_secret = not is_setting or any(map(is_secret_name, setting)) or isinstance(problem["input"], dict)
+    given = "" if may_be_secret else f" (it is {_shown(problem['input'])})"
     return f"{where}{given}: {words(dict(problem))}"
 
 

@@ -13,6 +13,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from services.runtime.private import make_folder
+
 REAPER = Path(__file__).with_name("reaper.py")
 LOG_BYTES = 5 * 2**20
 POLL_SECONDS = 0.05
@@ -47,7 +49,7 @@ class Child:
         process dies.
         """
         if log is not None:
-            log.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(log.parent)
         options = {
             "log": None if log is None else str(log),
             "log_bytes": log_bytes,

@@ -17,6 +17,7 @@ import structlog
 from schemas.topics import EVENTS, TOTALS
 from services.runtime.kafka import create_topics
 from services.runtime.lifecycle import stop_event
+from services.runtime.private import files_for_the_user
 from services.runtime.settings import Settings, SettingsError
 from services.runtime.stream import open_stream
 from services.supervise.addresses import free_ports, reachable
@@ -140,5 +141,6 @@ def _write_targets(path: Path, workers: list[Worker]) -> None:
         raise SettingsError(f"--targets: {path.parent} is not a folder; make it, or name another file")
     addresses = [worker.url.removeprefix("http://") for worker in workers]
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_text(json.dumps([{"targets": addresses}]) + "\n")
+    with files_for_the_user():
+        fresh.write_text(json.dumps([{"targets": addresses}]) + "\n")
     fresh.replace(path)

@@ -17,6 +17,7 @@ from fanpulse.devstack.checks.finding import Finding, fail, ok, warn
 from fanpulse.devstack.extras import EXTRAS, install_command, modules_of
 from fanpulse.devstack.ports import Ports
 from fanpulse.devstack.state_paths import StatePaths
+from services.runtime.private import make_folder
 from services.runtime.settings import CONFIG_DEFAULT, CONFIG_VARIABLE, Settings
 from services.supervise.addresses import is_free
 
@@ -77,7 +78,7 @@ def settings_file() -> Finding:
 def state_folder(folder: Path) -> Finding:
     advice = "give yourself the right to write there, or set FANPULSE_STATE_DIR to another folder"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:

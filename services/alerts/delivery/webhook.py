@@ -68,8 +68,8 @@ def make_webhook(alerts: AlertsSettings, on_retry: Callable[[str], None]) -> Web
 def _checked_url(url: str) -> str:
     try:
         parsed = httpx.URL(url)
-    except httpx.InvalidURL as error:
-        raise SettingsError(f"alerts.webhook_url is no URL ({error})") from error
+    except httpx.InvalidURL:  # which says what part of the address is wrong, and that may be secret
+        raise SettingsError("alerts.webhook_url is no URL") from None
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise SettingsError("alerts.webhook_url is no http or https URL")
     return url

@@ -58,7 +58,7 @@ class AccessRules:
         """``own_accounts``: (platform, account) in normal form; empty: any. ``key_name`` is for messages."""
         scope = scope or KeyScope()
         self._own = frozenset(own_accounts)
-        self._patterns = None if scope.accounts is None else _matcher(scope.accounts)
+        self._patterns = None if scope.accounts is None else matcher(scope.accounts)
         self._kinds = None if scope.kinds is None else frozenset(scope.kinds)
         self._actions = None if scope.actions is None else frozenset(scope.actions)
         self._scoped = bool(self._own or scope != KeyScope())
@@ -136,7 +136,7 @@ class EventCheck:
         return self._rules.rejection(event) or self._times.rejection(event)
 
 
-def _matcher(patterns: Iterable[str]) -> re.Pattern[str]:
+def matcher(patterns: Iterable[str]) -> re.Pattern[str]:
     return re.compile(
         "|".join(".*".join(map(re.escape, pattern.split("*"))) for pattern in patterns), re.DOTALL
     )

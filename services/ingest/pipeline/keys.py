@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import tomllib
 from typing import Annotated, Literal
 
@@ -17,6 +18,7 @@ from services.ingest.pipeline.access import Bounds, KeyScope
 from services.runtime.toml_lines import line_of
 
 MOST_KEYS = 1000
+_NAME = r"^[a-z0-9][a-z0-9_.-]{0,39}$"
 _OF_NOTHING = hashlib.sha256(b"").hexdigest()
 _HOW = "make a key with `openssl rand -hex 24`, and its hash with `printf %s KEY | sha256sum`"
 
@@ -33,7 +35,7 @@ class Key(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,39}$")]
+    name: Annotated[str, Field(pattern=_NAME)]
     sha256: str
     accounts: Annotated[tuple[str, ...], MinLen(1)] | None = None
     kinds: Annotated[tuple[Kind, ...], MinLen(1)] | None = None
@@ -128,7 +130,8 @@ def _one_line(error: ValidationError, text: str) -> str:
     if len(place) > 1 and isinstance(place[1], int):
         named = tomllib.loads(text)["key"][place[1]]
         shown = named.get("name") if isinstance(named, dict) else None
-        name = f"key {shown!r}" if isinstance(shown, str) else f"key number {place[1] + 1}"
+        is_name = isinstance(shown, str) and re.fullmatch(_NAME, shown)  # and not the key itself, by mistake
+        name = f"key {shown!r}" if is_name else f"key number {place[1] + 1}"
     parts = [
         f"line {line}" if line else "",
         name or str(place[0]),
