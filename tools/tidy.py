@@ -67,8 +67,7 @@ def findings(path: Path, text: str) -> Iterator[str]:
 def _addresses(path: Path, text: str) -> Iterator[tuple[str, re.Match[str]]]:
     if path == Path(__file__):
         return
-    bill = path.name.endswith(".cdx.json")
-    locked = not bill and path.parent.name == "requirements" or path.suffix == ".lock"
+    locked = path.suffix == ".lock" or (path.parent.name == "requirements" and path.suffix != ".json")
     for match in _URL.finditer(text):
         if locked or not (_LOCAL.fullmatch(match[1]) or match[1] in _KNOWN_HOSTS):
             yield "an address", match

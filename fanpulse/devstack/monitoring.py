@@ -143,7 +143,9 @@ def _prometheus_folder(folder: Path, targets: Iterable[HttpProcess]) -> Path:
     shutil.rmtree(folder / "rules", ignore_errors=True)
     shutil.rmtree(folder / "targets", ignore_errors=True)
     make_folder(folder)
-    shutil.copytree(PROMETHEUS_FILES / "rules", folder / "rules")
+    (folder / "rules").mkdir()
+    for rules in (PROMETHEUS_FILES / "rules").iterdir():
+        shutil.copyfile(rules, folder / "rules" / rules.name)  # without the modes of the installation
     shutil.copyfile(PROMETHEUS_FILES / "prometheus.yml", folder / "prometheus.yml")
     (folder / "targets").mkdir()
     addresses: dict[str, list[str]] = {}

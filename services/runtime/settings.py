@@ -331,9 +331,7 @@ def load_settings(**overrides: Any) -> Settings:
     if problem := not_json(source.variables, {variable: kind for _, variable, kind in _all()}):
         raise SettingsError(problem)
     settings = _validated(overrides, source)
-    if isinstance(
-        settings, str
-    ):  # raised here, so that its traceback has not the error that knows the values
+    if isinstance(settings, str):  # raised here, without the error that knows all values
         raise SettingsError(settings)
     protect(secret_values(settings))
     if problem := null_character(settings):
