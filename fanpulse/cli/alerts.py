@@ -53,8 +53,9 @@ def alerts(
     output: Annotated[
         context.Format, typer.Option("--format", "-f", help="For people or for programs.")
     ] = context.Format.TABLE,
+    namespace: context.Namespace = None,
 ) -> None:
-    settings = context.settings_of_a_stream()
+    settings = context.settings_of_a_stream(namespace)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # the raised error says the same
     found, unreadable = asyncio.run(_read(settings))
     listed = [alert for alert in found if everything or getattr(alert, "superseded_by", None) is None]

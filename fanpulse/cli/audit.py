@@ -21,7 +21,6 @@ from services.runtime.private import files_for_the_user
 
 if TYPE_CHECKING:
     from services.audit.recounting.result import AuditResult, Window
-    from services.runtime.settings import Settings
 
 _Result = TypeVar("_Result")
 
@@ -92,13 +91,18 @@ def audit(
             show_default=False,
         ),
     ] = None,
+    namespace: context.Namespace = None,
 ) -> None:
     from services.audit.recounting.errors import AuditError
     from services.audit.recounting.summary import summary
     from services.audit.service import audit as run
 
     window = _window(from_, to)
-    settings = context.settings() if directory else _settings_of_a_stream()
+    settings = (
+        context.settings(namespace)
+        if directory
+        else context.settings_of_a_stream(namespace, otherwise=", or audit an export")
+    )
     try:
         with _Display() as display:
             result = _run(
@@ -124,11 +128,12 @@ def export(
     directory: Annotated[
         Path, typer.Argument(metavar="DIR", help="A new or empty folder, or an earlier export.")
     ],
+    namespace: context.Namespace = None,
 ) -> None:
     from services.audit.recounting.errors import AuditError
     from services.audit.service import export as run
 
-    settings = _settings_of_a_stream()
+    settings = context.settings_of_a_stream(namespace)
     try:
         with _Display() as display, files_for_the_user():
             display.step("reading")
@@ -140,15 +145,6 @@ def export(
     context.echo(
         f"{directory}: {entries:,} entries of the log in {len(manifest.files)} files, {size:,} bytes"
     )
-
-
-def _settings_of_a_stream() -> Settings:
-    settings = context.settings()
-    if settings.kafka.bootstrap is None:
-        raise context.UnavailableError(
-            "no stack runs; start one with `fanpulse up`, set FANPULSE_KAFKA_BOOTSTRAP, or audit an export"
-        )
-    return settings
 
 
 def _run(work: Coroutine[Any, Any, _Result]) -> _Result:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from enum import IntEnum, StrEnum
-from typing import Any
+from typing import Annotated
+
+import typer
 
 from fanpulse.cli.console import PrintableConsole
 from fanpulse.cli.output import takes_unicode
 from fanpulse.devstack import state
 from fanpulse.devstack.state_paths import StatePaths
 from schemas.printable import printable, printable_json
-from services.runtime.settings import Settings, load_settings
+from schemas.problems import FORMS
+from services.runtime.settings import NAMESPACE_FORM, Settings, load_settings
 from services.supervise.addresses import reachable
 
 
@@ -61,40 +65,83 @@ class UsageError(ValueError):
 stderr = PrintableConsole(stderr=True, highlight=False)
 
 
-def settings(**overrides: Any) -> Settings:
-    """The settings. If they name no broker, that of the local stack is filled in.
+#: The option of every command that reads or writes a stream.
+Namespace = Annotated[
+    str | None,
+    typer.Option(
+        "--namespace",
+        "-n",
+        metavar="NAME",
+        help="Use this namespace instead of the one in the settings; `fanpulse status` lists those that run.",
+        show_default=False,
+    ),
+]
 
-    Raises SettingsError.
+
+def own_settings(namespace: str | None = None) -> Settings:
+    """The settings as they are written, in this namespace if it is given.
+
+    Raises SettingsError and UsageError.
     """
-    return with_broker(load_settings(**overrides))
+    if namespace is None:
+        return load_settings()
+    check_namespace("--namespace", namespace)
+    return load_settings(namespace=namespace)
 
 
-def settings_of_a_stream() -> Settings:
-    """The settings of a command that reads or writes a stream, with its broker.
+def check_namespace(option: str, name: str) -> None:
+    """Raises UsageError if the value of an option cannot be a namespace."""
+    if not re.fullmatch(NAMESPACE_FORM, name):
+        raise UsageError(f"{option} (it is {name!r}) {FORMS[NAMESPACE_FORM]}")
 
-    Raises SettingsError, and UnavailableError if no broker is known.
+
+def settings(namespace: str | None = None) -> Settings:
+    """The settings of a command that reads or writes a stream: as `own_settings`, but if the stack of the
+    namespace runs, with its broker, and with the aliases and rules that it counts and decides with.
+
+    Raises SettingsError and UsageError.
     """
-    loaded = settings()
+    return with_stack(own_settings(namespace))
+
+
+def settings_of_a_stream(namespace: str | None = None, *, otherwise: str = "") -> Settings:
+    """The same, with a broker.
+
+    Raises SettingsError, UsageError, and UnavailableError if no broker is known. ``otherwise`` is what else
+    one may do then.
+    """
+    loaded = settings(namespace)
     if loaded.kafka.bootstrap is None:
-        raise UnavailableError("no stack runs; start one with `fanpulse up`, or set FANPULSE_KAFKA_BOOTSTRAP")
+        raise UnavailableError(nothing_runs(loaded, otherwise))
     return loaded
 
 
-def with_broker(loaded: Settings) -> Settings:
-    """Loaded settings. If they name no broker, that of the local stack is filled in."""
-    if loaded.kafka.bootstrap is not None:
-        return loaded
-    status = state.read(StatePaths.of(loaded))
+def nothing_runs(loaded: Settings, otherwise: str = "") -> str:
+    """The line for a stack that does not run, with those that do."""
+    where = f" in the namespace {loaded.namespace}" if loaded.namespace else ""
+    others = [name for name in state.running(loaded.state_dir) if name != loaded.namespace]
+    if others:
+        named = " or ".join(f"--namespace {name or repr(name)}" for name in others)
+        return f"no stack runs{where}, but {_listing(others)} does; add {named}{otherwise}"
+    return f"no stack runs{where}; start one with `fanpulse up`, or set FANPULSE_KAFKA_BOOTSTRAP{otherwise}"
+
+
+def _listing(namespaces: list[str]) -> str:
+    return ", ".join(f"that of {name}" if name else "the one without a name" for name in namespaces)
+
+
+def with_stack(loaded: Settings) -> Settings:
+    """Loaded settings, completed from the running stack of their namespace, if that uses the same broker."""
+    state_paths = StatePaths.of(loaded)
+    status, launched = state.read(state_paths), state.launched(state_paths)
     if status is None:
         return loaded
-    kafka = loaded.kafka.model_copy(update={"bootstrap": status["kafka"]["bootstrap"]})
-    return loaded.model_copy(update={"kafka": kafka})
-
-
-def hashtag_aliases(loaded: Settings) -> dict[str, tuple[str, ...]]:
-    """The alias groups that the running stack counts with; without a stack, those of the settings."""
-    found = state.hashtag_aliases(StatePaths.of(loaded))
-    return loaded.hashtag_aliases if found is None else found
+    bootstrap = status["kafka"]["bootstrap"]
+    if loaded.kafka.bootstrap not in (None, bootstrap):
+        return loaded
+    kafka = loaded.kafka.model_copy(update={"bootstrap": bootstrap})
+    completed = loaded.model_copy(update={"kafka": kafka})
+    return completed if launched is None else launched.settings_of_readers(completed)
 
 
 def ingest_url(loaded: Settings | None = None) -> str:

@@ -86,6 +86,7 @@ def list_dead_letters(
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="List at most so many, newest first.")] = 20,
     everything: Annotated[bool, typer.Option("--all", help="Include those that were sent again.")] = False,
     output: _FORMAT = Format.TABLE,
+    namespace: context.Namespace = None,
 ) -> None:
     """List dead letters, newest first, and count them by reason.
 
@@ -99,7 +100,7 @@ def list_dead_letters(
             overview.add(dead_letter)
         return snapshot.markers
 
-    markers = _with_snapshot(context.settings(), read)
+    markers = _with_snapshot(context.settings_of_a_stream(namespace), read)
     if output is Format.JSON:
         dead_letters = [as_json(dead_letter, markers) for dead_letter in overview.newest_first()]
         _print_json(
@@ -112,6 +113,7 @@ def list_dead_letters(
 def show(
     dead_letter_id: Annotated[str, typer.Argument(metavar="ID", help="An id, or its first characters.")],
     output: _FORMAT = Format.TABLE,
+    namespace: context.Namespace = None,
 ) -> None:
     """Show one dead letter: what was sent, why it was rejected, and what may correct it.
 
@@ -122,7 +124,7 @@ def show(
         (dead_letter,) = await find_dead_letters(snapshot, [dead_letter_id])
         return dead_letter, snapshot.markers.get(dead_letter.id)
 
-    dead_letter, marker = _with_snapshot(context.settings(), read)
+    dead_letter, marker = _with_snapshot(context.settings_of_a_stream(namespace), read)
     if output is Format.JSON:
         _print_json(
             as_json(dead_letter, {dead_letter.id: marker} if marker else {})
@@ -168,11 +170,12 @@ def redrive(
     api_key: Annotated[
         str | None, typer.Option(help="API key of ingest; prefer FANPULSE_API_KEY.", show_default=False)
     ] = None,
+    namespace: context.Namespace = None,
 ) -> None:
     """Send the events of dead letters to ingest again."""
     if [bool(ids), bool(reason), everything].count(True) != 1:
         raise _failure("name the dead letters: by id, by --reason, or --all", Exit.USAGE)
-    settings = context.settings()
+    settings = context.settings_of_a_stream(namespace)
     try:
         transform = Transform(parse_rules(kind, maps or (), sets or ()), drops or ())
         client = connect(settings, url, api_key, patience, _say_waiting)

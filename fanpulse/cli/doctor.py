@@ -13,7 +13,7 @@ from fanpulse.cli.console import PrintableConsole
 from fanpulse.cli.context import Exit
 from fanpulse.devstack.checks import Finding, Level
 from fanpulse.devstack.overview import overview
-from services.runtime.settings import Settings, load_settings
+from services.runtime.settings import Settings
 
 _HELP = (
     "Check Python, the extras, disk, ports, Java, the files that settings name (rules, keys, TLS), the "
@@ -37,7 +37,7 @@ def register(app: typer.Typer) -> None:
     app.command(help=_HELP, epilog=_EPILOG, rich_help_panel="Local stack")(doctor)
 
 
-def doctor() -> None:
+def doctor(namespace: context.Namespace = None) -> None:
     console = PrintableConsole(highlight=False)
     levels: list[Level] = []
 
@@ -47,7 +47,7 @@ def doctor() -> None:
         if finding.advice:
             console.print(f"  {'':<13}[dim]{escape(finding.advice)}[/dim]", soft_wrap=True)
 
-    for finding in _findings(load_settings()):
+    for finding in _findings(context.own_settings(namespace)):
         show(finding)
     bad, doubtful = levels.count(Level.FAIL), levels.count(Level.WARN)
     if bad:
@@ -72,5 +72,5 @@ def _findings(loaded: Settings) -> Iterator[Finding]:
     yield from machine(loaded, up=up)
     yield from access(loaded)
     yield from settings_files(loaded)
-    yield from asyncio.run(broker(context.with_broker(loaded)))
+    yield from asyncio.run(broker(context.with_stack(loaded)))
     yield from services(status, up=up)

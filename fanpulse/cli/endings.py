@@ -52,6 +52,7 @@ _UNUSABLE = frozenset(
         "ENXIO",
     )
 )
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _STATE_ADVICE = "give yourself the right to write there, or set FANPULSE_STATE_DIR to another folder"
 
 
@@ -128,15 +129,27 @@ def _module_missing(error: ModuleNotFoundError, arguments: Sequence[str]) -> int
 
 
 def _os_error(error: OSError) -> int:
+    return _say(*os_error(error))
+
+
+def os_error(error: OSError) -> tuple[str, Exit]:
+    """The line and the exit code for an error of the operating system."""
     reason = error.strerror or type(error).__name__
+    if error.errno in _NO_SPACE:
+        where = f"{_path(error.filename)}: " if error.filename is not None else ""
+        return f"{where}{reason}; free some space on that disk", Exit.FAILED
     if error.filename is None:
         if isinstance(error, ConnectionError | TimeoutError):
-            return _say(f"a connection failed: {reason}", Exit.UNAVAILABLE)
-        return _say(f"the system says: {reason}", Exit.FAILED)
-    path = os.fsdecode(error.filename) if not isinstance(error.filename, int) else str(error.filename)
+            return f"a connection failed: {reason}", Exit.UNAVAILABLE
+        return f"the system says: {reason}", Exit.FAILED
+    path = _path(error.filename)
     code = Exit.USAGE if error.errno in _UNUSABLE else Exit.FAILED
     in_state = error.errno in _UNUSABLE and _is_in_state_folder(Path(path))
-    return _say(f"{path}: {reason}{f'; {_STATE_ADVICE}' if in_state else ''}", code)
+    return f"{path}: {reason}{f'; {_STATE_ADVICE}' if in_state else ''}", code
+
+
+def _path(name: str | bytes | int) -> str:
+    return str(name) if isinstance(name, int) else os.fsdecode(name)
 
 
 def _is_in_state_folder(path: Path) -> bool:

@@ -123,9 +123,10 @@ def load(
         typer.Option(help="API key of ingest; FANPULSE_API_KEY hides it from others.", show_default=False),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")] = False,
+    namespace: context.Namespace = None,
 ) -> None:
     """Load recorded events from files."""
-    settings = context.settings()
+    settings = context.settings(namespace)
     close_state(settings.state_dir)
     try:
         rules = parse_rules(kind, maps or (), sets or (), time_unit.value, timezone)

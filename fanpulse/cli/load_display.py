@@ -123,6 +123,13 @@ class LoadDisplay:
             self._last_wait = now
             self._say(f"{problem}; trying again")
 
+    def not_kept(self, reason: str) -> None:
+        self._err.print(
+            f"{reason}; the load goes on. If it is interrupted, it begins further back, and rows count once",
+            markup=False,
+            soft_wrap=True,
+        )
+
     def end(self, report: FileReport) -> None:
         """A file has been loaded to its end."""
         if self._bar:

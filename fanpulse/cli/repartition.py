@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from fanpulse.cli import context
-from services.runtime.settings import SettingsError
 
 _HELP = (
     "Copy the stream into a new namespace with another number of partitions.\n\n"
@@ -42,17 +41,14 @@ def repartition(
         str,
         typer.Option(metavar="NAMESPACE", help="A namespace that was never used.", show_default=False),
     ],
+    namespace: context.Namespace = None,
 ) -> None:
     from fanpulse.repartition.copying import repartition as run
 
-    settings = context.settings()
-    if settings.kafka.bootstrap is None:
-        raise context.UnavailableError(
-            "no stack runs; start one with `fanpulse up`, or set FANPULSE_KAFKA_BOOTSTRAP"
-        )
+    settings = context.settings_of_a_stream(namespace)
     if into == settings.namespace:
-        raise SettingsError(f"--into {into} is the namespace of this stream; choose another")
-    context.settings(namespace=into)  # says what is wrong with the name
+        raise context.UsageError(f"--into {into} is the namespace of this stream; choose another")
+    context.check_namespace("--into", into)
     copied = asyncio.run(run(settings, partitions, into))
     before, now = copied.partitions
     if copied.clocks_left_out:

@@ -38,22 +38,22 @@ _EPILOG = "\n\n".join(
 )
 
 
-def _settings() -> Settings:
+def _settings(namespace: str | None) -> Settings:
     leave_broken_pipes()
-    settings = context.settings()
+    settings = context.settings(namespace)
     close_state(settings.state_dir)
     logging.configure(settings.log_level, settings.log_format)
     return settings
 
 
-def ingest() -> None:
+def ingest(namespace: context.Namespace = None) -> None:
     """Accept events over HTTP and write them to Kafka, until SIGTERM or Ctrl-C.
 
     Example: [bold]FANPULSE_KAFKA_BOOTSTRAP=127.0.0.1:9092 fanpulse serve ingest[/bold]
     """
     from services.ingest import service
 
-    service.main(_settings())
+    service.main(_settings(namespace))
 
 
 def aggregate(
@@ -68,6 +68,7 @@ def aggregate(
             help="Write the addresses of the workers to this file, for Prometheus' file_sd_configs.",
         ),
     ] = None,
+    namespace: context.Namespace = None,
 ) -> None:
     """Count events and keep the totals, until SIGTERM or Ctrl-C.
 
@@ -77,7 +78,7 @@ def aggregate(
 
     Example: [bold]FANPULSE_KAFKA_BOOTSTRAP=127.0.0.1:9092 fanpulse serve aggregate --workers 2[/bold]
     """
-    settings = _settings()
+    settings = _settings(namespace)
     if workers == 1 and targets is None:
         from services.aggregate import service
 
@@ -88,11 +89,11 @@ def aggregate(
         asyncio.run(run(settings, workers, targets))
 
 
-def alerts() -> None:
+def alerts(namespace: context.Namespace = None) -> None:
     """Decide and deliver milestones and spikes, until SIGTERM or Ctrl-C.
 
     Example: [bold]FANPULSE_KAFKA_BOOTSTRAP=127.0.0.1:9092 fanpulse serve alerts[/bold]
     """
     from services.alerts import service
 
-    asyncio.run(service.run(_settings()))
+    asyncio.run(service.run(_settings(namespace)))

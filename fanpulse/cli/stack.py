@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -14,13 +15,15 @@ from rich.table import Table
 from fanpulse.cli import context
 from fanpulse.cli.console import PrintableConsole
 from fanpulse.cli.context import Exit, stderr
+from fanpulse.cli.endings import os_error
+from fanpulse.devstack.disk import in_words, shortage
 from fanpulse.devstack.kafka import require_modules
 from fanpulse.devstack.preflight import require_usable
 from fanpulse.devstack.state import Status
 from services.runtime import logging
 from services.runtime.kafka import BrokerUnavailableError
 from services.runtime.private import close_state
-from services.runtime.settings import Settings, SettingsError, load_settings
+from services.runtime.settings import Settings, SettingsError
 
 _PANEL = "Local stack"
 console = PrintableConsole(highlight=False)
@@ -38,7 +41,7 @@ _UP_EPILOG = "\n\n".join(
         "[cyan]fanpulse up --detach[/cyan]                      in the background",
         "[cyan]FANPULSE_NAMESPACE=trial fanpulse up[/cyan]      a second stack that shares nothing",
         "[bold]Exit codes[/bold]  0 ready, or ended by you · 1 it did not start · 2 a setting is wrong · "
-        "3 the broker cannot be reached · 4 it is already running (no error with --detach)",
+        "3 the broker cannot be reached · 4 it is already running (with --detach: with other settings)",
     )
 )
 _DOWN_HELP = (
@@ -82,9 +85,10 @@ def up(
     workers: Annotated[
         int, typer.Option("--workers", min=1, max=64, help="Number of aggregator processes.")
     ] = 1,
+    namespace: context.Namespace = None,
     link: Annotated[int, typer.Option("--link", hidden=True, help="Descriptor of `up --detach`.")] = -1,
 ) -> None:
-    settings = load_settings()
+    settings = context.own_settings(namespace)
     close_state(settings.state_dir)
     logging.configure("warning", "console")  # the supervisor has events for people; services have own logs
     if settings.kafka.bootstrap is None:
@@ -98,13 +102,13 @@ def up(
         _up_here(settings, workers)
 
 
-def down() -> None:
+def down(namespace: context.Namespace = None) -> None:
     from fanpulse.devstack.shutdown import ShutdownError, shut_down
     from fanpulse.devstack.state_paths import StatePaths
 
     try:
         with stderr.status("stopping"):
-            ran = shut_down(StatePaths.of(load_settings()))
+            ran = shut_down(StatePaths.of(context.own_settings(namespace)))
     except ShutdownError as error:
         _fail(error, Exit.FAILED)
     console.print("[green]✓[/green] the stack is down" if ran else "nothing runs")
@@ -114,17 +118,18 @@ def status(
     format: Annotated[
         StatusFormat, typer.Option("--format", help="How to print it; json for programs.")
     ] = StatusFormat.TABLE,
+    namespace: context.Namespace = None,
 ) -> None:
     from fanpulse.devstack.overview import overview
 
-    up, found = asyncio.run(overview(load_settings()))
+    settings = context.own_settings(namespace)
+    up, found = asyncio.run(overview(settings))
     if format is StatusFormat.JSON:
         context.echo_json(found)
     elif up:
-        console.print(_table(found))
+        _print_status(found)
     if not up:
-        stderr.print("no stack is up; start one with `fanpulse up --detach`", soft_wrap=True)
-        raise typer.Exit(Exit.UNAVAILABLE)
+        raise context.UnavailableError(context.nothing_runs(settings))
 
 
 def _up_here(settings: Settings, workers: int) -> None:
@@ -156,18 +161,53 @@ def _up_detached(settings: Settings, workers: int) -> None:
     state_paths = StatePaths.of(settings)
     running = state.read(state_paths)
     if running is not None and running["alerts"]:
-        console.print("the stack is already running")
-        console.print(_table(running))
+        _show_running(settings, workers)
         return
     console.print(_headline(settings), soft_wrap=True)
+    arguments = ["--workers", str(workers), "--namespace", settings.namespace]
     try:
-        status = start(
-            state_paths, ["--workers", str(workers)], console_reporter(console), DownloadProgress(console)
-        )
+        status = start(state_paths, arguments, console_reporter(console), DownloadProgress(console))
     except DetachError as error:
         _fail(error, error.code)
     _print_ready(status)
     console.print("stop it with [cyan]fanpulse down[/cyan]")
+
+
+def _show_running(settings: Settings, workers: int) -> None:
+    """The stack runs already: show it, or say which settings it was not started with."""
+    from fanpulse.devstack import state
+    from fanpulse.devstack.launched import differences
+    from fanpulse.devstack.overview import overview
+    from fanpulse.devstack.state_paths import StatePaths
+
+    launched = state.launched(StatePaths.of(settings))
+    if launched is not None and (changed := differences(launched, settings, workers)):
+        how = f" --namespace {settings.namespace}" if settings.namespace else ""
+        stderr.print(
+            "[bold red]fanpulse:[/bold red] the stack runs with other settings: "
+            f"{escape('; '.join(changed))}. `fanpulse down{how} && fanpulse up --detach{how}` starts it with "
+            "yours",
+            soft_wrap=True,
+        )
+        raise typer.Exit(Exit.ALREADY_UP)
+    console.print("the stack is already running")
+    _print_status(asyncio.run(overview(settings))[1])
+
+
+def _print_status(status: Status) -> None:
+    """What runs, where its files are, and which other stacks run."""
+    console.print(_table(status))
+    folder = status["state_folder"]
+    console.print(f"state in {escape(folder['path'])}, {in_words(folder['free_bytes'])} free", soft_wrap=True)
+    if full := shortage(Path(folder["path"])):
+        console.print(f"[red]{escape(full)}[/red]", soft_wrap=True)
+    for name in status["running"]:
+        if name != status["namespace"]:
+            console.print(
+                f"another stack runs: `fanpulse status --namespace {name or repr(name)}`, and so for every "
+                "command",
+                soft_wrap=True,
+            )
 
 
 def _run_detached(settings: Settings, workers: int, descriptor: int) -> None:
@@ -187,6 +227,10 @@ def _run_detached(settings: Settings, workers: int, descriptor: int) -> None:
             link.failed(str(error), Exit.USAGE)
         except StackError as error:
             link.failed(str(error), Exit.FAILED)
+        except OSError as error:
+            if error.errno is None:
+                raise
+            link.failed(*os_error(error))
 
 
 def _fail(error: Exception, code: int) -> NoReturn:
@@ -195,7 +239,7 @@ def _fail(error: Exception, code: int) -> NoReturn:
 
 
 def _headline(settings: Settings) -> str:
-    name = f"[bold]{settings.namespace}[/bold]" if settings.namespace else "the stack"
+    name = f"the stack [bold]{settings.namespace}[/bold]" if settings.namespace else "the stack"
     return f"starting {name}; its state is in {escape(str(settings.state_dir))}"
 
 

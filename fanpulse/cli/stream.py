@@ -63,21 +63,12 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="stream", help=_HELP, epilog=_EPILOG, rich_help_panel="Local stack")
 
 
-def _settings() -> Settings:
-    settings = context.settings()
-    if settings.kafka.bootstrap is None:
-        raise context.UnavailableError(
-            "no stack runs; start one with `fanpulse up`, or set FANPULSE_KAFKA_BOOTSTRAP"
-        )
-    return settings
-
-
-def show() -> None:
+def show(namespace: context.Namespace = None) -> None:
     """Show each topic of the stream, and what is wrong with it.
 
     Example: [bold]fanpulse stream show[/bold]
     """
-    lines, problems = asyncio.run(_show(_settings()))
+    lines, problems = asyncio.run(_show(context.settings_of_a_stream(namespace)))
     for line in lines + problems:
         context.echo(line)
     raise typer.Exit(Exit.FAILED if problems else Exit.OK)
@@ -112,12 +103,13 @@ async def _show(settings: Settings) -> tuple[list[str], list[str]]:
 
 def accept(
     topic: Annotated[Acceptable, typer.Argument(help="Which topic was created again.", show_default=False)],
+    namespace: context.Namespace = None,
 ) -> None:
     """Go on with a topic that was deleted and created again, although what was in it is lost.
 
     Example: [bold]fanpulse stream accept totals[/bold]
     """
-    asyncio.run(_accept(_settings(), _FULL_NAMES[topic.value]))
+    asyncio.run(_accept(context.settings_of_a_stream(namespace), _FULL_NAMES[topic.value]))
     context.echo(f"{topic.value}: accepted as it is now; {_ACCEPTED[topic.value]}")
 
 
@@ -143,12 +135,12 @@ async def _accept(settings: Settings, name: str) -> None:
         await write_identities(settings, {name: await found(admin, cluster, settings.namespace, name)})
 
 
-def mend() -> None:
+def mend(namespace: context.Namespace = None) -> None:
     """Set the settings of topics with which the broker would remove what is still needed.
 
     Example: [bold]fanpulse stream mend[/bold]
     """
-    for line in asyncio.run(_mend(_settings())) or ["nothing to mend"]:
+    for line in asyncio.run(_mend(context.settings_of_a_stream(namespace))) or ["nothing to mend"]:
         context.echo(line)
 
 

@@ -66,12 +66,9 @@ def totals(
     format_: Annotated[
         Format, typer.Option("--format", "-f", help="For people, for programs, or for a spreadsheet.")
     ] = Format.TABLE,
+    namespace: context.Namespace = None,
 ) -> None:
-    settings = context.settings()
-    if settings.kafka.bootstrap is None:
-        raise context.UnavailableError(
-            "no stack runs; start one with `fanpulse up`, or set FANPULSE_KAFKA_BOOTSTRAP"
-        )
+    settings = context.settings_of_a_stream(namespace)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # the raised error says the same
     view, unreadable = asyncio.run(_read(settings))
     found = as_json(view, AliasTable(settings.hashtag_aliases))

@@ -65,6 +65,7 @@ def void(
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait until the voids are counted.")] = 60.0,
+    namespace: context.Namespace = None,
 ) -> None:
     """Take events back."""
     wanted = list(dict.fromkeys([*(ids or ()), *_ids_of(ids_from)]))
@@ -74,9 +75,7 @@ def void(
         raise _failure("--reason is missing; say why, it is kept in the log", Exit.USAGE)
     if not (yes or dry_run or sys.stdin.isatty()):
         raise _failure("there is no terminal to ask on; add --yes, or --dry-run to see first", Exit.USAGE)
-    settings = context.settings()
-    if settings.kafka.bootstrap is None:
-        raise UnavailableError("no stack runs; start one with `fanpulse up`, or set FANPULSE_KAFKA_BOOTSTRAP")
+    settings = context.settings_of_a_stream(namespace)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # the raised error says the same
     raise typer.Exit(
         asyncio.run(_run(settings, wanted, reason.strip(), by or getpass.getuser(), dry_run, yes, wait))

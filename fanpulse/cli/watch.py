@@ -37,35 +37,19 @@ def register(app: typer.Typer) -> None:
 
 def watch(
     once: Annotated[bool, typer.Option("--once", help="Print the board once and return.")] = False,
-    namespace: Annotated[
-        str | None,
-        typer.Option(
-            "--namespace",
-            "-n",
-            metavar="NAME",
-            help="Watch this namespace instead of the one in the settings.",
-        ),
-    ] = None,
+    namespace: context.Namespace = None,
 ) -> None:
-    settings = context.settings() if namespace is None else context.settings(namespace=namespace)
-    if settings.kafka.bootstrap is None:
-        raise context.UnavailableError(_nothing_runs(settings.namespace))
+    settings = context.settings_of_a_stream(namespace, otherwise=", or see it all with `fanpulse demo`")
     _quiet_libraries()
     from fanpulse.board.watch import WatchSession
 
-    session = WatchSession(settings, context.hashtag_aliases(settings), PrintableConsole(highlight=False))
+    session = WatchSession(settings, settings.hashtag_aliases, PrintableConsole(highlight=False))
     try:
         asyncio.run(session.print_once() if once else session.follow())
     except TopicMissingError as error:
         raise context.UnavailableError(f"nothing has been counted yet: {error}") from error
     except KeyboardInterrupt:
         raise typer.Exit(128 + signal.SIGINT) from None
-
-
-def _nothing_runs(namespace: str) -> str:
-    if namespace:
-        return f"no stack runs in the namespace {namespace}"
-    return "no stack runs; start one with `fanpulse up --detach`, or see it all with `fanpulse demo`"
 
 
 def _quiet_libraries() -> None:

@@ -144,11 +144,18 @@ class Link:
             self._socket.sendall(json.dumps(message).encode() + b"\n")
 
 
+class _EventHandler(logging.handlers.RotatingFileHandler):
+    """A log that loses lines while the disk is full, and has no other trouble with it."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Do nothing."""
+
+
 @contextlib.contextmanager
 def event_log(path: Path) -> Iterator[OnEvent]:
     """A listener that writes each event as a line of a bounded log."""
     make_folder(path.parent)
-    handler = logging.handlers.RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8")
+    handler = _EventHandler(path, maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
 
     def report(event: StackEvent) -> None:

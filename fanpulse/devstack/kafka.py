@@ -7,8 +7,7 @@ import importlib.util
 import os
 import shutil
 import threading
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,6 +16,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from fanpulse.devstack import kafka_config as config
+from fanpulse.devstack.broker_start import StalledError, StartWatch
+from fanpulse.devstack.disk import shortage
 from fanpulse.devstack.jars import JarError, Progress, class_path
 from fanpulse.devstack.lock import FileLock, LockedError
 from fanpulse.devstack.ports import Ports, PortTakenError
@@ -27,11 +28,13 @@ from services.supervise.addresses import HOST
 from services.supervise.child import Child, ChildError, tail
 from services.supervise.probes import kafka_answers
 
-START_SECONDS = 60.0
 STOP_SECONDS = 20.0
 PROBE_SECONDS = 0.05
 #: How long to wait for a broker whose parent was killed, before its folder is used again.
 STARTUP_SECONDS = 30.0
+#: How long a starting broker may do nothing.
+STALL_SECONDS = 60.0
+OnWait = Callable[[str], object]
 _ADDRESS_IN_USE = "Address already in use"
 
 
@@ -54,13 +57,21 @@ class EmbeddedKafka:
         log: Path | None = None,
         progress: Progress | None = None,
         inherited_fds: Sequence[int] = (),
+        stall_seconds: float = STALL_SECONDS,
+        on_wait: OnWait = lambda text: None,
     ) -> None:
-        """`port` 0 picks a free port and remembers it. For `inherited_fds` see Child."""
+        """`port` 0 picks a free port and remembers it. For `inherited_fds` see Child.
+
+        A start may take any time as long as the broker's log grows; without a line for `stall_seconds` it has
+        failed. ``on_wait`` gets a text for people while it takes long.
+        """
         self.folder = folder.absolute()
         self.log = log or self.folder / "kafka.log"
         self._fixed_port = port
         self._progress = progress
         self._inherited_fds = tuple(inherited_fds)
+        self._stall_seconds = stall_seconds
+        self.on_wait = on_wait
         self._ports = Ports(self.folder / "ports.json")
         self._lock = FileLock(self.folder / "lock")
         self._child: Child | None = None
@@ -98,6 +109,8 @@ class EmbeddedKafka:
         if self.pid is not None:
             return
         require_modules()
+        if full := shortage(self.folder):  # half a start would leave a broker that takes no compressed record
+            raise KafkaStartError(full)
         try:
             jars = await self._jars()
             if not self._lock.held:
@@ -206,12 +219,14 @@ class EmbeddedKafka:
         )
 
     async def _until_ready(self, child: Child, bootstrap: str) -> None:
-        deadline = time.monotonic() + START_SECONDS
+        watch = StartWatch(self.log, self._stall_seconds, self.on_wait)
         while child.returncode is None:
             if await takes_requests(KafkaSettings(bootstrap=bootstrap)):
                 return
-            if time.monotonic() > deadline:
-                raise KafkaStartError(f"no answer after {START_SECONDS:.0f} s\n{tail(self.log)}")
+            try:
+                watch.check()
+            except StalledError as error:
+                raise KafkaStartError(f"{error}\n{tail(self.log)}") from error
             await asyncio.sleep(PROBE_SECONDS)
         raise KafkaStartError(f"the broker ended with status {child.returncode}\n{tail(self.log)}")
 

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from fanpulse.devstack import state
+from fanpulse.devstack.disk import free_bytes
 from fanpulse.devstack.kafka import takes_requests
 from fanpulse.devstack.state import Status
 from fanpulse.devstack.state_paths import StatePaths
@@ -20,10 +21,14 @@ _READY_PATHS = {"prometheus": "/-/ready", "grafana": "/api/health"}
 
 
 async def overview(settings: Settings) -> tuple[bool, Status]:
-    """Whether a stack is up, and its status with a ``health`` in every entry."""
+    """Whether a stack is up, and its status with a ``health`` in every entry, the space that its state folder
+    has, and all namespaces whose stacks run."""
     status = state.read(StatePaths.of(settings))
     up = status is not None
     status = status or state.nothing_runs(settings.namespace, settings.kafka.bootstrap)
+    folder = settings.state_dir.absolute()
+    status["state_folder"] = {"path": str(folder), "free_bytes": free_bytes(folder)}
+    status["running"] = state.running(folder)
     await asyncio.gather(
         _add_broker_health(status["kafka"], settings),
         *(_add_health(group, entry) for group, entry in _entries(status)),

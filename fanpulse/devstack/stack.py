@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
 from fanpulse.devstack import monitoring, state
+from fanpulse.devstack.disk import free_bytes, in_words, shortage
 from fanpulse.devstack.jars import Progress
 from fanpulse.devstack.kafka import EmbeddedKafka
 from fanpulse.devstack.kafka_process import KafkaProcess
+from fanpulse.devstack.launched import Launched
 from fanpulse.devstack.lock import FileLock, LockedError
 from fanpulse.devstack.ports import PortTakenError
 from fanpulse.devstack.services import ServiceProcesses
@@ -24,6 +27,10 @@ from services.supervise.workers import require_partitions
 
 #: Within this time the reapers end an earlier stack whose supervisor was killed.
 STARTUP_SECONDS = 30.0
+#: Time between two looks at the free space.
+DISK_SECONDS = 5.0
+#: Events that a full disk may have led to.
+_TROUBLE = (EventType.EXITED, EventType.FAILED, EventType.HUNG)
 #: Readers stop before the services whose records they read; the broker stops last.
 _STOP_ORDER = ("alerts", "aggregate", "ingest", "grafana", "prometheus", "kafka")
 
@@ -61,6 +68,7 @@ class Stack:
         self._settings = settings
         self._extra_env = dict(extra_env or {})
         self._workers = workers
+        self._launched = Launched.of(settings, workers)
         self._on_event = on_event
         self._progress = progress
         self._state_paths = StatePaths.of(settings)
@@ -169,7 +177,8 @@ class Stack:
             raise
 
     async def _start(self) -> None:
-        self._write_state()
+        self._write_state(must=True)
+        self._tasks.append(asyncio.create_task(self._watch_disk()))
         inherited_fds = (self._processes_lock.descriptor,)
         if self._given.kafka.bootstrap is None:
             await self._start_broker(inherited_fds)
@@ -187,6 +196,8 @@ class Stack:
             log=self._state_paths.log("kafka"),
             progress=self._progress,
             inherited_fds=inherited_fds,
+            stall_seconds=self._given.stack.broker_stall_seconds,
+            on_wait=lambda text: self._report(StackEvent(EventType.WAITING, "kafka", text)),
         )
         await self._start_processes([KafkaProcess(broker)])
         kafka = self._given.kafka.model_copy(update={"bootstrap": broker.bootstrap})
@@ -241,14 +252,37 @@ class Stack:
             self._report(StackEvent(EventType.STOPPED, process.name))
 
     def _report(self, event: StackEvent) -> None:
+        if event.event_type in _TROUBLE and (full := shortage(self._state_paths.state_dir)):
+            event = replace(event, text="; ".join(filter(None, (event.text, full))))
         if event.event_type is not EventType.STOPPED:
             self._write_state()
         if self._on_event is not None:
             self._on_event(event)
 
-    def _write_state(self) -> None:
-        if self._supervisor_lock.held:
-            state.write(self._state_paths, self.status(), self._given.hashtag_aliases)
+    def _write_state(self, *, must: bool = False) -> None:
+        """Write the state file. Once the stack runs a full disk is no reason to end it: with ``must`` False
+        the file stays as it was, and the next event tries again."""
+        if not self._supervisor_lock.held:
+            return
+        try:
+            state.write(self._state_paths, self.status(), self._launched)
+        except OSError:
+            if must:
+                raise
+
+    async def _watch_disk(self) -> None:
+        """Say once when the disk of the state folder is full, and once when there is room again."""
+        folder, was_full = self._state_paths.state_dir, False
+        while True:
+            full = shortage(folder)
+            if full and not was_full:
+                self._report(StackEvent(EventType.WAITING, "disk", f"for space: {full}"))
+            elif was_full and not full:
+                self._report(
+                    StackEvent(EventType.READY, "disk", f"{in_words(free_bytes(folder))} free again")
+                )
+            was_full = bool(full)
+            await asyncio.sleep(DISK_SECONDS)
 
 
 async def _run_all(coroutines: Sequence[Coroutine[Any, Any, None]]) -> None:

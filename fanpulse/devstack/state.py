@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fanpulse.devstack.launched import Launched
 from fanpulse.devstack.lock import is_locked
 from fanpulse.devstack.state_paths import StatePaths
 from services.runtime.private import make_folder
 
 #: Keys of the state file that are not part of the status.
-_INTERNAL = ("supervisor", "hashtag_aliases")
+_INTERNAL = ("supervisor", "launched")
 
 Status = dict[str, Any]
-Aliases = Mapping[str, tuple[str, ...]]
 
 
 def nothing_runs(namespace: str, bootstrap: str | None = None) -> Status:
@@ -32,12 +32,12 @@ def nothing_runs(namespace: str, bootstrap: str | None = None) -> Status:
     }
 
 
-def write(state_paths: StatePaths, status: Status, hashtag_aliases: Aliases) -> None:
+def write(state_paths: StatePaths, status: Status, launched: Launched) -> None:
     """Replace the state file in one step, so that no reader sees half of it.
 
-    ``hashtag_aliases`` are the settings that the stack counts with, which may differ from those of a reader.
+    ``launched`` is what the stack was started with, which may differ from the settings of a reader.
     """
-    content = {"supervisor": os.getpid(), "hashtag_aliases": hashtag_aliases, **status}
+    content = {"supervisor": os.getpid(), "launched": launched.as_json(), **status}
     _replace(state_paths.state, json.dumps(content, indent=1) + "\n")
 
 
@@ -57,12 +57,26 @@ def supervisor_pid(state_paths: StatePaths) -> int | None:
     return pid if isinstance(pid, int) else None
 
 
-def hashtag_aliases(state_paths: StatePaths) -> dict[str, tuple[str, ...]] | None:
-    """The alias groups that the running stack counts with, by display name; None if no stack runs."""
+def launched(state_paths: StatePaths) -> Launched | None:
+    """What the running stack was started with; None if no stack runs."""
     content = _read_live(state_paths)
     if content is None:
         return None
-    return {name: tuple(members) for name, members in content["hashtag_aliases"].items()}
+    try:
+        return Launched.read(content["launched"])
+    except (KeyError, TypeError):  # of another version of fanpulse
+        return None
+
+
+def running(state_dir: Path) -> list[str]:
+    """The namespaces whose stacks run with this state folder, sorted; that without a name is empty."""
+    found = []
+    for file in (state_dir.absolute() / "stack").glob("*.json"):
+        state_paths = StatePaths(state_dir.absolute(), file.stem)
+        content = _read_live(state_paths)
+        if content is not None and isinstance(content.get("namespace"), str):
+            found.append(content["namespace"])
+    return sorted(found)
 
 
 def read(state_paths: StatePaths) -> Status | None:
@@ -93,5 +107,10 @@ def _read(path: Path) -> dict[str, Any] | None:
 def _replace(path: Path, text: str) -> None:
     make_folder(path.parent)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_text(text)
-    fresh.replace(path)
+    try:
+        fresh.write_text(text)
+        fresh.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            fresh.unlink()
+        raise OSError(error.errno, error.strerror, str(path)) from error

@@ -50,15 +50,21 @@ class CheckpointFile:
             return None
 
     def write(self, checkpoint: Checkpoint) -> None:
-        """Keep a checkpoint; a crash leaves this one or the one before."""
+        """Keep a checkpoint; a crash or a full disk leaves this one or the one before. Raises OSError."""
         make_folder(self._file.parent)
         draft = self._file.with_suffix(f".{os.getpid()}.tmp")
-        draft.write_text(json.dumps({"file": self._path, "checkpoint": asdict(checkpoint)}), encoding="utf-8")
-        draft.replace(self._file)
+        try:
+            text = json.dumps({"file": self._path, "checkpoint": asdict(checkpoint)})
+            draft.write_text(text, encoding="utf-8")
+            draft.replace(self._file)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                draft.unlink()
+            raise OSError(error.errno, error.strerror, str(self._file)) from error
 
     def clear(self) -> None:
         """Forget it."""
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             self._file.unlink()
 
 

@@ -219,7 +219,7 @@ class Loader:
         rejected = [_rejected_row(batch, item) for item in answer.rejected]
         self._rejected.update(row.reason for row in rejected)
         before = self.checkpoint
-        self.checkpoint = Checkpoint(
+        settled = Checkpoint(
             end=batch.end,
             lines=batch.end_line,
             rows=before.rows + len(batch.lines),
@@ -227,7 +227,8 @@ class Loader:
             rejected=dict(self._rejected),
             seconds=self._before.seconds + time.monotonic() - self._started,
         )
-        self._listener.settled(self.checkpoint, rejected)
+        self._listener.settled(settled, rejected)
+        self.checkpoint = settled  # only now: what the listener could not keep is sent again
 
     def _wait_until_due(self, rate_limiter: RateLimiter, mapped: Mapped) -> None:
         if rate_limiter.delay(mapped.event) > _TOGETHER_SECONDS:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, TextIO
+from typing import Protocol
 
 from fanpulse.load.checkpoint import Checkpoint, CheckpointFile, checkpoints, is_regular
 from fanpulse.load.client import IngestClient
 from fanpulse.load.compressed import DamagedFileError
+from fanpulse.load.errors_file import ErrorsFile
 from fanpulse.load.loading import Limits, Loader, RejectedRow
 from fanpulse.load.opening import STANDARD_INPUT, OpenFile, OpeningError, StoppedError
 from fanpulse.load.parsing.cell_parsers import Times
@@ -70,6 +70,9 @@ class Display(Protocol):
     def end(self, report: FileReport) -> None:
         """The file has been loaded to its end."""
 
+    def not_kept(self, reason: str) -> None:
+        """How far the load is cannot be kept."""
+
 
 class Session:
     """Use as ``with``: it holds the file of errors. ``stop()`` asks to end early."""
@@ -90,8 +93,9 @@ class Session:
         self._client = client
         self._display = display
         self._stop = stop
-        self._errors: TextIO | None = None
+        self._errors: ErrorsFile | None = None
         self._loader: Loader | None = None
+        self._not_kept = False
         client.fail = lambda: stop() or self.failed
         self._checkpoints = self._find_checkpoints(folder, destination)
         self.reports: list[FileReport] = []
@@ -134,7 +138,7 @@ class Session:
             resumes = not self._options.restart and any(kept and kept.read() for kept in self._checkpoints)
             try:
                 with files_for_the_user():
-                    self._errors = self._options.errors.open("a" if resumes else "w", encoding="utf-8")
+                    self._errors = ErrorsFile(self._options.errors, append=resumes)
             except OSError as error:
                 reason = (error.strerror or str(error)).lower()
                 raise FileError(f"--errors {self._options.errors}: {reason}") from error
@@ -210,7 +214,7 @@ class Session:
         finally:
             report.result = replace(loader.checkpoint, done=ended)
             if kept:
-                kept.write(report.result)
+                self.keep(kept, report.result)
         return ended
 
     def _open(self, path: str, place: tuple[int, int] | None) -> OpenFile:
@@ -228,14 +232,19 @@ class Session:
         except RulesError as error:
             raise FileError(f"{file.name}: {error}") from error
 
+    def keep(self, kept: CheckpointFile, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint. A full disk ends no load: one that is cut off then begins further back."""
+        try:
+            kept.write(checkpoint)
+        except OSError as error:
+            if not self._not_kept:
+                self._display.not_kept(f"{error.filename or 'the checkpoint'}: {error.strerror or error}")
+            self._not_kept = True
+
     def write_errors(self, report: FileReport, rejected: list[RejectedRow]) -> None:
         """Append rejected rows to the file of errors, if one is wanted."""
         if self._errors and rejected:
-            for row in rejected:
-                self._errors.write(
-                    json.dumps({"file": report.path, **row._asdict()}, ensure_ascii=False) + "\n"
-                )
-            self._errors.flush()
+            self._errors.write([{"file": report.path, **row._asdict()} for row in rejected])
 
     def show(self, report: FileReport, rejected: list[RejectedRow], done: tuple[int, int | None]) -> None:
         """Pass on to the display."""
@@ -261,6 +270,6 @@ class _Record:
         self._session.write_errors(self._report, rejected)
         now = time.monotonic()
         if self._kept and now - self._saved >= _SAVE_SECONDS:
-            self._kept.write(checkpoint)
+            self._session.keep(self._kept, checkpoint)
             self._saved = now
         self._session.show(self._report, rejected, self._file.progress())

@@ -80,5 +80,8 @@ def addresses(status: Mapping[str, Any], absent: Mapping[str, str]) -> Renderabl
         table.add_row(name, entry["url"] if entry else Text(absent.get(name, "not running"), "dim"))
     table.add_row("kafka", status["kafka"]["bootstrap"])
     table.add_row("board", "fanpulse watch --namespace demo")
-    head = Text("  The stack stays up until you press Ctrl-C.", "bold")
+    head = Text.assemble(
+        ("  The stack stays up until you press Ctrl-C.", "bold"),
+        " Every command works on it with --namespace demo.",
+    )
     return Group(head, "", Padding(table, (0, 0, 0, 2)), "")

@@ -45,6 +45,7 @@ from services.runtime.settings_types import (
 CONFIG_VARIABLE = "FANPULSE_CONFIG"
 CONFIG_DEFAULT = "fanpulse.toml"
 PREFIX = "FANPULSE_"
+NAMESPACE_FORM = r"^[a-z0-9][a-z0-9-]{0,30}$|^$"
 
 
 class SettingsError(ValueError):
@@ -254,6 +255,12 @@ class StackSettings(Section):
     """The local stack of `fanpulse up` and `fanpulse demo`; a port of 0 picks a free one and reuses it."""
 
     kafka_port: int = Field(0, ge=0, le=65535, description="port of the embedded broker")
+    broker_stall_seconds: float = Field(
+        60.0,
+        ge=1,
+        description="how long the embedded broker may start without a line in its log; while it makes "
+        "progress, such as loading its data, the start takes as long as it takes",
+    )
     prometheus_port: int = Field(0, ge=0, le=65535, description="port of Prometheus, if it is on the PATH")
     grafana_port: int = Field(0, ge=0, le=65535, description="port of Grafana, if it is on the PATH")
 
@@ -273,7 +280,7 @@ class Settings(BaseSettings):
 
     namespace: str = Field(
         "",
-        pattern=r"^[a-z0-9][a-z0-9-]{0,30}$|^$",
+        pattern=NAMESPACE_FORM,
         description="prefix of topics, groups and transactional ids, and label of metrics; "
         "streams of different namespaces never meet",
     )

@@ -6,8 +6,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -19,6 +17,7 @@ import pytest
 
 from fanpulse.devstack.kafka import EmbeddedKafka
 from tests.support.processes import eventually
+from tests.support.user import Machine
 
 EVENT = {
     "kind": "interaction",
@@ -28,58 +27,6 @@ EVENT = {
     "action": "like",
     "quantity": 3,
 }
-START_SECONDS = 90
-
-
-class Machine:
-    """A user's machine: a state folder, and `fanpulse` on it."""
-
-    def __init__(self, home: Path, **variables: str) -> None:
-        self.home = home
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("FANPULSE_")}
-        # XDG_STATE_HOME and not FANPULSE_STATE_DIR, so that the downloaded broker is the user's
-        self.environment = {**inherited, "XDG_STATE_HOME": str(home), "NO_COLOR": "1", **variables}
-
-    def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-P", "-m", "fanpulse", *arguments]
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.command(*arguments),
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=START_SECONDS,
-            check=False,
-        )
-
-    def begin(self, *arguments: str) -> subprocess.Popen[str]:
-        """Run a command without waiting, in a process group of its own as in a terminal."""
-        return subprocess.Popen(
-            self.command(*arguments),
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-
-    def status(self) -> dict[str, Any]:
-        return dict(json.loads(self.run("status", "--format", "json").stdout))
-
-    def processes(self) -> list[psutil.Process]:
-        """Everything alive that was started here."""
-        found = []
-        for process in psutil.process_iter(["environ", "status"]):
-            variables = process.info["environ"] or {}
-            alive = process.info["status"] != psutil.STATUS_ZOMBIE
-            if alive and variables.get("XDG_STATE_HOME") == str(self.home):
-                found.append(process)
-        return found
-
-    def supervisor(self) -> int:
-        state_file = self.home / "fanpulse" / "stack" / "default.json"
-        return int(json.loads(state_file.read_bytes())["supervisor"])
 
 
 @pytest.fixture
@@ -185,14 +132,13 @@ def test_nothing_outlives_a_killed_supervisor(machine: Machine) -> None:
 
 
 @pytest.mark.timeout(200)
-def test_a_start_that_fails_says_why_and_leaves_nothing(machine: Machine, tmp_path: Path) -> None:
+def test_a_start_that_fails_says_why_and_leaves_nothing(machine: Machine) -> None:
     """When one service cannot start, the reason is printed, the exit code is 1 and nothing runs."""
-    rules = tmp_path / "no-such-rules.toml"
-    machine.environment["FANPULSE_ALERTS_RULES"] = str(rules)
+    machine.environment["FANPULSE_ALERTS_METRICS_HOST"] = "203.0.113.1"  # of no machine
     failed = machine.run("up", "--detach")
     assert failed.returncode == 1
     assert "alerts: ended with status" in failed.stderr
-    assert str(rules) in failed.stderr
+    assert "203.0.113.1" in failed.stderr
     eventually(lambda: not machine.processes(), 2, "no process is left")
 
 
@@ -219,6 +165,40 @@ def test_a_stack_in_the_terminal_ends_in_order(
         assert process.returncode == 0
         stopped = [line.split()[1] for line in rest.splitlines() if line.endswith("stopped")]
         assert stopped[:3] == ["alerts", "aggregate", "ingest"]
+
+
+@pytest.mark.timeout(300)
+def test_up_on_a_running_stack_tells_what_differs(machine: Machine, kafka: EmbeddedKafka) -> None:
+    """With the same settings it shows the stack with its health; with others it names them, with exit code 4
+    and what to run. Commands and `status` reach it by its namespace, with its own aliases."""
+    machine.environment["FANPULSE_KAFKA_BOOTSTRAP"] = kafka.bootstrap
+    machine.environment["FANPULSE_HASHTAG_ALIASES"] = '{"GansuHeritage": ["b"]}'
+    up = ("up", "--detach", "--namespace", "differs")
+    assert machine.run(*up).returncode == 0
+    same = machine.run(*up)
+    assert same.returncode == 0, same.stderr
+    assert same.stdout.count(" ready") >= 4
+    machine.environment["FANPULSE_INGEST_MAX_EVENTS"] = "7"
+    machine.environment["FANPULSE_HASHTAG_ALIASES"] = "{}"
+    other = machine.run(*up, "--workers", "2")
+    assert (other.returncode, other.stdout) == (4, "")
+    assert other.stderr.count("\n") == 1
+    for said in (
+        "--workers is 1 there and 2 here",
+        "ingest.max_events is 20000 there and 7 here",
+        "hashtag_aliases is {'GansuHeritage': ['b']} there and {} here",
+        "`fanpulse down --namespace differs && fanpulse up --detach --namespace differs`",
+    ):
+        assert said in other.stderr
+    url = json.loads(machine.run("status", "--format", "json", "-n", "differs").stdout)["ingest"][0]["url"]
+    assert post(url, {**EVENT, "hashtags": ["b"]})[0] == 202
+    totals = ("totals", "--format", "json", "--namespace", "differs")
+    eventually(lambda: '"display": "GansuHeritage"' in machine.run(*totals).stdout, 60, "it is counted")
+    missing = machine.run("status")
+    assert missing.returncode == 3
+    assert "but that of differs does; add --namespace differs" in missing.stderr
+    assert machine.run("audit", "--namespace", "differs").stdout.rstrip().endswith("VERDICT: AGREES")
+    assert machine.run("down", "--namespace", "differs").returncode == 0
 
 
 @pytest.mark.timeout(200)

@@ -15,10 +15,11 @@ import psutil
 import pytest
 from aiokafka.errors import KafkaError
 
-from fanpulse.devstack.kafka import EmbeddedKafka, KafkaStartError
+from fanpulse.devstack.kafka import EmbeddedKafka, KafkaStartError, _java
 from schemas.topics import EVENTS, TOTALS, qualified
 from services.runtime.kafka import create_topics, make_consumer, make_producer, partitions_of
 from services.runtime.settings import KafkaSettings, Settings
+from services.supervise.probes import kafka_answers
 from tests.support.processes import eventually
 
 
@@ -146,3 +147,41 @@ def using(folder: Path) -> list[psutil.Process]:
         if process.info["status"] != psutil.STATUS_ZOMBIE and any(str(folder) in word for word in words):
             found.append(process)
     return found
+
+
+def _shim(folder: Path, before: str) -> Path:
+    """A `java` that does something before it becomes the broker."""
+    shim = folder / "java"
+    shim.write_text(
+        f'#!/bin/sh\ncase "$*" in *kafka.Kafka*)\n{before}\n;; esac\nexec {_java()} "$@"\n', "utf-8"
+    )
+    shim.chmod(0o755)
+    return shim
+
+
+@pytest.mark.timeout(300)
+async def test_a_slow_start_with_progress_is_waited_for_and_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Data that take 24 s to load, with a limit of 16 s without progress."""
+    lines = (
+        "i=0; while [ $i -lt 48 ]; do i=$((i+1)); "
+        'echo "2026-12-01T00:00:00,000 INFO  LogManager: Completed load of x ($i/48 completed in /d)"; '
+        "sleep 0.5; done"
+    )
+    shim = _shim(tmp_path, lines)
+    monkeypatch.setattr("fanpulse.devstack.kafka._java", lambda: shim)
+    shown: list[str] = []
+    async with EmbeddedKafka(tmp_path / "kafka", stall_seconds=16, on_wait=shown.append) as broker:
+        assert await kafka_answers(broker.bootstrap)
+    assert any(each.startswith("while it loads its data: ") and each.endswith(" %") for each in shown)
+
+
+async def test_a_start_without_progress_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says so, and nothing is left running."""
+    shim = _shim(tmp_path, "sleep 600")
+    monkeypatch.setattr("fanpulse.devstack.kafka._java", lambda: shim)
+    broker = EmbeddedKafka(tmp_path / "kafka", stall_seconds=2)
+    with pytest.raises(KafkaStartError, match="no progress for 2 s"):
+        await broker.start()
+    assert broker.pid is None

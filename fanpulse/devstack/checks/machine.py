@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from fanpulse.devstack import jars, monitoring
 from fanpulse.devstack.checks.finding import Finding, fail, ok, warn
+from fanpulse.devstack.disk import free_bytes, in_words
 from fanpulse.devstack.extras import EXTRAS, install_command, modules_of
 from fanpulse.devstack.ports import Ports
 from fanpulse.devstack.state_paths import StatePaths
@@ -88,19 +88,13 @@ def state_folder(folder: Path) -> Finding:
 
 def disk(folder: Path) -> Finding:
     free = free_bytes(folder)
-    seen = f"{free / 1e9:.0f} GB free for the state folder"
+    seen = f"{in_words(free)} free for the state folder"
     advice = (
         "free some space, or set FANPULSE_STATE_DIR to a folder on another disk; events are kept for ever"
     )
     if free < TOO_LITTLE_DISK_BYTES:
         return fail("disk", seen, advice)
     return warn("disk", seen, advice) if free < LITTLE_DISK_BYTES else ok("disk", seen)
-
-
-def free_bytes(folder: Path) -> int:
-    """Free space on the disk of a folder that may not exist yet."""
-    existing = next((each for each in (folder, *folder.absolute().parents) if each.exists()), Path("/"))
-    return shutil.disk_usage(existing).free
 
 
 def memory() -> Iterator[Finding]:

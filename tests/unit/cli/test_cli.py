@@ -6,8 +6,11 @@ import importlib.metadata
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
+import typer
 
 from fanpulse.cli.app import build_app
 from fanpulse.cli.endings import missing_extra
@@ -112,3 +115,23 @@ def test_wrong_usage_is_exit_code_2() -> None:
 def test_a_missing_extra_is_named(module: str, arguments: list[str], extra: str | None) -> None:
     """A missing module is traced to the extra that brings it; one of our own is a defect."""
     assert missing_extra(module, arguments) == extra
+
+
+def _every_command(group: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], set[str]]]:
+    """Every command with its options, those of groups included."""
+    for name, command in getattr(group, "commands", {}).items():
+        if getattr(command, "commands", None):
+            yield from _every_command(command, (*words, name))
+        elif not command.hidden:
+            yield (*words, name), {option for each in command.params for option in each.opts}
+
+
+ALL = dict(_every_command(typer.main.get_command(APP)))
+#: They read or write no stream, or a namespace of their own.
+WITHOUT_NAMESPACE = {("demo",), ("rules", "check")}
+
+
+@pytest.mark.parametrize("words", ALL, ids=" ".join)
+def test_every_command_that_uses_a_stream_takes_a_namespace(words: tuple[str, ...]) -> None:
+    """So that each works on a demo that stays up."""
+    assert ("--namespace" in ALL[words]) == (words not in WITHOUT_NAMESPACE)

@@ -15,6 +15,7 @@ from fanpulse.board import watch as board_watch
 from fanpulse.board.model import AlertLine, Board
 from fanpulse.cli.app import build_app
 from fanpulse.devstack import state
+from fanpulse.devstack.launched import Launched
 from fanpulse.devstack.lock import FileLock
 from fanpulse.devstack.state_paths import StatePaths
 from fanpulse.simulate.organisation import ALIASES, NAMESPACE
@@ -70,7 +71,8 @@ def test_hashtags_of_a_demo_have_its_display_names(watch_once: Callable[..., str
     supervisor = FileLock(state_paths.supervisor_lock)
     supervisor.acquire()
     try:
-        state.write(state_paths, state.nothing_runs(NAMESPACE, "127.0.0.1:1"), ALIASES)
+        launched = Launched.of(Settings(hashtag_aliases=dict(ALIASES)), 1)
+        state.write(state_paths, state.nothing_runs(NAMESPACE, "127.0.0.1:1"), launched)
         text = watch_once("--namespace", NAMESPACE)
     finally:
         supervisor.release()

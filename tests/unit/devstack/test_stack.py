@@ -12,6 +12,7 @@ from rich.text import Text
 
 from fanpulse.devstack import monitoring, state
 from fanpulse.devstack.console_reporter import line
+from fanpulse.devstack.launched import Launched
 from fanpulse.devstack.lock import FileLock, LockedError, is_locked
 from fanpulse.devstack.ports import Ports, PortTakenError
 from fanpulse.devstack.services import ServiceProcesses
@@ -110,7 +111,7 @@ def test_the_state_of_a_dead_supervisor_is_not_believed(tmp_path: Path) -> None:
     status = state.nothing_runs("", "127.0.0.1:1")
     lock = FileLock(state_paths.supervisor_lock)
     lock.acquire()
-    state.write(state_paths, status, {})
+    state.write(state_paths, status, Launched.of(Settings(), 1))
     assert state.read(state_paths) == status
     assert state.supervisor_pid(state_paths) == os.getpid()
     lock.release()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,7 @@ class Display:
         self.ended: list[str] = []
         self.resumed: list[int] = []
         self.rejected_lines: list[int] = []
+        self.not_kept_because: list[str] = []
 
     def begin(self, report: FileReport) -> None:
         self.resumed.append(report.resumed.rows if report.resumed else 0)
@@ -64,6 +67,9 @@ class Display:
 
     def end(self, report: FileReport) -> None:
         self.ended.append(report.name)
+
+    def not_kept(self, reason: str) -> None:
+        self.not_kept_because.append(reason)
 
 
 def write(path: Path, *accounts: str) -> str:
@@ -196,3 +202,52 @@ def test_an_errors_file_that_cannot_be_written_is_said_at_once(tmp_path: Path) -
 def test_the_kinds_of_the_help_page_are_those_of_the_contract() -> None:
     """A new kind must not be forgotten there."""
     assert [kind.value for kind in Kind] == list(MODELS)
+
+
+def test_a_checkpoint_that_cannot_be_kept_ends_no_load(tmp_path: Path) -> None:
+    """The state folder takes no file: the load goes on to its end, and says so once."""
+    (tmp_path / "load").touch()
+    ingest, display = Ingest(), Display()
+    finished, _ = run(ingest, tmp_path, write(tmp_path / "a.csv", *"uvwxyz"), display=display)
+    assert finished
+    assert len(ingest.posts) == 6
+    assert len(display.not_kept_because) == 1
+    assert str(tmp_path / "load") in display.not_kept_because[0]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
+def test_rejected_rows_that_cannot_be_written_are_not_passed_over(tmp_path: Path) -> None:
+    """The load ends with the file's name. The next one begins before the rows that were not written."""
+    path = write(tmp_path / "a.csv", "u", "v", "bad", "w", "x")
+    ingest = Ingest()
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        run(ingest, tmp_path, path, errors=Path("/dev/full"))
+    assert caught.value.filename == "/dev/full"
+    display = Display()
+    errors = tmp_path / "errors.jsonl"
+    assert run(ingest, tmp_path, path, errors=errors, display=display)[0]
+    assert display.resumed == [2]
+    assert [json.loads(line)["line"] for line in errors.read_text().splitlines()] == [4]
+
+
+def test_a_line_of_the_errors_file_is_whole_or_not_there(tmp_path: Path) -> None:
+    """The disk takes only a part of a batch (a limit on the size of files): none of it stays."""
+    code = (
+        "import resource, signal, sys\n"
+        "from pathlib import Path\n"
+        "from fanpulse.load.errors_file import ErrorsFile\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (50, 50))\n"
+        "file = ErrorsFile(Path(sys.argv[1]), append=False)\n"
+        "file.write([{'row': 1}])\n"
+        "try:\n"
+        "    file.write([{'row': 'x' * 30}, {'row': 3}])\n"
+        "except OSError as error:\n"
+        "    print(error.filename)\n"
+    )
+    path = tmp_path / "errors.jsonl"
+    result = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == str(path)
+    assert path.read_text() == '{"row": 1}\n'
