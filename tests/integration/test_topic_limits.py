@@ -1,0 +1,107 @@
+"""A topic takes smaller records than are written to it: a service ends with one line, and goes on after."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from fanpulse.cli.stream import _mend
+from schemas.topics import ALERTS, POSTS, REJECTED, TOTALS, Topic, qualified
+from services.runtime.settings import Settings
+from services.runtime.stream import StreamError, open_stream
+from services.runtime.topic_states import TopicAdmin
+from tests.support import stream
+from tests.support.ports import free_port
+from tests.support.processes import Service, eventually
+
+WRONG_DATA = 1
+RULES = """
+[[milestone]]
+name = "likes"
+scope = "account"
+metric = "like"
+ladder = "1-2-5"
+from = 10
+"""
+
+
+def limit(settings: Settings, topic: Topic, key: str, value: str) -> None:
+    """Somebody changes a topic."""
+    asyncio.run(TopicAdmin(settings).configure(qualified(settings.namespace, topic.name), {key: value}))
+
+
+def ended(service: Service, *words: str) -> None:
+    """It ends since the data are wrong; its last line has these words, and there is no traceback."""
+    assert service.process.wait(90) == WRONG_DATA, service.log.read_text()[-3000:]
+    line = service.log.read_text().strip().splitlines()[-1]
+    assert "Traceback" not in service.log.read_text()
+    for word in words:
+        assert word in line, line
+
+
+@pytest.mark.timeout(300)
+def test_totals_that_are_too_large_end_the_aggregator_with_one_line(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """While it runs and at the next start; once the topic is mended the figures are exact."""
+
+    def worker(name: str) -> Service:
+        often = {"FANPULSE_AGGREGATE_FLUSH_INTERVAL_MS": "100"}
+        return Service("aggregate", settings, tmp_path / name, free_port(), **often)
+
+    with worker("first") as running:
+        running.wait_ready(60)
+        limit(settings, TOTALS, "max.message.bytes", "100")
+        asyncio.run(stream.produce(settings, stream.records(seed=3, count=20)))
+        ended(running, TOTALS.name, "max.message.bytes is too small", "fanpulse stream mend")
+    with worker("second") as again:
+        ended(again, TOTALS.name, "max.message.bytes=100, and needs 1048588", "fanpulse stream mend")
+    assert asyncio.run(_mend(settings)) == [
+        f"{qualified(settings.namespace, TOTALS.name)}: max.message.bytes is 1048588, and was 100"
+    ]
+    with worker("third") as mended:
+        mended.wait_ready(60)
+        eventually(lambda: asyncio.run(stream.counted_all(settings)), 60, "counted")
+    assert asyncio.run(stream.published(settings)) == asyncio.run(stream.expected(settings))
+
+
+@pytest.mark.timeout(300)
+def test_alerts_that_are_too_large_end_the_service_with_one_line(settings: Settings, tmp_path: Path) -> None:
+    """It decides them again once the topic is mended."""
+    rules = tmp_path / "rules.toml"
+    rules.write_text(RULES)
+    with Service("aggregate", settings, tmp_path / "aggregate", free_port()) as worker:
+        worker.wait_ready(60)
+        variables = {"FANPULSE_ALERTS_RULES": str(rules)}
+        with Service("alerts", settings, tmp_path / "alerts", free_port(), **variables) as alerts:
+            alerts.wait_ready(60)
+            limit(settings, ALERTS, "max.message.bytes", "100")
+            asyncio.run(stream.produce(settings, stream.records(seed=3, count=20)))
+            ended(alerts, ALERTS.name, "max.message.bytes is too small", "fanpulse stream mend")
+        asyncio.run(_mend(settings))
+        with Service("alerts", settings, tmp_path / "again", free_port(), **variables) as again:
+            again.wait_ready(60)
+
+            def decided() -> float:
+                found = again.metrics().items()
+                return sum(
+                    value for name, value in found if name.startswith("fanpulse_alerts_alert_log_size")
+                )
+
+            eventually(lambda: decided() > 0, 60, "decided")
+
+
+@pytest.mark.parametrize("topic", [POSTS, REJECTED], ids=lambda topic: topic.name)
+async def test_topics_with_the_time_of_senders_are_told_at_the_start(
+    settings: Settings, topic: Topic
+) -> None:
+    """Topics made before have it; the broker would reject what a machine with a fast clock writes."""
+    admin = TopicAdmin(settings)
+    name = qualified(settings.namespace, topic.name)
+    await admin.configure(name, {"message.timestamp.type": "CreateTime"})
+    with pytest.raises(StreamError, match=rf"{topic.name} has message\.timestamp\.type=CreateTime"):
+        await open_stream(settings)
+    assert await _mend(settings) == [f"{name}: message.timestamp.type is LogAppendTime, and was CreateTime"]
+    await open_stream(settings)
