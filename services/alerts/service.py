@@ -38,7 +38,7 @@ from services.runtime.web import Endpoint
 log = structlog.get_logger(__name__)
 
 #: How long each connection may take to close: the broker may be away.
-CLOSE_SECONDS = 1.5
+CLOSE_SECONDS = 1.0
 #: Subjects compared with the rules before other tasks get their turn.
 SUBJECTS_PER_STEP = 2000
 

@@ -19,7 +19,7 @@ from services.runtime.settings import Settings
 POLL_MS = 250
 MAX_RECORDS = 10_000
 #: How long the connection may take to close.
-CLOSE_SECONDS = 1.5
+CLOSE_SECONDS = 1.0
 #: The broker answers each POLL_MS; without an answer for so long, nobody knows where the end is.
 UNKNOWN_SECONDS = 5.0
 
