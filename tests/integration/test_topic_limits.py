@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from pathlib import Path
 
 import pytest
@@ -27,9 +28,24 @@ from = 10
 """
 
 
-def limit(settings: Settings, topic: Topic, key: str, value: str) -> None:
-    """Somebody changes a topic."""
-    asyncio.run(TopicAdmin(settings).configure(qualified(settings.namespace, topic.name), {key: value}))
+async def configure(settings: Settings, topic: Topic, key: str, value: str) -> None:
+    """Somebody changes a topic. Returns once the broker shows it."""
+    admin, name = TopicAdmin(settings), qualified(settings.namespace, topic.name)
+    await admin.configure(name, {key: value})
+    async with asyncio.timeout(30):
+        while (await admin.describe([name])).topics[name].config[key] != value:  # type: ignore[index]  # noqa: ASYNC110 - there is not an event for it
+            await asyncio.sleep(0.05)
+
+
+def produce_until_ended(settings: Settings, service: Service) -> None:
+    """Write events until a service ends: the broker may show a setting a moment before it obeys it."""
+    seeds = itertools.count()
+
+    def has_ended() -> bool:
+        asyncio.run(stream.produce(settings, stream.records(seed=next(seeds), count=20)))
+        return service.process.poll() is not None
+
+    eventually(has_ended, 90, "it ends")
 
 
 def ended(service: Service, *words: str) -> None:
@@ -53,14 +69,15 @@ def test_totals_that_are_too_large_end_the_aggregator_with_one_line(
 
     with worker("first") as running:
         running.wait_ready(60)
-        limit(settings, TOTALS, "max.message.bytes", "100")
-        asyncio.run(stream.produce(settings, stream.records(seed=3, count=20)))
+        asyncio.run(configure(settings, TOTALS, "max.message.bytes", "100"))
+        produce_until_ended(settings, running)
         ended(running, TOTALS.name, "max.message.bytes is too small", "fanpulse stream mend")
     with worker("second") as again:
         ended(again, TOTALS.name, "max.message.bytes=100, and needs 1048588", "fanpulse stream mend")
     assert asyncio.run(_mend(settings)) == [
         f"{qualified(settings.namespace, TOTALS.name)}: max.message.bytes is 1048588, and was 100"
     ]
+    asyncio.run(configure(settings, TOTALS, "max.message.bytes", "1048588"))
     with worker("third") as mended:
         mended.wait_ready(60)
         eventually(lambda: asyncio.run(stream.counted_all(settings)), 60, "counted")
@@ -77,10 +94,11 @@ def test_alerts_that_are_too_large_end_the_service_with_one_line(settings: Setti
         variables = {"FANPULSE_ALERTS_RULES": str(rules)}
         with Service("alerts", settings, tmp_path / "alerts", free_port(), **variables) as alerts:
             alerts.wait_ready(60)
-            limit(settings, ALERTS, "max.message.bytes", "100")
-            asyncio.run(stream.produce(settings, stream.records(seed=3, count=20)))
+            asyncio.run(configure(settings, ALERTS, "max.message.bytes", "100"))
+            produce_until_ended(settings, alerts)
             ended(alerts, ALERTS.name, "max.message.bytes is too small", "fanpulse stream mend")
         asyncio.run(_mend(settings))
+        asyncio.run(configure(settings, ALERTS, "max.message.bytes", "1048588"))
         with Service("alerts", settings, tmp_path / "again", free_port(), **variables) as again:
             again.wait_ready(60)
 
@@ -98,10 +116,10 @@ async def test_topics_with_the_time_of_senders_are_told_at_the_start(
     settings: Settings, topic: Topic
 ) -> None:
     """Topics made before have it; the broker would reject what a machine with a fast clock writes."""
-    admin = TopicAdmin(settings)
     name = qualified(settings.namespace, topic.name)
-    await admin.configure(name, {"message.timestamp.type": "CreateTime"})
+    await configure(settings, topic, "message.timestamp.type", "CreateTime")
     with pytest.raises(StreamError, match=rf"{topic.name} has message\.timestamp\.type=CreateTime"):
         await open_stream(settings)
     assert await _mend(settings) == [f"{name}: message.timestamp.type is LogAppendTime, and was CreateTime"]
+    await configure(settings, topic, "message.timestamp.type", "LogAppendTime")
     await open_stream(settings)
