@@ -16,6 +16,8 @@ COPY pyproject.toml README.md LICENSE ./
 COPY schemas ./schemas
 COPY services ./services
 COPY fanpulse ./fanpulse
+COPY prometheus ./prometheus
+COPY grafana ./grafana
 RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
  && /opt/build/bin/pip --python /opt/fanpulse/bin/python install --no-deps --no-index /wheels/*.whl \
  && /opt/fanpulse/bin/python -m compileall -q /opt/fanpulse/lib

@@ -36,18 +36,26 @@ def modules_of(extra: str) -> tuple[str, ...]:
 
 
 def install_command(extra: str) -> str:
-    """The command that adds an extra to this environment, from where fanpulse itself was installed.
-
-    Without a record of that, it came from an index.
-    """
+    """How to add an extra to this environment, from where fanpulse itself was installed: a command, and what
+    to put into it if that is not known. fanpulse is on no index."""
     source = _source()
-    url = source.get("url")
-    if not url:
-        return _pip(f"'fanpulse[{extra}]'")
-    if "dir_info" not in source:  # a wheel
+    url = str(source.get("url") or "")
+    path = unquote(urlsplit(url).path)
+    if url and "dir_info" in source:
+        editable = "-e " if source["dir_info"].get("editable") else ""
+        return _pip(f"{editable}'{path}[{extra}]'")
+    if url and (urlsplit(url).scheme != "file" or Path(path).exists()):
         return _pip(f"'fanpulse[{extra}] @ {url}'")
-    editable = "-e " if source["dir_info"].get("editable") else ""
-    return _pip(f"{editable}'{unquote(urlsplit(url).path)}[{extra}]'")
+    wheel = Path(path).name or f"fanpulse-{_version()}-py3-none-any.whl"
+    command = _pip(f"'FOLDER/{wheel}[{extra}]'")
+    return f"{command}, where FOLDER has that wheel (docs/operations.md says how to make it)"
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("fanpulse")
+    except importlib.metadata.PackageNotFoundError:
+        return "0.1.0"
 
 
 def _pip(what: str) -> str:
@@ -59,7 +67,7 @@ def _pip(what: str) -> str:
 
 
 def _source() -> dict[str, Any]:
-    """What the installer has noted of where it got fanpulse; empty if that was an index."""
+    """What the installer has noted of where it got fanpulse; empty if nothing."""
     try:
         found = json.loads(importlib.metadata.distribution("fanpulse").read_text("direct_url.json") or "{}")
     except (importlib.metadata.PackageNotFoundError, ValueError):

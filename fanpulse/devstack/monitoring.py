@@ -17,7 +17,9 @@ from services.runtime.settings import StackSettings
 from services.supervise.addresses import HOST
 from services.supervise.managed_process import HttpProcess
 
-SOURCE = Path(fanpulse.__file__).parent.parent
+_PACKAGED = Path(__file__).with_name("files")
+#: The wheel has them within the package; in a clone they are beside it.
+SOURCE = _PACKAGED if _PACKAGED.is_dir() else Path(fanpulse.__file__).parent.parent
 PROMETHEUS_FILES = SOURCE / "prometheus"
 GRAFANA_FILES = SOURCE / "grafana"
 RETENTION = "30d"
@@ -30,15 +32,31 @@ HOW_TO_GET = {
 }
 
 
+#: If a part of fanpulse was left behind, which is no fault of the PATH.
+_INCOMPLETE = (
+    "there, but its {files} are missing from this installation; install fanpulse again, from its wheel"
+)
+_OURS = {
+    "prometheus": (PROMETHEUS_FILES / "rules", "rules"),
+    "grafana": (GRAFANA_FILES / "dashboards", "dashboards"),
+}
+
+
+def why_absent(name: str) -> str:
+    """Why the stack has no Prometheus or no Grafana, and how to get it."""
+    folder, files = _OURS[name]
+    return HOW_TO_GET[name] if folder.is_dir() else _INCOMPLETE.format(files=files)
+
+
 def prometheus_binary() -> str | None:
-    """The path of Prometheus; None if it is not installed."""
-    return shutil.which("prometheus") if PROMETHEUS_FILES.is_dir() else None
+    """The path of Prometheus; None if it cannot be used."""
+    return shutil.which("prometheus") if _OURS["prometheus"][0].is_dir() else None
 
 
 def grafana_home() -> tuple[str, Path] | None:
-    """The path of Grafana's server and the folder of its own files; None if it is not installed."""
+    """The path of Grafana's server and the folder of its own files; None if it cannot be used."""
     binary = shutil.which("grafana") or shutil.which("grafana-server")
-    if binary is None or not GRAFANA_FILES.is_dir():
+    if binary is None or not _OURS["grafana"][0].is_dir():
         return None
     prefix = Path(binary).resolve().parent.parent
     for home in (prefix, prefix / "share" / "grafana", Path("/usr/share/grafana")):

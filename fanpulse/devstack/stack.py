@@ -223,13 +223,13 @@ class Stack:
             prometheus_url = prometheus.url
             processes.append(prometheus)
         else:
-            self._report(StackEvent(EventType.ABSENT, "prometheus", monitoring.HOW_TO_GET["prometheus"]))
+            self._report(StackEvent(EventType.ABSENT, "prometheus", monitoring.why_absent("prometheus")))
         if home := monitoring.grafana_home():
             processes.append(
                 monitoring.grafana_process(home, self._state_paths, stack, prometheus_url, inherited_fds)
             )
         else:
-            self._report(StackEvent(EventType.ABSENT, "grafana", monitoring.HOW_TO_GET["grafana"]))
+            self._report(StackEvent(EventType.ABSENT, "grafana", monitoring.why_absent("grafana")))
         self._processes.extend(processes)
         await asyncio.gather(*(self._start_optional(process) for process in processes))
 

@@ -184,5 +184,5 @@ def grafana() -> Finding:
 
 
 def _not_installed(name: str) -> Finding:
-    seen, _, advice = monitoring.HOW_TO_GET[name].partition("; ")
+    seen, _, advice = monitoring.why_absent(name).partition("; ")
     return warn(name, seen, advice)
