@@ -42,6 +42,8 @@ class TimeUnitChoice(StrEnum):
     AUTO = "auto"
     SECONDS = "s"
     MILLISECONDS = "ms"
+    MICROSECONDS = "us"
+    NANOSECONDS = "ns"
 
 
 def register(app: typer.Typer) -> None:
@@ -100,9 +102,15 @@ def load(
         str, typer.Option(metavar="max|1x|60x", help="How fast: as fast as possible, or by recorded time.")
     ] = "max",
     time_unit: Annotated[
-        TimeUnitChoice, typer.Option(help="Times that are numbers: auto takes those below 10^11 as seconds.")
+        TimeUnitChoice, typer.Option(help="Times that are numbers: auto goes by their size.")
     ] = TimeUnitChoice.AUTO,
     timezone: Annotated[str, typer.Option(help="Zone of times without an offset.")] = "UTC",
+    time_format: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FORMAT", help="How texts that are times are written: %d/%m/%Y %H:%M.", show_default=False
+        ),
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, max=20_000, help="Most rows in one request.")] = 2000,
     in_flight: Annotated[int, typer.Option(min=1, max=32, help="Most requests in flight.")] = 4,
     patience: Annotated[
@@ -129,7 +137,7 @@ def load(
     settings = context.settings(namespace)
     close_state(settings.state_dir)
     try:
-        rules = parse_rules(kind, maps or (), sets or (), time_unit.value, timezone)
+        rules = parse_rules(kind, maps or (), sets or (), time_unit.value, timezone, time_format)
         options = Options(
             rules, Limits(batch, in_flight=in_flight), parse_speed(speed), restart=restart, errors=errors
         )

@@ -161,13 +161,16 @@ def _remarks(report: FileReport, result: Checkpoint, dedup_window: int) -> list[
     if result.rejected:
         by_reason = sorted(result.rejected.items(), key=lambda item: (-item[1], item[0]))
         remarks.append("rejected: " + ", ".join(f"{count:,} {reason}" for reason, count in by_reason))
+    if report.titles:
+        remarks.append("lines before the header: " + "; ".join(report.titles))
     if report.ignored:
         remarks.append("columns that fill no field: " + ", ".join(report.ignored))
     if result.rows:
         remarks += [f"no row had {key!r}, the source of {path}" for path, key in report.unused_maps.items()]
     times = report.times
-    if times and times.seconds:
-        remarks.append(f"times that are numbers below 10^11, taken as epoch seconds: {times.seconds:,}")
+    for unit, name in (("s", "seconds"), ("us", "microseconds"), ("ns", "nanoseconds")):
+        if times and times.units[unit]:
+            remarks.append(f"times that are numbers, taken as epoch {name}: {times.units[unit]:,}")
     if times and times.without_offset:
         remarks.append(f"times without an offset, taken in {times.zone}: {times.without_offset:,}")
     if result.rows > dedup_window:

@@ -76,7 +76,15 @@ def checkpoints(
     Raises OSError if a file cannot be read.
     """
     identities = [_identity(path) for path in paths]
-    rest = [rules.kind, dict(rules.maps), dict(rules.sets), rules.time_unit, rules.zone, destination]
+    rest = [
+        rules.kind,
+        dict(rules.maps),
+        dict(rules.sets),
+        rules.time_unit,
+        rules.zone,
+        rules.time_format,
+        destination,
+    ]
     common = json.dumps([identities, rest], sort_keys=True, default=str)
     return [
         CheckpointFile(folder, blake2b(f"{index} {common}".encode(), digest_size=16).hexdigest(), path)

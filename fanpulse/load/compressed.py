@@ -55,6 +55,9 @@ def unpacked(raw: io.RawIOBase) -> Unpacked:
         if head.startswith(magic):
             checked = _Checked(name, opener(cast(BinaryIO, whole)))
             return Unpacked(name, io.BufferedReader(checked, _CHUNK_BYTES))
+    if raw.seekable():  # so that who looks at the beginning sees more than the head
+        raw.seek(-len(head), io.SEEK_CUR)
+        return Unpacked(None, io.BufferedReader(raw, _CHUNK_BYTES))
     return Unpacked(None, whole)
 
 

@@ -15,17 +15,20 @@ from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, cast
 
 from fanpulse.load.compressed import unpacked
+from fanpulse.load.encodings import as_utf8
 from fanpulse.load.parsing.delimited import Delimited
 from fanpulse.load.parsing.jsonlines import JsonLines
+from fanpulse.load.parsing.jsonvalues import JsonValues, JsonValuesError, spans_lines
 from fanpulse.load.parsing.lines import Row
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-Format = Literal["jsonl", "csv", "parquet"]
+Format = Literal["jsonl", "json", "csv", "parquet"]
 
 STANDARD_INPUT = "-"
 _POLL_SECONDS = 0.2
+_LINES = {".jsonl", ".ndjson"}
 _SKIP_BYTES = 2**20
 
 
@@ -72,6 +75,7 @@ class OpenFile:
             self.compression, self._stream = unpacked(source)
             self._progress: Callable[[], tuple[int, int | None]] = self._bytes_read
             self._stack.callback(self._stream.close)
+            self.encoding, self._stream = as_utf8(self._stream)
             self.format: Format = detect_format(self._stream.peek(1), self.name)
             self.reader: Reader = self._open_reader(place)
         except BaseException:
@@ -100,14 +104,15 @@ class OpenFile:
     def _open_reader(self, place: tuple[int, int] | None) -> Reader:
         if self.format == "parquet":
             return self._open_parquet(place)
-        if self.format == "jsonl":
+        if self.format in ("jsonl", "json"):
             if place:
                 self._move_to(0, place[0])
+            if self.format == "json":
+                return _Whole(JsonValues(self._stream, *(place or (0, 0))))
             return JsonLines(self._stream, *(place or (0, 0)))
         table = Delimited(self._stream)
         if place:
-            self._move_to(table.start[0], place[0])
-            table.go_on(*place)
+            table.go_on(*place, self._move_to)
         return table
 
     def _move_to(self, here: int, there: int) -> None:
@@ -155,6 +160,21 @@ class _Counted:
             raise OpeningError(f"is damaged Parquet after row {self.number}: {_first_line(error)}") from error
 
 
+class _Whole:
+    """JSON values; where they break off, the file cannot be read on."""
+
+    columns: None = None
+
+    def __init__(self, inner: JsonValues) -> None:
+        self._inner = inner
+
+    def rows(self) -> Iterator[Row]:
+        try:
+            yield from self._inner.rows()
+        except JsonValuesError as error:
+            raise OpeningError(str(error)) from error
+
+
 class _Patient(io.RawIOBase):
     """A pipe or terminal; reading it can be stopped while it has nothing to read."""
 
@@ -180,15 +200,11 @@ def detect_format(head: bytes, name: str) -> Format:
         return "parquet"
     if head.startswith(b"PK\x03\x04"):
         raise OpeningError("is a zip archive or an Excel workbook; save the sheet as CSV UTF-8 and load that")
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise OpeningError("is UTF-16; save it as CSV UTF-8, or convert it by: iconv -f UTF-16 -t UTF-8")
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     suffixes = {suffix.lower() for suffix in Path(name).suffixes}
-    if start.startswith(b"{") or suffixes & {".jsonl", ".ndjson"}:
-        return "jsonl"
-    if start.startswith(b"[") and not suffixes & {".csv", ".tsv"}:
-        raise OpeningError("is one JSON array; make it one row a line, for example by: jq -c '.[]'")
-    return "csv"
+    if not suffixes & {".csv", ".tsv"} and spans_lines(head, is_named_lines=bool(suffixes & _LINES)):
+        return "json"
+    return "jsonl" if start.startswith(b"{") or suffixes & _LINES else "csv"
 
 
 def _open_raw(path: str) -> io.FileIO:

@@ -15,11 +15,11 @@ from fanpulse.load.compressed import DamagedFileError
 from fanpulse.load.errors_file import ErrorsFile
 from fanpulse.load.loading import Limits, Loader, RejectedRow
 from fanpulse.load.opening import STANDARD_INPUT, OpenFile, OpeningError, StoppedError
-from fanpulse.load.parsing.cell_parsers import Times
 from fanpulse.load.parsing.delimited import DelimitedError
 from fanpulse.load.parsing.objects import ObjectMapper
 from fanpulse.load.parsing.rules import Rules, RulesError
 from fanpulse.load.parsing.tables import TableMapper
+from fanpulse.load.parsing.times import Times
 from fanpulse.load.rate_limiter import RateLimiter
 from services.runtime.private import files_for_the_user
 
@@ -52,6 +52,7 @@ class FileReport:
     result: Checkpoint = field(default_factory=Checkpoint)
     ignored: list[str] = field(default_factory=list)
     unused_maps: dict[str, str] = field(default_factory=dict)
+    titles: list[str] = field(default_factory=list)
     times: Times | None = None
 
 
@@ -172,7 +173,8 @@ class Session:
             return False
         with file:
             report.name = file.name
-            report.kind_of_file = f"{file.format}, {file.compression}" if file.compression else file.format
+            report.kind_of_file = ", ".join(filter(None, (file.format, file.encoding, file.compression)))
+            report.titles = getattr(file.reader, "titles", [])
             mapper = self._mapper(file)
             report.times = mapper.times
             self._display.begin(report)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from fanpulse.load.parsing.lines import Line, Lines, Row
@@ -20,6 +20,8 @@ _SEPARATORS = ",;\t|"
 #: Spreadsheets write the separator into a first line of its own.
 _SEPARATOR_LINE = re.compile(rb"sep=(.)\s*", re.IGNORECASE)
 _QUOTED = re.compile(r'"[^"]*"')
+#: The header is looked for in so many lines.
+_MOST_TITLES = 12
 
 
 class DelimitedError(ValueError):
@@ -32,14 +34,18 @@ class Delimited:
     def __init__(self, stream: BinaryIO) -> None:
         self._lines = Lines(stream)
         self._texts = _Texts(self._lines)
+        #: Lines before the header that hold one text and no more, such as the title of a report.
+        self.titles: list[str] = []
         self.separator = self._find_separator()
         self._reader = csv.reader(self._texts, delimiter=self.separator, strict=True)
         self.columns = self._read_header()
         #: The place of the first row.
         self.start = (self._lines.offset, self._lines.number)
 
-    def go_on(self, offset: int, number: int) -> None:
-        """State that the stream has been moved to this place, which was the end of a row."""
+    def go_on(self, offset: int, number: int, move: Callable[[int, int], None]) -> None:
+        """Go on at a place that was the end of a row; ``move`` moves the stream from an offset to another."""
+        self._lines.drop_to(offset)
+        move(self._lines.offset, offset)
         self._lines.offset, self._lines.number = offset, number
 
     def rows(self) -> Iterator[Row]:
@@ -79,17 +85,28 @@ class Delimited:
         return Row(first, _one_line(line.data.strip()), self._lines.offset, self._lines.number, problem)
 
     def _find_separator(self) -> str:
-        """The separator that the header uses most, or that a first line `sep=;` names."""
+        """The separator that the header uses most, or that a first line `sep=;` names.
+
+        Passes over titles, and stands before the header then.
+        """
+        named: str | None = None
+        begun: list[Line] = []
         for line in self._lines:
-            data = line.data.removeprefix(_BYTE_ORDER_MARK)
-            named = _SEPARATOR_LINE.fullmatch(data)
-            if named:
-                return named[1].decode("latin-1")
-            if data.strip():
-                self._lines.take_back([Line(data, line.size)])
-                header = _QUOTED.sub("", data.decode(errors="replace"))
-                return max(_SEPARATORS, key=header.count)
-        raise DelimitedError("is empty")
+            data = line.data if begun or named else line.data.removeprefix(_BYTE_ORDER_MARK)
+            if not begun and not named and (match := _SEPARATOR_LINE.fullmatch(data)):
+                named = match[1].decode("latin-1")
+            elif begun or data.strip():
+                begun.append(Line(data, line.size, line.cut))
+            # A usual header is known by itself, and a pipe may send no more for now.
+            if len(begun) > _MOST_TITLES or (begun and _has_cells(begun[0].data, named or _SEPARATORS)):
+                break
+        if not begun:
+            raise DelimitedError("is empty")
+        texts = [line.data.decode(errors="replace") for line in begun]
+        separator, header = _find_header(texts, named or _SEPARATORS)
+        self.titles = [text for each in texts[:header] if (text := each.strip().strip('"'))]
+        self._lines.take_back(begun[header:])
+        return named or separator
 
     def _read_header(self) -> list[str]:
         while True:
@@ -109,6 +126,43 @@ class Delimited:
                 while not names[-1]:
                     names.pop()
                 return names
+
+
+def _has_cells(line: bytes, separators: str) -> bool:
+    """Whether a line has a separator that is in no quotes."""
+    unquoted = _QUOTED.sub("", line.decode(errors="replace"))
+    return any(separator in unquoted for separator in separators)
+
+
+def _find_header(texts: list[str], separators: str) -> tuple[str, int]:
+    """The separator, and the line on which the header is.
+
+    That is the first line, unless lines of one cell, which are titles, are followed by two rows of as many
+    cells, two or more.
+    """
+    for separator in separators:
+        rows = _rows(texts, separator)
+        begin = next((number for number, (_, cells) in enumerate(rows) if len(cells) > 1), 0)
+        width = len(rows[begin][1]) if rows else 0
+        if begin and begin + 1 < len(rows) and width == len(rows[begin + 1][1]):
+            return separator, rows[begin][0]
+    first = _QUOTED.sub("", texts[0])
+    return max(separators, key=first.count), 0
+
+
+def _rows(texts: list[str], separator: str) -> list[tuple[int, list[str]]]:
+    """(number of its first line, cells) of the rows that are not blank, as far as they can be read."""
+    found: list[tuple[int, list[str]]] = []
+    reader = csv.reader(texts, delimiter=separator, strict=True)
+    begin = 0
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                found.append((begin, cells))
+            begin = reader.line_num
+    except csv.Error:
+        pass
+    return found
 
 
 class _Texts:

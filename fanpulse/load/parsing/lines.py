@@ -70,6 +70,11 @@ class Lines:
         self.offset -= sum(line.size for line in taken)
         self.number -= len(taken)
 
+    def drop_to(self, offset: int) -> None:
+        """Leave out those of the lines taken back that are before an offset."""
+        while self._returned and self.offset < offset:
+            next(self)
+
     def _pass_over(self, start: bytes) -> Line:
         size = len(start)
         while rest := self._stream.readline(MAX_LINE_BYTES):

@@ -13,11 +13,13 @@ from typing import Any
 
 import msgspec
 
-from fanpulse.load.parsing.cell_parsers import CellError, Times, converter, is_absent
+from fanpulse.load.parsing.cell_parsers import converter, is_absent
+from fanpulse.load.parsing.cells import CellError
 from fanpulse.load.parsing.fields import all_fields, fields_of
 from fanpulse.load.parsing.identity import object_row_id
 from fanpulse.load.parsing.mapped import Mapped, place
 from fanpulse.load.parsing.rules import Rules
+from fanpulse.load.parsing.times import Times
 from schemas.events import MODELS
 from schemas.reasons import Rejection
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfoNotFoundError
 
 from pydantic import ValidationError
 
-from fanpulse.load.parsing.cell_parsers import CellError, Times, TimeUnit, converter, time_zone
+from fanpulse.load.parsing.cell_parsers import converter
+from fanpulse.load.parsing.cells import CellError
 from fanpulse.load.parsing.fields import Field, all_fields, closest, fields_of
+from fanpulse.load.parsing.times import Times, TimeUnit, time_zone
 from schemas.events import MODELS
 
 
@@ -27,10 +30,11 @@ class Rules:
     sets: Mapping[str, Any] = field(default_factory=dict)
     time_unit: TimeUnit = "auto"
     zone: str = "UTC"
+    time_format: str | None = None
 
     def times(self) -> Times:
         """A new reader of times under these rules."""
-        return Times(self.time_unit, self.zone)
+        return Times(self.time_unit, self.zone, self.time_format)
 
 
 def parse_rules(
@@ -39,6 +43,7 @@ def parse_rules(
     sets: Iterable[str] = (),
     time_unit: TimeUnit = "auto",
     zone: str = "UTC",
+    time_format: str | None = None,
 ) -> Rules:
     """Rules from option texts such as ``occurred_at=published_at``. Raises RulesError."""
     if kind is not None and kind not in MODELS:
@@ -50,6 +55,8 @@ def parse_rules(
             f"--timezone {zone}: not a time zone such as UTC or Asia/Shanghai "
             "(or this machine has no zone data: pip install tzdata)"
         ) from None
+    if time_format is not None:
+        _check_format(time_format)
     known = fields_of(kind) if kind else all_fields()
     mapped = dict(_assignments("--map", maps))
     for path in mapped:
@@ -59,8 +66,23 @@ def parse_rules(
     for path, text in _assignments("--set", sets):
         if path in mapped:
             raise RulesError(f"{path} is given by --map and by --set: drop one of them")
-        values[path] = _value(_known_field("--set", kind, path, known), text, time_unit, zone)
-    return Rules(kind, mapped, values, time_unit, zone)
+        values[path] = _value(
+            _known_field("--set", kind, path, known), text, Times(time_unit, zone, time_format)
+        )
+    return Rules(kind, mapped, values, time_unit, zone, time_format)
+
+
+def _check_format(time_format: str) -> None:
+    """A format has to keep a moment to the minute, or at least its day."""
+    moment = datetime(2026, 11, 8, 18, 12)
+    try:
+        back = datetime.strptime(moment.strftime(time_format), time_format)
+    except ValueError as error:
+        raise RulesError(f"--time-format {time_format}: {error}") from None
+    if back.date() != moment.date():
+        raise RulesError(
+            f"--time-format {time_format}: says no day; write it like %d/%m/%Y %H:%M, with %d, %m and %Y"
+        )
 
 
 def _assignments(option: str, texts: Iterable[str]) -> Iterable[tuple[str, str]]:
@@ -91,10 +113,10 @@ def _instead(name: str, names: Iterable[str], problem: str = "no such kind") -> 
     return f"{problem}; did you mean {near}?" if near else f"{problem}; there are {', '.join(names)}"
 
 
-def _value(known: Field, text: str, time_unit: TimeUnit, zone: str) -> Any:
+def _value(known: Field, text: str, times: Times) -> Any:
     """The value of a --set, by pydantic's own rule for the field, since it would be wrong in every row."""
     try:
-        value = converter(known.field_type, Times(time_unit, zone))(text)
+        value = converter(known.field_type, times)(text)
         known.check.validate_python(value)
     except CellError as error:
         raise RulesError(f"--set {known.path}={text}: {error.detail}") from None

@@ -9,11 +9,13 @@ from typing import Any
 
 import msgspec
 
-from fanpulse.load.parsing.cell_parsers import CellError, Converter, Times, converter, is_absent
+from fanpulse.load.parsing.cell_parsers import Converter, converter, is_absent
+from fanpulse.load.parsing.cells import CellError
 from fanpulse.load.parsing.fields import closest, fields_of
 from fanpulse.load.parsing.identity import table_row_id
 from fanpulse.load.parsing.mapped import Mapped, place
 from fanpulse.load.parsing.rules import Rules, RulesError
+from fanpulse.load.parsing.times import Times
 from schemas.events import MODELS
 from schemas.reasons import Rejection
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from fanpulse.load.parsing.cell_parsers import CellError, Times, converter, is_absent
+from fanpulse.load.parsing.cell_parsers import converter, is_absent
+from fanpulse.load.parsing.cells import CellError
 from fanpulse.load.parsing.fields import FieldType
+from fanpulse.load.parsing.times import Times
 from schemas.reasons import Reason
 
 NINE_THIRTY = 1_782_120_600_000  # 2026-06-22T09:30:00Z
@@ -80,7 +82,7 @@ def test_the_unit_of_numbers_can_be_said() -> None:
     assert Times("ms").read("1782120600") == 1_782_120_600
     auto = Times("auto")
     assert (auto.read("99999999999"), auto.read("100000000000")) == (99_999_999_999_000, 100_000_000_000)
-    assert auto.seconds == 1
+    assert auto.units["s"] == 1
 
 
 @pytest.mark.parametrize(
@@ -181,3 +183,61 @@ def test_what_says_nothing_is_absent(cell: Any) -> None:
 def test_words_for_nothing_are_words(cell: Any) -> None:
     """NA is Namibia; only an empty cell is absent."""
     assert not is_absent(cell)
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("Sun Nov 08 10:19:24 +0000 2026", "2026-11-08T10:19:24Z"),
+        ("Sun, 08 Nov 2026 10:19:24 +0800", "2026-11-08T02:19:24Z"),
+        ("Fri, Apr 26, 2024", "2024-04-26T00:00:00Z"),
+        ("Nov 8, 2026", "2026-11-08T00:00:00Z"),
+        ("08.11.2026 18:12", "2026-11-08T18:12:00Z"),
+        ("8.11.2026", "2026-11-08T00:00:00Z"),
+        ("08.11.2026, 18:12:05", "2026-11-08T18:12:05Z"),
+        ("2026/11/08 18:12", "2026-11-08T18:12:00Z"),
+        ("2026年11月8日 18:12", "2026-11-08T18:12:00Z"),
+        ("2026-11-08T8:05", "2026-11-08T08:05:00Z"),
+    ],
+)
+def test_notations_that_mean_one_day_are_read(text: str, moment: str) -> None:
+    """Year first, day first with dots, and a month by its name."""
+    expected = datetime.fromisoformat(moment.replace("Z", "+00:00"))
+    assert Times().read(text) == int(expected.timestamp() * 1000)
+
+
+@pytest.mark.parametrize(
+    ("text", "month_first", "day_first"),
+    [
+        ("11/08/2026 18:12", "%m/%d/%Y %H:%M", "%d/%m/%Y %H:%M"),
+        ("11/13/2026", "%m/%d/%Y", "%d/%m/%Y"),  # of one cell alone nothing is concluded
+        ("8-11-26 06:12 PM", "%m-%d-%y %I:%M %p", "%d-%m-%y %I:%M %p"),
+        ("11/08/2026 18:12:30", "%m/%d/%Y %H:%M:%S", "%d/%m/%Y %H:%M:%S"),
+    ],
+)
+def test_a_day_that_reads_in_two_ways_is_not_guessed(text: str, month_first: str, day_first: str) -> None:
+    """The line shows both, and either can be said."""
+    with pytest.raises(CellError) as caught:
+        Times().read(text)
+    assert repr(month_first) in caught.value.detail
+    assert repr(day_first) in caught.value.detail
+    if text != "11/13/2026":
+        first, second = (Times(time_format=each).read(text) for each in (month_first, day_first))
+        assert abs(second - first) == 89 * 86_400_000  # from 11 August to 8 November
+    with pytest.raises(CellError, match="is not written as --time-format"):
+        Times(time_format=month_first).read("yesterday")
+
+
+@pytest.mark.parametrize(
+    ("number", "unit"),
+    [
+        (1_795_900_000, "s"), (1_795_900_000_000, None), (1_795_900_000_000_000, "us"),
+        (1_795_900_000_000_000_000, "ns"), ("1795900000000000", "us"), (Decimal("1795900000.25"), "s"),
+        (1.7959e15, "us"),
+    ],
+)  # fmt: skip
+def test_the_unit_of_an_epoch_time_is_told_by_its_size(number: Any, unit: str | None) -> None:
+    """Seconds, milliseconds, microseconds of Jetstream, nanoseconds; what was taken for what is counted."""
+    times = Times()
+    assert abs(times.read(number) - 1_795_900_000_000) <= 250
+    assert times.units == ({unit: 1} if unit else {})

@@ -9,7 +9,7 @@ from rich.console import Console
 from fanpulse.cli.load_display import SHOWN_ROWS, LoadDisplay
 from fanpulse.load.checkpoint import Checkpoint
 from fanpulse.load.loading import RejectedRow
-from fanpulse.load.parsing.cell_parsers import Times
+from fanpulse.load.parsing.times import Times
 from fanpulse.load.session import FileReport
 
 
@@ -44,14 +44,14 @@ def test_a_summary_has_the_counts_and_what_was_decided_on_the_way() -> None:
     done.ignored = ["text", "[i]"]
     done.unused_maps = {"campaign": "campain"}
     done.times = Times(zone="Asia/Shanghai")
-    done.times.seconds, done.times.without_offset = 5, 7
+    done.times.units["s"], done.times.without_offset = 5, 7
     screen.display.end(done)
     assert screen.out.splitlines() == [
         "[b]posts.csv (csv): 12,000 rows, 11,997 accepted, 3 rejected, 2.0 s, 6,000 rows/s",
         "  rejected: 3 bad_time",
         "  columns that fill no field: text, [i]",
         "  no row had 'campain', the source of campaign",
-        "  times that are numbers below 10^11, taken as epoch seconds: 5",
+        "  times that are numbers, taken as epoch seconds: 5",
         "  times without an offset, taken in Asia/Shanghai: 7",
         "  duplicates are remembered for about 1,000 events: loading this file again would count rows twice",
     ]

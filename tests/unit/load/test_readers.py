@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import json
 import lzma
 import os
 import threading
@@ -22,6 +23,7 @@ from fanpulse.load.opening import OpenFile, OpeningError, StoppedError, detect_f
 from fanpulse.load.parsing import lines as lines_module
 from fanpulse.load.parsing.delimited import Delimited, DelimitedError
 from fanpulse.load.parsing.jsonlines import JsonLines
+from fanpulse.load.parsing.jsonvalues import spans_lines
 from fanpulse.load.parsing.lines import Row
 from schemas.reasons import Reason
 
@@ -139,9 +141,116 @@ class TestDelimited:
         for index, row in enumerate(rows):
             stream = io.BytesIO(data)
             table = Delimited(stream)
-            stream.seek(row.end)
-            table.go_on(row.end, row.lines)
+            table.go_on(row.end, row.lines, lambda here, there, stream=stream: stream.seek(there))
             assert list(table.rows()) == rows[index + 1 :]
+
+    @pytest.mark.parametrize(
+        ("text", "columns", "titles"),
+        [
+            ('sep=,\r\n"Facebook follows"\r\n"Date","Primary"\r\n"2026-11-01","20"\r\n', ["Date", "Primary"],
+             ["Facebook follows"]),
+            ("Überblick alles\n\nTag;Wert\n1;2\n", ["Tag", "Wert"], ["Überblick alles"]),
+            ('"A\nB, C"\n"All"\na\tb\n1\t2\n', ["a", "b"], ["A", "B, C", "All"]),
+            ("event_id\ntw-1\ntw-2\n", ["event_id"], []),
+            ("event_id\ntw-1,x\ntw-2\n", ["event_id"], []),  # one bad row makes no header
+            ("title\na,b\n", ["title"], []),
+        ],
+    )  # fmt: skip
+    def test_titles_before_the_header_are_passed_over(
+        self, text: str, columns: list[str], titles: list[str]
+    ) -> None:
+        """Lines of one cell, behind which rows of several begin. They are told."""
+        table = Delimited(io.BytesIO(text.encode()))
+        assert (table.columns, table.titles) == (columns, titles)
+
+    def test_reading_can_go_on_behind_titles(self, tmp_path: Path) -> None:
+        """The lines that were looked at to find the header are rows too."""
+        path = tmp_path / "rows.csv"
+        path.write_text("Report\na,b\n" + "".join(f"{number},x\n" for number in range(40)))
+        whole = read_file(path)
+        for place in whole:
+            with OpenFile(str(path), Patient(), (place.end, place.lines)) as file:
+                assert [row.number for row in file.reader.rows()] == list(range(place.number + 1, 43))
+
+    @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32"])
+    def test_a_byte_order_mark_names_the_encoding(self, encoding: str, tmp_path: Path) -> None:
+        """What spreadsheets call Unicode text. Places are those of the content in UTF-8."""
+        path = tmp_path / "rows.csv"
+        mark = "\ufeff" if encoding.endswith("be") else ""
+        path.write_bytes((mark + "a\tb\r\n1\t伏羲大典\r\n2\tx\r\n").encode(encoding))
+        with OpenFile(str(path), Patient()) as file:
+            assert file.encoding == encoding.upper().removesuffix("-BE")
+            first, second = file.reader.rows()
+        assert (first.value, second.value) == (["1", "伏羲大典"], ["2", "x"])
+        with OpenFile(str(path), Patient(), (first.end, first.lines)) as file:
+            assert [row.value for row in file.reader.rows()] == [["2", "x"]]
+
+
+class TestJsonValues:
+    """Arrays, objects over many lines or on one, and the archive of X."""
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            '[{"a":1},\n {"a":"}{][,"}]',
+            '{"a":1}{"a":"}{][,"}',
+            '{\n "a": 1\n}\n{\n "a": "}{][,"\n}\n',
+            'window.YTD.tweets.part0 = [ {\n "a" : 1 },\n{"a":"}{][,"} ];\n',
+            '\ufeff[\n{"a":1}\n,{"a":"}{][,"}\n]',
+        ],
+    )
+    def test_every_object_is_a_row(self, text: str, tmp_path: Path) -> None:
+        """On one line, whatever stood between them; reading can go on behind each."""
+        path = tmp_path / "rows.json"
+        path.write_text(text)
+        rows = read_file(path)
+        assert [json.loads(row.value) for row in rows] == [{"a": 1}, {"a": "}{][,"}]
+        assert not any(b"\n" in row.value for row in rows if isinstance(row.value, bytes))
+        with OpenFile(str(path), Patient(), (rows[0].end, rows[0].lines)) as file:
+            assert file.format == "json"
+            assert [row.value for row in file.reader.rows()] == [rows[1].value]
+
+    def test_large_values_are_read_piece_by_piece(self, tmp_path: Path) -> None:
+        """Wherever a piece of the file ends, also within a character."""
+        values = [{"n": n, "text": "伏羲大典" * (n * 700)} for n in range(40)]
+        path = tmp_path / "rows.json"
+        path.write_text(json.dumps(values, ensure_ascii=False, indent=1))
+        rows = read_file(path)
+        assert [json.loads(row.value) for row in rows] == values
+        assert rows[5].number == 2 + 5 * 4
+
+    @pytest.mark.parametrize(
+        ("text", "says"),
+        [('[{"a":1},{"a":2', "from line 1 on .value 2"), ('[{"a":1},\n x]', "from line 2 on .value 2")],
+    )
+    def test_where_it_breaks_off_is_said(self, text: str, says: str, tmp_path: Path) -> None:
+        """The values before it are rows."""
+        path = tmp_path / "rows.json"
+        path.write_text(text)
+        with OpenFile(str(path), Patient()) as file:
+            rows = file.reader.rows()
+            assert next(rows).value == b'{"a":1}'
+            with pytest.raises(OpeningError, match=says):
+                next(rows)
+
+    @pytest.mark.parametrize(
+        ("head", "is_named_lines", "expected"),
+        [
+            (b'{"a":1}\n{"a":2}\n', False, False),
+            (b'{"a":1\n{"a":2}\n', False, False),  # a torn line costs one row
+            (b'{"a":[\n1]}', False, True),
+            (b'{"a":1', False, False),
+            (b"[1]\n[2]\n", True, False),
+            (b"[1]\n[2]\n", False, True),
+            (b"[\n1]", True, True),
+            (b"window", False, True),
+            (b"window.YTD.x = [", True, True),
+            (b"windows,b\n", False, False),
+        ],
+    )
+    def test_what_spans_lines(self, head: bytes, is_named_lines: bool, expected: bool) -> None:
+        """A first line that is whole, or only looks broken, begins JSON lines."""
+        assert spans_lines(head, is_named_lines=is_named_lines) is expected
 
 
 class TestJsonLines:
@@ -290,7 +399,7 @@ class TestOpening:
 
     @pytest.mark.parametrize(
         ("head", "says"),
-        [(b"[{}]", "one JSON array"), (b"PK\x03\x04", "Excel"), ("a,b".encode("utf-16"), "UTF-16")],
+        [(b"PK\x03\x04", "zip archive or an Excel workbook"), (b"PK\x03\x04", "save the sheet as CSV")],
     )
     def test_formats_that_are_not_read_are_named(self, head: bytes, says: str) -> None:
         """With what to do about it."""

@@ -48,7 +48,7 @@ def test_rules_hold_what_was_said() -> None:
         ("interaction", [], ["quantity=0"], "greater than or equal to 1"),
         ("interaction", [], ["post_id=1.2E+17"], "rounded"),
         ("interaction", [], ["actor.country=China"], "at most 2 characters"),
-        ("post", [], ["occurred_at=yesterday"], "neither RFC 3339"),
+        ("post", [], ["occurred_at=yesterday"], "no time in a known notation; --time-format says"),
     ],
 )  # fmt: skip
 def test_a_wrong_option_is_rejected_in_one_line_that_helps(
@@ -75,3 +75,17 @@ def test_an_unknown_time_zone_is_rejected() -> None:
 def test_the_closest_name(name: str, meant: str | None) -> None:
     """Misspelt, shortened and differently written names find the field that was meant."""
     assert closest(name, fields_of("interaction")) == meant
+
+
+@pytest.mark.parametrize(
+    ("time_format", "says"),
+    [("%H:%M", "says no day"), ("%d/%m", "says no day"), ("%Q", "%Q"), ("soon", "says no day")],
+)
+def test_a_time_format_has_to_say_a_day(time_format: str, says: str) -> None:
+    """Else every row would be of 1900."""
+    with pytest.raises(RulesError, match=says):
+        parse_rules("post", time_format=time_format)
+    assert (
+        parse_rules("post", time_format="%d/%m/%Y %H:%M").times().read("08/11/2026 18:12")
+        == 1_794_161_520_000
+    )
