@@ -92,8 +92,7 @@ def test_an_unreadable_cell_is_reported_and_rejected(kind: str, column: str, cel
 
 def moved(stream: io.BytesIO, here: int, there: int) -> None:
     """Move the stream as a resumed load does."""
-    assert stream.tell() >= here
-    stream.seek(there)
+    stream.seek(there - here, io.SEEK_CUR)
 
 
 @given(tables, st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]), st.sampled_from(["\n", "\r\n"]))
