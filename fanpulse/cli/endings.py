@@ -19,6 +19,7 @@ from rich.markup import escape
 
 from fanpulse.cli.context import Exit, UnavailableError, UsageError, stderr
 from fanpulse.cli.output import OutputError
+from fanpulse.cli.usage import usage_problem
 from fanpulse.devstack.extras import MODULES, install_command
 from services.runtime.kafka import BrokerUnavailableError
 from services.runtime.private import make_folder
@@ -114,8 +115,7 @@ def _wrong_usage(error: Exception) -> int:
         return Exit.USAGE
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "fanpulse"
-    reason = error.format_message().rstrip(".").replace("Value error, ", "")  # type: ignore[attr-defined]
-    return _say(f"{reason}; see `{command} --help`", Exit.USAGE)
+    return _say(f"{usage_problem(error)}; see `{command} --help`", Exit.USAGE)
 
 
 def _module_missing(error: ModuleNotFoundError, arguments: Sequence[str]) -> int:

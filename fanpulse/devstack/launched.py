@@ -67,8 +67,8 @@ def differences(running: Launched, settings: Settings, workers: int) -> list[str
     """What the running stack was not started with, a phrase each. Secrets are only named."""
     wanted = Launched.of(settings, workers, running.salt).values
     found = []
-    for name in sorted(wanted.keys() | running.values.keys()):
-        there, here = running.values.get(name), wanted.get(name)
+    for name in sorted(wanted.keys() & running.values.keys()):  # a setting of another version is no change
+        there, here = running.values[name], wanted[name]
         if there == here:
             continue
         hidden = any(isinstance(each, dict) and "hash" in each for each in (there, here))
