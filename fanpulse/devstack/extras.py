@@ -53,9 +53,11 @@ def install_command(extra: str) -> str:
 
 def _version() -> str:
     try:
-        return importlib.metadata.version("fanpulse")
+        found = importlib.metadata.distribution("fanpulse").metadata
     except importlib.metadata.PackageNotFoundError:
-        return "0.1.0"
+        return "VERSION"
+    named = found.get_all("Version")
+    return str(named[0]) if named else "VERSION"
 
 
 def _pip(what: str) -> str:

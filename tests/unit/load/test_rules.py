@@ -79,7 +79,12 @@ def test_the_closest_name(name: str, meant: str | None) -> None:
 
 @pytest.mark.parametrize(
     ("time_format", "says"),
-    [("%H:%M", "says no day"), ("%d/%m", "says no day"), ("%Q", "%Q"), ("soon", "says no day")],
+    [
+        ("%H:%M", "says no day"),
+        ("%d/%m", "says no day"),
+        ("%Q %d/%m/%Y", "%Q|says no day|Q"),
+        ("soon", "says no day"),
+    ],
 )
 def test_a_time_format_has_to_say_a_day(time_format: str, says: str) -> None:
     """Else every row would be of 1900."""
