@@ -461,7 +461,8 @@ def test_wrong_rules_end_the_service_at_its_start(settings: Settings, tmp_path: 
     path.write_text('[[milestone]]\nname = "big"\nscope = "all_accounts"\nmetric = "like"\ntresholds = [5]\n')
     alerts = AlertsSettings(rules=path)
     with pytest.raises(
-        SettingsError, match=r"alerts.rules: .*mine.toml: milestone 'big': tresholds .*unknown key"
+        SettingsError,
+        match=r"alerts.rules: .*mine.toml line 5: milestone 'big': tresholds .*unknown key; did you mean thr",
     ):
         AlertsService(settings.model_copy(update={"alerts": alerts}))
     missing = AlertsSettings(rules=tmp_path / "none.toml")

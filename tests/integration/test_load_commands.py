@@ -104,7 +104,7 @@ async def test_rows_of_every_format_become_the_same_events(
     ]
     summary = command.load(*(str(tmp_path / name) for name in ("a.csv", "b.bin", "c.parquet")), *LIKES, *maps)
     assert summary.count("50 rows, 50 accepted, 0 rejected") == 3
-    assert summary.count("numbers below 10^11, taken as epoch seconds: 50") == 3
+    assert summary.count("numbers, taken as epoch seconds: 50") == 3
     found = await events(settings)
     assert len({event.pop("event_id") for event in found}) == 150
     counts = Counter(json.dumps(event, sort_keys=True) for event in found)
