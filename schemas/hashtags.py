@@ -17,8 +17,10 @@ _SPLIT = re.compile(f"[{SIGNS}]")
 _FOLDED = re.compile(r"[a-z0-9_]+", re.ASCII)
 #: In a running text a sign marks a hashtag unless it belongs to a word or an address ("C#", "/page#top").
 _NO_MARK_AFTER = "/&="
-#: Punctuation that belongs to words, as in twitter-text: the Catalan, Hebrew, Tibetan and Japanese kinds.
-_WORD_PUNCTUATION = frozenset("\u00b7\u05be\u05f3\u05f4\u0f0b\u0f0c\u301c\u3003\u30a0\u30fb\uff5e")
+#: Punctuation that belongs to words, as in twitter-text: Catalan, Hebrew, Tibetan, Cyrillic, Japanese.
+_WORD_PUNCTUATION = frozenset(
+    "\u00b7\u05be\u05f3\u05f4\u0f0b\u0f0c\u301c\u3003\u309b\u309c\u30a0\u30fb\ua67e\uff5e"
+)
 #: Of a glob, what stands for other characters.
 _WILDCARDS = re.compile(r"([*?]|\[[^\]]*\])")
 
@@ -57,6 +59,7 @@ def split(text: str) -> tuple[str, ...]:
     return found
 
 
+@lru_cache(maxsize=16_384)
 def is_blank(text: str) -> bool:
     """Whether a text is no hashtag because nothing of it is left: it is signs and punctuation."""
     return not any(_trimmed(fold(part)) for part in _SPLIT.split(text))

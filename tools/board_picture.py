@@ -47,6 +47,7 @@ from services.ingest.pipeline.enrichment import Enrichment
 from services.ingest.pipeline.known_posts import KnownPosts
 from services.ingest.pipeline.packing import RecordLimits, pack
 from services.ingest.pipeline.pseudonyms import Pseudonymizer
+from tools.generated import write_or_check
 
 ROOT = Path(__file__).parents[1]
 PICTURE = ROOT / "docs" / "board.svg"
@@ -208,13 +209,7 @@ def _exact_length(match: re.Match[str]) -> str:
 def main(arguments: list[str]) -> int:
     """Exit status: 0, or 1 if the picture is not current."""
     svg = picture(Scenario(hashtag_aliases=dict(ALIASES)))
-    if "--check" not in arguments:
-        PICTURE.write_text(svg, "utf-8")
-        return 0
-    if PICTURE.exists() and PICTURE.read_text("utf-8") == svg:
-        return 0
-    sys.stdout.write("docs/board.svg is not current; run python -m tools.board_picture\n")
-    return 1
+    return write_or_check({PICTURE: svg}, "tools.board_picture", arguments)
 
 
 if __name__ == "__main__":

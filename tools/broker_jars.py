@@ -16,6 +16,7 @@ from typing import Any
 import truststore
 
 from fanpulse.devstack.jars import LOCK_LIST
+from tools.generated import write_or_check
 
 KAFKA = "4.3.1"
 #: kafka-clients is named so that its version is not left to mediation; the last one is the logger.
@@ -52,13 +53,7 @@ def main(arguments: list[str]) -> int:
     truststore.inject_into_ssl()
     with tempfile.TemporaryDirectory() as folder:
         text = HEAD + "".join(lines(Path(folder)))
-    if "--check" not in arguments:
-        LOCK_LIST.write_text(text, "utf-8")
-        return 0
-    if LOCK_LIST.read_text("utf-8") == text:
-        return 0
-    sys.stdout.write(f"{LOCK_LIST.name} is not current; run python -m tools.broker_jars\n")
-    return 1
+    return write_or_check({LOCK_LIST: text}, "tools.broker_jars", arguments)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Asks a public service whether the locked packages have known vulnerabilities.
 
-    python -m tools.dependency_audit                     ask PyPI, then OSV
+    python -m tools.dependency_audit                     ask the package index, then OSV
     python -m tools.dependency_audit --osv-url URL       ask this OSV service alone
 
 All versions of requirements/*.txt are asked about, whatever platform they are for. Some indexes answer
@@ -182,7 +182,10 @@ def main(arguments: list[str], *, today: date | None = None, ignored_file: Path 
     parser = argparse.ArgumentParser(prog="python -m tools.dependency_audit")
     parser.add_argument("--osv-url", help="ask this OSV service alone")
     wanted = parser.parse_args(arguments)
-    services = {"PyPI": ["--vulnerability-service", "pypi"], "OSV": ["--vulnerability-service", "osv"]}
+    services = {
+        "the package index": ["--vulnerability-service", "pypi"],
+        "OSV": ["--vulnerability-service", "osv"],
+    }
     if wanted.osv_url:
         services = {"OSV": ["--vulnerability-service", "osv", "--osv-url", wanted.osv_url]}
 

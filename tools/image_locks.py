@@ -22,6 +22,8 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tools.generated import write_or_check
+
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "requirements"
 EXTRAS = ("ingest", "aggregate", "alerts")
@@ -92,17 +94,7 @@ def files() -> dict[Path, str]:
 
 def main(arguments: list[str]) -> int:
     """Exit status: 0, or 1 with a line per file that is not current."""
-    if "--check" not in arguments:
-        for path, text in files().items():
-            path.write_text(text, "utf-8")
-        return 0
-    wrong = [
-        path.name for path, text in files().items() if not path.exists() or path.read_text("utf-8") != text
-    ]
-    sys.stdout.writelines(
-        f"requirements/{name} is not current; run python -m tools.image_locks\n" for name in wrong
-    )
-    return 1 if wrong else 0
+    return write_or_check(files(), "tools.image_locks", arguments)
 
 
 if __name__ == "__main__":

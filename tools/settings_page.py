@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from services.runtime.settings import Section, Settings, variable_name
+from tools.generated import write_or_check
 
 PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
 
@@ -122,14 +123,7 @@ def _default(field: FieldInfo) -> str:
 
 def main(arguments: list[str]) -> int:
     """Exit status: 0, or 1 if the page is not current."""
-    if "--check" not in arguments:
-        PAGE.parent.mkdir(exist_ok=True)
-        PAGE.write_text(page(), "utf-8")
-        return 0
-    if PAGE.exists() and PAGE.read_text("utf-8") == page():
-        return 0
-    sys.stdout.write("docs/settings.md is not current; run python -m tools.settings_page\n")
-    return 1
+    return write_or_check({PAGE: page()}, "tools.settings_page", arguments)
 
 
 if __name__ == "__main__":

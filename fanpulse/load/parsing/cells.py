@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from schemas.reasons import Reason
+
+#: A whole number: longer than any, and shorter than the 4,300 digits that Python itself rejects.
+INTEGER = re.compile(r"[+-]?\d{1,400}", re.ASCII)
 
 
 class CellError(ValueError):

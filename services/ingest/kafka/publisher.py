@@ -7,9 +7,10 @@ to tune.
 The producer is idempotent: within its life a retry neither doubles nor reorders. It retries without end while
 the broker is away; a request that waits too long for its acknowledgement is answered 503, although its events
 may still be written later. (Such a 503 never means "not stored"; the event_id makes sending again safe.) A
-record that the broker rejects for its size is divided (`oversize`); only a request with an event that alone
-is too large fails. Any other error that the producer cannot retry is fatal, since the order of a partition
-would be lost: all that waits fails, and the service ends and is started again.
+record that the broker rejects for its size is divided (`oversize`), and comes after the rest of its flush;
+only a request with an event that alone is too large fails. Any other error that the producer cannot retry is
+fatal, since the order of a partition would be lost: all that waits fails, and the service ends and is started
+again.
 """
 
 from __future__ import annotations

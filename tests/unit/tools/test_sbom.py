@@ -62,10 +62,12 @@ def test_the_bills_are_current_and_a_changed_lock_is_noticed(
 ) -> None:
     """Made twice they are the same to the byte."""
     assert sbom.main(["--check"]) == 0
+    folder = tmp_path / "requirements"
+    folder.mkdir()
     for path in FOLDER.glob("*.*"):
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    monkeypatch.setattr(sbom, "FOLDER", tmp_path)
-    lock = tmp_path / "alerts.txt"
+        (folder / path.name).write_bytes(path.read_bytes())
+    monkeypatch.setattr(sbom, "FOLDER", folder)
+    lock = folder / "alerts.txt"
     lock.write_text(lock.read_text("utf-8").replace("sha256:0", "sha256:1", 1), "utf-8")
     assert sbom.main(["--check"]) == 1
     assert "requirements/alerts.cdx.json is not current" in capsys.readouterr().out
