@@ -122,6 +122,15 @@ async def test_a_fragment_that_is_too_large_is_divided(broker: Broker, publisher
     assert broker.entries(0) == entries
 
 
+async def test_two_events_that_are_too_large_together_are_written_apart(
+    broker: Broker, publisher: Publisher
+) -> None:
+    """Dividing goes on down to single events."""
+    entries = [f"{n}" + "x" * 1200 for n in range(2)]
+    await publisher.submit(PublishRequest([fragment(0, *entries)]))
+    assert broker.entries(0) == entries
+
+
 async def test_batches_become_smaller_once_one_was_rejected(broker: Broker, publisher: Publisher) -> None:
     """A broker with a small limit is not asked again and again: flushes go through at once."""
     broker.most_bytes = 20_000
